@@ -1,0 +1,90 @@
+"""``medclip query`` and ``medclip similar``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from medclip.assistant import Asked, Assistant
+
+__all__ = ["query", "similar"]
+
+_K = typer.Option("-k", min=1, max=1000, help="How many similar cases, one a patient, are shown and vote.")
+_LABEL = typer.Option("--label", help="Answer this label set only; may be repeated.")
+_JSON = typer.Option("--json", help="Print the answer as JSON (docs/answer.schema.json).")
+_HTML = typer.Option("--html", help="Write a self-contained page with the pictures.")
+
+
+def query(
+    index: Annotated[Path, typer.Argument(help="An index folder.")],
+    scan: Annotated[list[Path] | None, typer.Option("--scan", help="A scan of the patient; may be repeated.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="History or report of the patient.")] = None,
+    text_file: Annotated[Path | None, typer.Option("--text-file", help="The same, from a UTF-8 file.")] = None,
+    k: Annotated[int, _K] = 10,
+    label: Annotated[list[str] | None, _LABEL] = None,
+    as_json: Annotated[bool, _JSON] = False,
+    html: Annotated[Path | None, _HTML] = None,
+    exclude_patient: Annotated[str | None, typer.Option(help="Leave this patient's archived cases out.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
+) -> None:
+    """Find similar cases for a new patient's scans, text or both, and say what they turned out to be."""
+    from medclip.assistant import Assistant
+
+    texts = [part for part in (text, _read_text(text_file)) if part is not None]
+    assistant = Assistant.open(index, threads=threads)
+    asked = assistant.query(scan or [], texts, k=k, label_sets=label or [], exclude_patient=exclude_patient)
+    _show(assistant, asked, "\n\n".join(texts), as_json, html, title="New patient")
+
+
+def similar(
+    index: Annotated[Path, typer.Argument(help="An index folder.")],
+    case_id: Annotated[str, typer.Argument(help="A case of the index.")],
+    k: Annotated[int, _K] = 10,
+    label: Annotated[list[str] | None, _LABEL] = None,
+    as_json: Annotated[bool, _JSON] = False,
+    html: Annotated[Path | None, _HTML] = None,
+) -> None:
+    """Find the cases most similar to an archived one; its own patient's are left out."""
+    from medclip.assistant import Asked, Assistant
+
+    assistant = Assistant.open_without_model(index)
+    answer = assistant.similar(case_id, k=k, label_sets=label or [])
+    _show(assistant, Asked(answer, []), "", as_json, html, title=f"Case {case_id}", case_id=case_id)
+
+
+def _read_text(file: Path | None) -> str | None:
+    from medclip.errors import TextError
+
+    if file is None:
+        return None
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise TextError(f"{file}: is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise TextError(f"{file}: cannot be read ({error.strerror}); check the path") from error
+
+
+def _show(
+    assistant: "Assistant",
+    asked: "Asked",
+    text: str,
+    as_json: bool,
+    html: Path | None,
+    *,
+    title: str,
+    case_id: str | None = None,
+) -> None:
+    from medclip.cli import render
+
+    if html is not None:
+        from medclip.cli.html import write_page
+
+        write_page(html, assistant, asked, title=title, text=text, case_id=case_id)
+    if as_json:
+        render.print_json(asked.answer.model_dump(mode="json"))
+        return
+    render.answer(asked.answer)
+    if html is not None:
+        render.out.print(f"page written to {html}")

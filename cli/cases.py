@@ -1,0 +1,62 @@
+"""``medclip cases``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Import cases, and check what is in a cases folder.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(help="medpix-2.0, covid-chestxray, folder or sample.")],
+    path: Annotated[Path | None, typer.Argument(help="The published folder (none for sample).")] = None,
+    out: Annotated[Path, typer.Option("--out", help="The cases folder to make.")] = ...,  # type: ignore[assignment]
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing cases folder.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the sample cohort.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Import cases from a published layout, a folder of your own, or a synthetic sample."""
+    from dataclasses import asdict
+
+    from medclip.cases.importing import REPORT, import_cases
+    from medclip.cli import render
+
+    with render.progress() as bar:
+        bar.stage("importing cases")
+        report = import_cases(source, path, out, force=force, seed=seed, progress=bar.advance)
+    if as_json:
+        render.print_json(asdict(report))
+        return
+    render.out.print(f"{out}: {report.cases} cases of {report.patients} patients, {report.scans} scans")
+    if report.skipped:
+        render.out.print(f"[yellow]{len(report.skipped)} cases skipped[/]; {out / REPORT} says why. The first:")
+        for skipped in report.skipped[:3]:
+            render.out.print(f"  {skipped.case_id}: {skipped.reason}", markup=False)
+
+
+@app.command()
+def check(
+    cases: Annotated[Path, typer.Argument(help="A cases folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, with all case ids.")] = False,
+) -> None:
+    """Say what is in a cases folder and what is wrong with it; exit code 1 where an error was found."""
+    from dataclasses import asdict
+
+    from medclip.cases.check import check_cases
+    from medclip.cli import render
+
+    with render.progress() as bar:
+        bar.stage("reading every case")
+        report = check_cases(cases, progress=bar.advance)
+    if as_json:
+        render.print_json({**asdict(report), "ok": report.ok})
+    else:
+        render.check_report(report, str(cases))
+    if not report.ok:
+        raise typer.Exit(1)

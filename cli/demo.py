@@ -1,0 +1,58 @@
+"""``medclip demo``: the whole way on the synthetic sample cohort."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["demo"]
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("demo"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing demo folder.")] = False,
+    seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 0,
+) -> None:
+    """Draw a synthetic cohort, train on it, index it, ask it, and write the answer as a page."""
+    from medclip.cli import ask, render
+    from medclip.cli import cases as cases_cli
+    from medclip.cli import index as index_cli
+    from medclip.cli import model as model_cli
+    from medclip.folders import check_free
+
+    def step(command: str) -> None:
+        render.out.print(f"\n[bold cyan]$ medclip {command}[/]")
+
+    check_free(out, force=force, marker="cases")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    cases, model, index, page = out / "cases", out / "model", out / "index", out / "page.html"
+    step(f"cases import sample --out {out}/cases")
+    cases_cli.import_("sample", None, cases, force=False, seed=seed, as_json=False)
+    step(f"cases check {out}/cases")
+    cases_cli.check(cases, as_json=False)
+    step(f"train {out}/cases --out {out}/model")
+    model_cli.train(
+        cases, model, towers="default", seed=seed, epochs=30, unfreeze=False, unfreeze_epochs=5, device="auto",
+        threads=None, resume=False, force=False,
+    )  # fmt: skip
+    step(f"model verify {out}/model")
+    model_cli.verify(model)
+    step(f"index build {out}/cases --model {out}/model --split train --out {out}/index")
+    index_cli.build(cases, model, index, split="train", threads=None, seed=seed, force=False, as_json=False)
+    asked, text = _unseen(cases)
+    step(f"query {out}/index --scan {out}/cases/{asked} --text '{text}' -k 5 --html {out}/page.html")
+    ask.query(
+        index, scan=[cases / asked], text=text, text_file=None, k=5, label=None, as_json=False,
+        html=page, exclude_patient=None, threads=None,
+    )  # fmt: skip
+    render.out.print(f"\nThe demo is in {out}; open {out}/page.html in a browser, and ask it more with  medclip query")
+
+
+def _unseen(cases: Path) -> tuple[str, str]:
+    """A scan and the history of the first dev case with a lesion: the index has never seen its patient."""
+    from medclip.cases.manifest import read_cases
+
+    case = next(c for c in read_cases(cases) if c.split == "dev" and c.labels["finding"] != "none")
+    return case.scans[0].file, case.note_text("history")

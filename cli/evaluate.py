@@ -1,0 +1,68 @@
+"""``medclip evaluate``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    cases: Annotated[Path, typer.Argument(help="A cases folder.")],
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Patient-disjoint cross-validation; without it, train and dev split.")
+    ] = None,
+    index: Annotated[
+        Path | None, typer.Option(help="Measure this index on the cases, which it must never have seen.")
+    ] = None,
+    towers: Annotated[str, typer.Option(help="As for train.")] = "default",
+    seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the projection, at most.")] = 30,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object a figure.")] = False,
+) -> None:
+    """Measure retrieval and diagnosis on cases that chose nothing: by split, by folds, or with an index."""
+    from dataclasses import asdict
+
+    from medclip.cases.manifest import read_cases
+    from medclip.cli import render
+    from medclip.errors import CaseError
+
+    if folds is not None and index is not None:
+        raise CaseError("--folds trains anew and --index measures what is there; give one of them")
+    loaded = read_cases(cases)
+    with render.progress() as bar:
+        if index is not None:
+            from medclip.measure import measure_index
+
+            bar.stage("embedding unseen cases", len(loaded))
+            measured = measure_index(index, loaded, cases, threads=threads, progress=bar.advance)
+        else:
+            from medclip.cli.model import choose_device
+
+            device = choose_device(device)
+            from medclip.training.crossval import cross_validate
+            from medclip.training.run import Reporter
+            from medclip.training.trainer import Epoch, Settings
+
+            def show(epoch: Epoch, total: int) -> None:
+                bar.at(epoch.number, total)
+
+            measured = cross_validate(
+                loaded,
+                cases,
+                folds=folds,
+                towers_name=towers,
+                settings=Settings(seed=seed, epochs=epochs),
+                device=device,
+                threads=threads,
+                report=Reporter(stage=bar.stage, features=bar.at, epoch=show),
+            )
+    if as_json:
+        render.print_json([asdict(figure) for figure in measured])
+        return
+    if any(case.synthetic for case in loaded):
+        render.out.print("[magenta]SYNTHETIC cases: these figures say nothing about real scans.[/]")
+    render.figures(measured)

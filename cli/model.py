@@ -1,0 +1,105 @@
+"""``medclip train`` and ``medclip model``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app", "train"]
+
+app = typer.Typer(help="Look after trained models.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def choose_device(wanted: str) -> str:
+    """The torch device to use; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        MissingDependencyError: torch is not installed.
+        BundleError: the device is not there.
+    """
+    from medclip.errors import BundleError, MissingDependencyError
+
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError("training needs torch", "train") from error
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted != "cpu" and not (wanted.startswith("cuda") and torch.cuda.is_available()):
+        raise BundleError(f"device {wanted!r} is not available here; use --device auto or --device cpu")
+    return wanted
+
+
+def train(
+    cases: Annotated[Path, typer.Argument(help="A cases folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The model folder to make.")] = ...,  # type: ignore[assignment]
+    towers: Annotated[
+        str, typer.Option(help="default, hf-hub:ORG/REPO, local-dir:FOLDER or an open_clip NAME:TAG.")
+    ] = "default",
+    seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the projection, at most.")] = 30,
+    unfreeze: Annotated[bool, typer.Option("--unfreeze", help="Tune the towers too (slow without a GPU).")] = False,
+    unfreeze_epochs: Annotated[int, typer.Option(min=1, help="Epochs of the towers, with --unfreeze.")] = 5,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped training was.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing model, or an unfinished training.")
+    ] = False,
+) -> None:
+    """Train a model on a cases folder: minutes on two cores, by default with frozen towers."""
+    import time
+
+    from medclip.cli import render
+    from medclip.folders import check_free
+
+    check_free(out, force=force, marker="bundle.json")
+    device = choose_device(device)
+    from medclip.cases.manifest import read_cases
+    from medclip.training.run import Reporter, train_model
+    from medclip.training.trainer import Epoch, Settings
+    from medclip.training.unfreeze import TuneSettings
+
+    loaded = read_cases(cases)
+    started = time.monotonic()
+    with render.progress() as bar:
+
+        def show(epoch: Epoch, total: int) -> None:
+            bar.at(epoch.number, total)
+            bar.note(f"epoch {epoch.number}: loss {epoch.loss:.3f}, dev recall@10 {epoch.recall:.3f}")
+
+        report = train_model(
+            loaded,
+            cases,
+            out,
+            towers_name=towers,
+            settings=Settings(seed=seed, epochs=epochs),
+            tune=TuneSettings(seed=seed, epochs=unfreeze_epochs) if unfreeze else None,
+            device=device,
+            resume=resume,
+            force=force,
+            threads=threads,
+            report=Reporter(stage=bar.stage, features=bar.at, epoch=show),
+        )
+    spent = time.monotonic() - started
+    render.out.print(
+        f"{out}: trained on {report.train_cases} cases ({report.train_scans} scans), chosen on {report.dev_cases}; "
+        f"epoch {report.best_epoch} of {report.epochs} kept; {spent:.0f} s on {device}"
+    )
+    for name, value in report.figures.items():
+        render.out.print(f"  dev {name}: {value:.3f}" if value < 1 else f"  dev {name}: {value:g}")
+
+
+@app.command()
+def verify(model: Annotated[Path, typer.Argument(help="A model folder.")]) -> None:
+    """Check that a model folder is what training wrote, and gives the embeddings that training saw."""
+    from medclip.bundle.verify import verify_bundle
+    from medclip.cli import render
+
+    found = verify_bundle(model)
+    by_torch = (
+        "not checked with torch (not installed)" if found.torch_cosine is None else f"torch {found.torch_cosine:.6f}"
+    )
+    render.out.print(f"{model}: [green]verified[/]; {found.files} files, {found.tensors} tensors")
+    render.out.print(f"stored probes recomputed: onnxruntime {found.onnx_cosine:.6f}, {by_torch} (least cosine)")
+    render.out.print(f"fingerprint {found.fingerprint[:16]}")

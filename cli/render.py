@@ -1,0 +1,187 @@
+"""Tables and progress in the terminal."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from medclip.cases.check import CheckReport
+    from medclip.diagnosis.answer import Answer, LabelAnswer
+    from medclip.evaluation.protocols import Figure
+
+__all__ = ["Bar", "answer", "check_report", "err", "figures", "out", "print_json", "progress"]
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """JSON alone on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+class Bar:
+    """A progress bar on stderr with the time left; silent where stderr is no terminal."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self._task: TaskID | None = None
+
+    def stage(self, text: str, total: int | None = None) -> None:
+        """Begin a stage."""
+        if self._task is not None:
+            self._shown.remove_task(self._task)
+        self._task = self._shown.add_task(text, total=total)
+        if not self._shown.console.is_terminal:
+            self._shown.console.print(f"{text} ...")
+
+    def advance(self, _: object = None) -> None:
+        """One more done."""
+        if self._task is not None:
+            self._shown.advance(self._task)
+
+    def at(self, done: int, total: int) -> None:
+        """So many done, of so many."""
+        if self._task is not None:
+            self._shown.update(self._task, completed=done, total=total)
+
+    def note(self, text: str) -> None:
+        """Say something about the stage."""
+        if self._task is not None:
+            self._shown.update(self._task, description=text)
+
+
+@contextmanager
+def progress() -> Iterator[Bar]:
+    """A progress bar for the length of a block."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as shown:
+        yield Bar(shown)
+
+
+def check_report(report: "CheckReport", folder: str) -> None:
+    """What is in a cases folder and what is wrong with it."""
+    synthetic = f", {report.synthetic} of them synthetic" if report.synthetic else ""
+    out.print(f"{folder}: {report.cases} cases of {report.patients} patients{synthetic}, {report.scans} scans")
+    texts = ", ".join(f"{name} in {count}" for name, count in report.with_text.items())
+    out.print(f"texts: {texts}; splits: {', '.join(f'{k} {v}' for k, v in report.splits.items())}")
+    for name, classes in report.label_sets.items():
+        out.print(f"label set [bold]{name}[/]: {', '.join(f'{label} {count}' for label, count in classes.items())}")
+    if not report.problems:
+        out.print("[green]no problem found[/]")
+        return
+    table = Table(title="problems", title_justify="left")
+    for column in ("severity", "problem", "cases", "which"):
+        table.add_column(column, overflow="fold")
+    for problem in report.problems:
+        some = ", ".join(problem.case_ids[:5]) + (" ..." if problem.count > 5 else "")
+        colour = "red" if problem.severity == "error" else "yellow"
+        table.add_row(f"[{colour}]{problem.severity}[/]", problem.message, str(problem.count or ""), some)
+    out.print(table)
+
+
+def _label_table(found: "LabelAnswer") -> Table:
+    verdict = f"[bold]{found.answer}[/]" if found.answer else "[yellow]undecided[/]"
+    table = Table(title=f"{found.label_set}: {verdict}", title_justify="left")
+    table.add_column("class")
+    for column in ("probability", "vote", "probe"):
+        table.add_column(column, justify="right")
+    for ranked in found.ranked[:5]:
+        table.add_row(ranked.label, f"{ranked.probability:.2f}", f"{ranked.vote:.2f}", f"{ranked.probe:.2f}")
+    return table
+
+
+def caveats(found: "LabelAnswer") -> list[str]:
+    """What a reader has to know about one label answer."""
+    notes = [f"right for {found.held_out_accuracy:.0%} of archived patients left out; {found.voters} cases voted"]
+    if not found.agree:
+        notes.append("vote and probe disagree")
+    if found.answer is None:
+        notes.append("no class reaches probability 0.50, so the answer is withheld")
+    return notes
+
+
+def answer(given: "Answer") -> None:
+    """Ranked labels, then the similar cases."""
+    out.print(f"[yellow]{given.disclaimer}[/]")
+    if any(case.synthetic for case in given.similar):
+        out.print("[magenta]SYNTHETIC archive: these are drawn phantoms, not patients.[/]")
+    for found in given.labels:
+        out.print(_label_table(found))
+        out.print("  " + "; ".join(caveats(found)), style="dim")
+    if not given.labels:
+        out.print("This archive has no label set that it could answer for such a query.")
+    table = Table(title="similar cases", title_justify="left")
+    for column in ("#", "case", "similarity", "matched by"):
+        table.add_column(column, justify="right" if column in ("#", "similarity") else "left", no_wrap=True)
+    table.add_column("labels", overflow="fold")
+    table.add_column("diagnosis", overflow="fold")
+    table.add_column("age, sex", no_wrap=True)
+    for rank, case in enumerate(given.similar, start=1):
+        person = ", ".join(part for part in ("" if case.age is None else f"{case.age:g}", case.sex or "") if part)
+        view = f"scan {case.scan}" if case.scan else case.view
+        labels = ", ".join(case.labels[name] for name in sorted(case.labels))
+        table.add_row(
+            str(rank), case.case_id, f"{case.similarity:.3f}", view, labels, case.diagnosis or "-", person or "-"
+        )
+    out.print(table)
+
+
+def figures(measured: Sequence["Figure"]) -> None:
+    """Figures in two tables: retrieval, then labels by method."""
+    retrieval = [figure for figure in measured if figure.label_set is None]
+    if retrieval:
+        metrics = list(dict.fromkeys(figure.metric for figure in retrieval))
+        table = Table(title="retrieval", title_justify="left")
+        for column in ("protocol", "queries", "gallery", *metrics):
+            table.add_column(column, justify="left" if column == "protocol" else "right")
+        for protocol in dict.fromkeys(figure.protocol for figure in retrieval):
+            rows = [figure for figure in retrieval if figure.protocol == protocol]
+            cells = {figure.metric: _value(figure) for figure in rows}
+            table.add_row(
+                protocol, str(rows[0].n), str(rows[0].gallery), *(cells.get(metric, "-") for metric in metrics)
+            )
+        out.print(table)
+    labels = [figure for figure in measured if figure.label_set is not None]
+    if labels:
+        metrics = list(dict.fromkeys(figure.metric for figure in labels))
+        table = Table(title="labels", title_justify="left")
+        for column in ("protocol", "label set", "method", "n", *metrics):
+            table.add_column(column, justify="left" if column in ("protocol", "label set", "method") else "right")
+        groups = dict.fromkeys((figure.protocol, figure.label_set, figure.method) for figure in labels)
+        last: tuple[str, str | None] | None = None
+        for key in sorted(
+            groups, key=lambda key: (list(dict.fromkeys(g[0] for g in groups)).index(key[0]), str(key[1]))
+        ):
+            rows = [figure for figure in labels if (figure.protocol, figure.label_set, figure.method) == key]
+            cells = {figure.metric: _value(figure) for figure in rows}
+            if last is not None and last != key[:2]:
+                table.add_section()
+            last = key[:2]
+            table.add_row(key[0], key[1], key[2], str(rows[0].n), *(cells.get(metric, "-") for metric in metrics))
+        out.print(table)
+
+
+def _value(figure: "Figure") -> str:
+    digits = 1 if figure.metric == "median_rank" else 3
+    spread = "" if figure.sd is None else f" ±{figure.sd:.{digits}f}"
+    return f"{figure.value:.{digits}f}{spread}"

@@ -1,0 +1,1 @@
+"""Search structures over vectors; one file a backend, being here registers it."""

@@ -1,0 +1,217 @@
+"""The whole product in one object: ``Assistant.open(index).query(...)`` → `Answer`."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclip import DISCLAIMER, __version__
+from medclip.archive import MODEL, PROBE, VOTERS, ballots_of
+from medclip.bundle.serving import ServingModel
+from medclip.cases.case import Case
+from medclip.diagnosis.answer import Answer, LabelAnswer, SimilarCase, answer_label_set
+from medclip.diagnosis.diagnoser import Composition, Diagnoser
+from medclip.diagnosis.store import load_diagnosers
+from medclip.embedder import Embedder
+from medclip.errors import ArchiveError
+from medclip.index import CaseIndex, Hit
+from medclip.modalities.scan.read import GreyPicture
+
+__all__ = ["Asked", "Assistant", "Capability", "Coverage"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An answer, and the pictures that were asked with."""
+
+    answer: Answer
+    pictures: list[GreyPicture]
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What an index can answer on one label set."""
+
+    label_set: str
+    patients: dict[str, int]  # class → patients
+    held_out_accuracy: dict[str, float]  # what a query is made of → share of right answers on patients left out
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How far the archive's diagnoses repeat: the cap on naming a diagnosis from a similar case."""
+
+    cases: int  # that have a diagnosis
+    nameable: int  # of these, how many share its exact words with another patient's case
+
+
+class Assistant:
+    """An opened index folder with its own model and diagnosers."""
+
+    def __init__(self, index: CaseIndex, diagnosers: Sequence[Diagnoser], embedder: Embedder | None) -> None:
+        self.index = index
+        self.diagnosers = list(diagnosers)
+        self._embedder = embedder
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int | None = None) -> "Assistant":
+        """Open an index folder; its model is verified against its checksums and stored probes.
+
+        Raises:
+            ArchiveError: the folder is no index, is damaged, or its model is not the one that made its vectors.
+            BundleError: its model is damaged.
+        """
+        index = CaseIndex.open(folder)
+        model = ServingModel(index.attachment(MODEL), threads=threads)
+        if model.fingerprint != index.fingerprint:
+            raise ArchiveError(f"{folder}: its vectors were made by another model than the one inside; build it again")
+        model.verify_probes()
+        return cls(index, load_diagnosers(index.attachment(PROBE)), Embedder(model))
+
+    @classmethod
+    def open_without_model(cls, folder: Path) -> "Assistant":
+        """Open an index folder for questions that embed nothing, such as `similar`.
+
+        Raises:
+            ArchiveError: the folder is no index or is damaged.
+        """
+        index = CaseIndex.open(folder)
+        return cls(index, load_diagnosers(index.attachment(PROBE)), None)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The index's own embedder."""
+        if self._embedder is None:
+            raise ArchiveError(f"{self.index.folder}: was opened without its model, so nothing can be embedded")
+        return self._embedder
+
+    def query(
+        self,
+        scans: Sequence[Path] = (),
+        texts: Sequence[str] = (),
+        *,
+        k: int = VOTERS,
+        label_sets: Sequence[str] = (),
+        exclude_patient: str | None = None,
+    ) -> Asked:
+        """Answer for a new patient.
+
+        Args:
+            k: how many similar cases, one a patient, are shown and vote.
+            label_sets: which to answer; all where none is named.
+            exclude_patient: a patient whose archived cases are left out.
+
+        Raises:
+            ScanError, TextError: an input cannot be used.
+            ArchiveError: a label set is not one that the index can answer.
+        """
+        self._check(label_sets)
+        query, pictures = self.embedder.query(scans, texts)
+        composition = cast(Composition, "+".join(["scan"] * bool(query.scans) + ["text"] * bool(query.texts)))
+        return Asked(self._answer(query.vector, composition, k, label_sets, exclude_patient), pictures)
+
+    def similar(self, case_id: str, *, k: int = VOTERS, label_sets: Sequence[str] = ()) -> Answer:
+        """Answer for an archived case as if it were new: its own patient's cases are left out.
+
+        Raises:
+            ArchiveError: there is no such case, or a label set is not one that the index can answer.
+        """
+        self._check(label_sets)
+        record = self.index.record(case_id)
+        rows = [i for i, view in enumerate(self.index.views) if view.case_id == case_id]
+        kinds = {self.index.views[i].kind: i for i in rows}
+        has_text = "report" in kinds or "history" in kinds
+        composition = cast(Composition, "+".join(["scan"] * ("scan" in kinds) + ["text"] * has_text))
+        vector = np.asarray(self.index.vectors()[kinds["fused"]], np.float32)
+        return self._answer(vector, composition, k, label_sets, record.patient)
+
+    def diagnose(
+        self,
+        vector: NDArray[np.float32],
+        composition: Composition,
+        *,
+        k: int = VOTERS,
+        label_sets: Sequence[str] = (),
+        exclude_patient: str | None = None,
+    ) -> tuple[list[LabelAnswer], list[Hit], dict[str, list[float]]]:
+        """The label answers for a (d,) unit vector, the similar cases, and each one's share of the vote by label set."""
+        hits = self.index.search(vector[None], k, exclude_patients=[exclude_patient], one_per_patient=True)[0]
+        answers, weights = [], {}
+        for diagnoser in self.diagnosers:
+            if label_sets and diagnoser.label_set not in label_sets:
+                continue
+            found = answer_label_set(diagnoser, composition, vector, ballots_of(hits, diagnoser.label_set))
+            if found is not None:
+                answers.append(found.answer)
+                weights[diagnoser.label_set] = found.weights
+        return answers, hits, weights
+
+    def capabilities(self) -> list[Capability]:
+        """What the index can answer, by label set."""
+        return [
+            Capability(d.label_set, d.patients, {name: part.held_out_accuracy for name, part in d.parts.items()})
+            for d in self.diagnosers
+        ]
+
+    def coverage(self) -> Coverage:
+        """How many archived cases could be named exactly by a case of another patient."""
+        named = [(self._case(r.document).outcome.diagnosis, r.patient) for r in self.index.records()]
+        pairs = {(diagnosis.strip().lower(), patient) for diagnosis, patient in named if diagnosis}
+        patients = Counter(diagnosis for diagnosis, _ in pairs)
+        known = [diagnosis.strip().lower() for diagnosis, _ in named if diagnosis]
+        return Coverage(len(known), sum(patients[diagnosis] > 1 for diagnosis in known))
+
+    @staticmethod
+    def _case(document: dict[str, object]) -> Case:
+        return Case.model_validate(document)
+
+    def _check(self, label_sets: Sequence[str]) -> None:
+        known = [diagnoser.label_set for diagnoser in self.diagnosers]
+        for name in label_sets:
+            if name not in known:
+                raise ArchiveError(
+                    f"{self.index.folder}: cannot answer label set {name!r}; it can answer {', '.join(known) or 'none'}"
+                )
+
+    def _answer(
+        self,
+        vector: NDArray[np.float32],
+        composition: Composition,
+        k: int,
+        label_sets: Sequence[str],
+        exclude_patient: str | None,
+    ) -> Answer:
+        answers, hits, weights = self.diagnose(
+            vector, composition, k=k, label_sets=label_sets, exclude_patient=exclude_patient
+        )
+        similar = []
+        for rank, hit in enumerate(hits):
+            record = self.index.record(hit.case_id)
+            case = self._case(record.document)
+            similar.append(
+                SimilarCase(
+                    case_id=case.id,
+                    similarity=hit.similarity,
+                    view=hit.kind,  # type: ignore[arg-type] - checked by pydantic
+                    scan=hit.number + 1 if hit.kind == "scan" else None,
+                    labels=hit.labels,
+                    vote_weights={name: shares[rank] for name, shares in weights.items()},
+                    age=case.age,
+                    sex=case.sex,
+                    diagnosis=case.outcome.diagnosis,
+                    confirmed_by=case.outcome.confirmed_by,
+                    differential=case.outcome.differential,
+                    treatment=case.outcome.treatment,
+                    history=case.note_text("history"),
+                    report=case.report,
+                    scans=len(case.scans),
+                    synthetic=case.synthetic,
+                )
+            )
+        return Answer(
+            disclaimer=DISCLAIMER, medclip_version=__version__, query=composition, labels=answers, similar=similar
+        )

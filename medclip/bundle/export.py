@@ -1,0 +1,88 @@
+"""Torch modules → ONNX graphs, each compared with torch before it is kept."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medclip.bundle.serving import session
+from medclip.errors import BundleError, MissingDependencyError
+
+__all__ = ["export_graph", "export_heads", "export_towers"]
+
+_TOLERANCE = 1e-3  # relative to the largest output
+
+
+class _Method(nn.Module):
+    """One method of a module, as a module."""
+
+    def __init__(self, module: nn.Module, name: str) -> None:
+        super().__init__()
+        self.module, self.name = module, name
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = getattr(self.module, self.name)(x)
+        return result
+
+
+def export_graph(module: nn.Module, sample: Tensor, file: Path) -> None:
+    """Write `module` as an ONNX graph with a free batch size (and, for token ids, a free length).
+
+    Args:
+        sample: an input of at least two rows; the graph's output on it is compared with torch's.
+
+    Raises:
+        BundleError: the graph gives other numbers than torch.
+        MissingDependencyError: the exporter is not installed.
+    """
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("the ONNX exporter is not installed", "train") from error
+    dynamic: dict[int, Any] = {0: torch.export.Dim.DYNAMIC}
+    if sample.dtype == torch.int64:
+        dynamic[1] = torch.export.Dim.DYNAMIC
+    module = module.eval().cpu()
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        expected = module(sample).numpy()
+        torch.onnx.export(
+            module,
+            (sample,),
+            file,
+            input_names=["input"],
+            output_names=["output"],
+            dynamo=True,
+            dynamic_shapes=(dynamic,),
+            external_data=False,
+            verbose=False,
+        )
+    graph = session(file, 0)
+    for rows in (len(sample), 1):
+        got = graph.run(None, {"input": sample[:rows].numpy()})[0]
+        if np.abs(got - expected[:rows]).max() > _TOLERANCE * max(1.0, float(np.abs(expected).max())):
+            raise BundleError(f"{file.name}: the exported graph differs from torch; these towers cannot be served")
+
+
+def export_towers(scan_tower: Any, text_tower: Any, token_sample: Tensor, scan_file: Path, text_file: Path) -> None:
+    """Export both towers; `token_sample` is (n ≥ 2, tokens) int64 ids of real text."""
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (2, scan_tower.size, scan_tower.size), dtype=torch.uint8, generator=generator)
+    export_graph(scan_tower, pictures, scan_file)
+    export_graph(text_tower, token_sample, text_file)
+
+
+def export_heads(projection: Any, scan_file: Path, text_file: Path) -> None:
+    """Export both halves of a projection."""
+    generator = torch.Generator().manual_seed(0)
+    for name, width, file in (
+        ("embed_scan", projection.shape.scan_features, scan_file),
+        ("embed_text", projection.shape.text_features, text_file),
+    ):
+        export_graph(_Method(projection, name), torch.randn(3, width, generator=generator), file)

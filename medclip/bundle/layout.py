@@ -1,0 +1,168 @@
+"""What a model folder holds.
+
+::
+
+    MODEL/
+      bundle.json             `Manifest`: format, towers, preprocessing, tensors, checksums of every other file
+      serving/                all that answering needs; an index folder carries a copy of it
+        serving.json          `ServingManifest`
+        scan_tower.onnx       (n, size, size) uint8 → (n, scan_features) float32
+        text_tower.onnx       (n, tokens) int64 → (n, text_features) float32
+        scan_head.onnx        (n, scan_features) → (n, width) unit vectors
+        text_head.onnx        (n, text_features) → (n, width) unit vectors
+        tokenizer.json
+        probes.safetensors    stored inputs with the embeddings that training saw
+      weights.safetensors     every tensor of towers and projection, for torch
+      open_clip_config.json   the towers' open_clip model config
+      text_config/            the Hugging Face config of the text tower, if it has one
+      training.json           settings, epochs and figures of the training
+      README.md               the model card
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medclip.cases.manifest import describe
+from medclip.errors import BundleError
+from medclip.modalities.scan.prepare import Preprocessing
+from medclip.modalities.text.tokens import TextReading
+
+__all__ = ["FORMAT", "Layout", "Manifest", "ServingLayout", "ServingManifest", "TensorSpec", "digest", "read_model"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ServingLayout:
+    """Names of the files of a serving folder."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "serving.json"
+
+    @property
+    def scan_tower(self) -> Path:
+        return self.root / "scan_tower.onnx"
+
+    @property
+    def text_tower(self) -> Path:
+        return self.root / "text_tower.onnx"
+
+    @property
+    def scan_head(self) -> Path:
+        return self.root / "scan_head.onnx"
+
+    @property
+    def text_head(self) -> Path:
+        return self.root / "text_head.onnx"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.root / "tokenizer.json"
+
+    @property
+    def probes(self) -> Path:
+        return self.root / "probes.safetensors"
+
+    @property
+    def listed(self) -> tuple[Path, ...]:
+        """Every file whose checksum the manifest holds."""
+        return (self.scan_tower, self.text_tower, self.scan_head, self.text_head, self.tokenizer, self.probes)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of the files of a model folder."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "bundle.json"
+
+    @property
+    def serving(self) -> ServingLayout:
+        return ServingLayout(self.root / "serving")
+
+    @property
+    def weights(self) -> Path:
+        return self.root / "weights.safetensors"
+
+    @property
+    def training(self) -> Path:
+        return self.root / "training.json"
+
+    @property
+    def card(self) -> Path:
+        return self.root / "README.md"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(_Strict):
+    """Shape and type of one stored tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class ServingManifest(_Strict):
+    """``serving.json``."""
+
+    format: int
+    preprocessing: Preprocessing
+    reading: TextReading
+    width: int  # of an embedding
+    aligned: int  # width of the block that scans and texts share
+    aligned_share: float  # its squared length, of 1
+    fuser: str
+    synthetic: bool  # trained on a synthetic cohort alone
+    sha256: dict[str, str]  # file name → checksum
+
+    @property
+    def fingerprint(self) -> str:
+        """What makes two models' embeddings comparable: every file that takes part in making them."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+class Manifest(_Strict):
+    """``bundle.json``."""
+
+    format: int
+    towers: str
+    tensors: dict[str, TensorSpec]  # of weights.safetensors
+    sha256: dict[str, str]  # path inside the folder → checksum
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_model(path: Path, kind: type[Model], remedy: str) -> Model:
+    """Read one JSON file of a folder into a validated model.
+
+    Raises:
+        BundleError: the file is missing, not JSON, or not of that kind; `remedy` ends the message.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(f"{path}: not found; {remedy}") from None
+    except ValidationError as error:
+        raise BundleError(f"{path}: {describe(error)}; {remedy}") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error

@@ -1,0 +1,167 @@
+"""The exported encoders, run by onnxruntime alone."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclip.bundle.layout import FORMAT, ServingLayout, ServingManifest, digest, read_model
+from medclip.errors import BundleError
+from medclip.modalities.scan.prepare import prepare_scan
+from medclip.modalities.text.tokens import TextTokenizer, pool_windows
+
+__all__ = ["LEAST_COSINE", "ServingModel", "ServingTowers", "session"]
+
+Array = NDArray[np.float32]
+
+LEAST_COSINE = 0.999
+"""Between a stored probe's embedding and the one computed now; below it the model is not the one that was trained."""
+
+_REMEDY = "copy the folder again, or train or build it again"
+_WINDOWS_AT_ONCE = 16
+
+
+def session(file: Path, threads: int) -> Any:
+    """An onnxruntime session on the CPU.
+
+    Raises:
+        BundleError: the file is missing or is not a graph that onnxruntime can run.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    if not file.is_file():
+        raise BundleError(f"{file}: not found; {_REMEDY}")
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise BundleError(f"{file}: is damaged; {_REMEDY} ({type(error).__name__})") from error
+
+
+def _threads(threads: int | None) -> int:
+    """The number asked for, else one a core that this process may use."""
+    if threads:
+        return threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class ServingTowers:
+    """The two towers of a serving folder, each loaded at its first use: pictures and texts → features."""
+
+    def __init__(self, folder: Path, manifest: ServingManifest, threads: int | None = None) -> None:
+        self._layout = ServingLayout(folder)
+        self._threads = _threads(threads)
+        self._sessions: dict[Path, Any] = {}
+        self._manifest = manifest
+        self.preprocessing = manifest.preprocessing
+        self.scripts = manifest.reading.scripts
+        self._tokenizer: TextTokenizer | None = None
+
+    def run(self, file: Path, values: NDArray[Any]) -> Array:
+        """Run one graph of the folder, of one input and one output."""
+        if file not in self._sessions:
+            self._sessions[file] = session(file, self._threads)
+        graph = self._sessions[file]
+        return np.asarray(graph.run(None, {graph.get_inputs()[0].name: values})[0], np.float32)
+
+    def scan_features(self, pictures: NDArray[np.uint8]) -> Array:
+        """(n, size, size) uint8 → (n, scan_features)."""
+        return self.run(self._layout.scan_tower, pictures)
+
+    def text_features(self, texts: Sequence[str]) -> Array:
+        """n cleaned texts → (n, text_features); a long text is the token-weighted mean of its windows.
+
+        Raises:
+            TextError: a text is empty.
+        """
+        if self._tokenizer is None:
+            self._tokenizer = TextTokenizer(self._layout.tokenizer, self._manifest.reading)
+        pooled: list[Array] = []
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together: less padding
+        for start in range(0, len(order), _WINDOWS_AT_ONCE):
+            batch = [texts[i] for i in order[start : start + _WINDOWS_AT_ONCE]]
+            windows = self._tokenizer.windows(batch)
+            features = np.concatenate(
+                [
+                    self.run(self._layout.text_tower, windows.ids[i : i + _WINDOWS_AT_ONCE])
+                    for i in range(0, len(windows.ids), _WINDOWS_AT_ONCE)
+                ]
+            )
+            pooled.append(pool_windows(features, windows, len(batch)))
+        result = np.concatenate(pooled)
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        return np.asarray(result[back], np.float32)
+
+
+class ServingModel:
+    """A serving folder, verified: prepared scans and cleaned texts → unit vectors.
+
+    Opening it compares the checksum of every file with the manifest's. `verify_probes` also recomputes the stored
+    probes.
+    """
+
+    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+        """Open a serving folder.
+
+        Raises:
+            BundleError: a file is missing or changed, or the folder is of another format.
+        """
+        layout = ServingLayout(folder)
+        manifest = read_model(layout.manifest, ServingManifest, _REMEDY)
+        if manifest.format != FORMAT:
+            raise BundleError(
+                f"{layout.manifest}: has format {manifest.format}, this medclip reads {FORMAT}; {_REMEDY}"
+            )
+        for file in layout.listed:
+            if not file.is_file():
+                raise BundleError(f"{file}: not found; {_REMEDY}")
+            if digest(file) != manifest.sha256.get(file.name):
+                raise BundleError(f"{file}: has changed since it was written; {_REMEDY}")
+        self.folder, self.manifest = folder, manifest
+        self.towers = ServingTowers(folder, manifest, threads)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the model; vectors of two fingerprints must not be compared."""
+        return self.manifest.fingerprint
+
+    def embed_prepared(self, pictures: NDArray[np.uint8]) -> Array:
+        """(n, size, size) uint8 → (n, width) unit vectors."""
+        return self.towers.run(ServingLayout(self.folder).scan_head, self.towers.scan_features(pictures))
+
+    def embed_texts(self, texts: Sequence[str]) -> Array:
+        """n cleaned texts → (n, width) unit vectors.
+
+        Raises:
+            TextError: a text is empty.
+        """
+        return self.towers.run(ServingLayout(self.folder).text_head, self.towers.text_features(texts))
+
+    def verify_probes(self) -> float:
+        """Recompute the stored probes, from picture and text on; the least cosine to what training saw.
+
+        Raises:
+            BundleError: preparation gives another picture, or a cosine is below `LEAST_COSINE`.
+        """
+        from safetensors.numpy import load_file
+
+        file = ServingLayout(self.folder).probes
+        stored = load_file(file)
+        count = len(stored["scan_embeddings"])
+        for i in range(count):
+            prepared = prepare_scan(stored[f"picture_{i}"], self.manifest.preprocessing)
+            if not np.array_equal(prepared, stored["prepared"][i]):
+                raise BundleError(f"{file}: preparing a stored scan gives another picture here; {_REMEDY}")
+        texts = [bytes(stored[f"text_{i}"]).decode() for i in range(len(stored["text_embeddings"]))]
+        now = (self.embed_prepared(stored["prepared"]), self.embed_texts(texts))
+        then = (stored["scan_embeddings"], stored["text_embeddings"])
+        worst = min(float((a * b).sum(1).min()) for a, b in zip(now, then, strict=True))
+        if not worst > LEAST_COSINE:
+            raise BundleError(f"{file}: embeddings differ from training's (cosine {worst:.4f}); {_REMEDY}")
+        return worst

@@ -1,0 +1,137 @@
+"""What a case is: one patient's presentation, the scans and texts of it, and what it turned out to be.
+
+Everything here is immutable and validated. The JSON form of a `Case` is one line of ``cases.jsonl``
+(`medclip.cases.manifest`); README.md shows one written by hand.
+"""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+__all__ = ["Case", "Labels", "Measurement", "Modality", "Note", "NoteKind", "Outcome", "Scan", "Sex", "Split"]
+
+Modality = Literal["CR", "CT", "MR", "US", "OT"]
+"""DICOM modality codes (PS3.3 C.7.3.1.1.1): radiograph, CT, MR, ultrasound, other."""
+
+NoteKind = Literal["history", "findings"]
+"""Which part of the record a note is. `findings` is report text; captions stand with their scan."""
+
+Sex = Literal["female", "male", "other"]
+Split = Literal["train", "dev", "test"]
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s/\\][^/\\\n\r\t]*$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+Labels = dict[Name, Name]
+"""Label set → class. A label set that is not there is *unknown*, never absent."""
+
+
+def _inside(path: str) -> str:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in path or not path.strip():
+        raise ValueError("must be a relative path inside the cases folder, with forward slashes")
+    return path
+
+
+FileName = Annotated[str, AfterValidator(_inside)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Scan(_Record):
+    """One image of a case."""
+
+    file: FileName  # relative to the cases folder
+    modality: Modality | None = None  # how it was acquired; a fact for the reader, never an input of the model
+    plane: str | None = None  # "Axial", "PA", ...
+    caption: str | None = None  # the report's words about this very image
+    labels: Labels = Field(default_factory=dict)  # labels of this scan alone; they override the case's
+    licence: str | None = None
+
+
+class Note(_Record):
+    """One text of a case that may be embedded."""
+
+    kind: NoteKind
+    text: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+
+class Measurement(_Record):
+    """One vital sign or laboratory value."""
+
+    name: Name
+    value: float
+    unit: str  # UCUM, for example "Cel", "%", "10*9/L"
+
+
+class Outcome(_Record):
+    """What the case turned out to be. It states the answer, so it is shown with a similar case and never embedded."""
+
+    diagnosis: str | None = None
+    confirmed_by: str | None = None  # how the diagnosis was verified
+    differential: str | None = None
+    treatment: str | None = None
+    discussion: str | None = None
+
+
+class Case(_Record):
+    """One case: scans, texts, measurements, labels and outcome of one patient's presentation.
+
+    `patient` keeps a patient's cases together in every split, vote and fold; where it is not given, the case is
+    its own patient.
+    """
+
+    id: Identifier
+    patient: Identifier
+    scans: tuple[Scan, ...] = ()
+    notes: tuple[Note, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    labels: Labels = Field(default_factory=dict)
+    outcome: Outcome = Outcome()
+    age: Annotated[float, Field(ge=0, le=130)] | None = None  # years
+    sex: Sex | None = None
+    split: Split | None = None  # the published or chosen split, if there is one
+    source: str | None = None  # where it was imported from
+    synthetic: bool = False  # drawn by a program, not acquired from a patient
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_patient(cls, data: object) -> object:
+        if isinstance(data, dict) and "patient" not in data and "id" in data:
+            return {**data, "patient": data["id"]}
+        return data
+
+    @model_validator(mode="after")
+    def _has_evidence(self) -> "Case":
+        if not self.scans and not self.notes:
+            raise ValueError("a case needs at least one scan or note")
+        files = [scan.file for scan in self.scans]
+        if len(set(files)) != len(files):
+            raise ValueError("two of its scans name the same file")
+        return self
+
+    def scan_labels(self, scan: Scan) -> Labels:
+        """The labels that hold for one scan: the case's, overridden by the scan's own."""
+        return {**self.labels, **scan.labels}
+
+    @property
+    def case_labels(self) -> Labels:
+        """The labels that hold for the case as a whole: its own, and those on which all of its scans agree."""
+        agreed: Labels = {}
+        if self.scans:
+            first, *rest = self.scans
+            agreed = {k: v for k, v in first.labels.items() if all(scan.labels.get(k) == v for scan in rest)}
+        conflicting = {k for scan in self.scans for k in scan.labels} - set(agreed)
+        return {k: v for k, v in {**self.labels, **agreed}.items() if k not in conflicting}
+
+    def note_text(self, kind: NoteKind) -> str:
+        """All notes of one kind, joined by blank lines; empty where there is none."""
+        return "\n\n".join(note.text for note in self.notes if note.kind == kind)
+
+    @property
+    def report(self) -> str:
+        """The report text: the findings, then each distinct caption, joined by blank lines."""
+        captions = dict.fromkeys(scan.caption for scan in self.scans if scan.caption)
+        return "\n\n".join(part for part in (self.note_text("findings"), *captions) if part)

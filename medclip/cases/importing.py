@@ -1,0 +1,108 @@
+"""Import: a source's drafts → a cases folder. A bad case is skipped, counted and listed, never the end of the rest."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from medclip.cases.case import Case
+from medclip.cases.manifest import MANIFEST, write_cases
+from medclip.cases.sources import Draft, Skipped, load_source
+from medclip.errors import CaseError, ScanError
+from medclip.folders import new_folder, write_json
+from medclip.modalities.scan.read import read_scan
+
+__all__ = ["REPORT", "ImportReport", "import_cases"]
+
+REPORT = "import-report.json"
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import took and left out."""
+
+    source: str
+    cases: int
+    scans: int
+    patients: int
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def _store(draft: Draft, folder: Path) -> Skipped | None:
+    """Copy the draft's files into the folder, and read every scan once; on failure nothing of it stays."""
+    written: list[Path] = []
+    try:
+        for name, source in draft.files.items():
+            target = folder / name
+            if target.exists():
+                raise CaseError(f"another case has a file {name}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            written.append(target)
+            if isinstance(source, bytes):
+                target.write_bytes(source)
+            else:
+                read_scan(source)
+                shutil.copyfile(source, target)
+    except (ScanError, CaseError) as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        return Skipped(draft.case.id, str(error))
+    return None
+
+
+def import_cases(
+    source: str,
+    path: Path | None,
+    out: Path,
+    *,
+    force: bool = False,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> ImportReport:
+    """Import `path` in the layout of `source` into a new cases folder `out`.
+
+    Args:
+        progress: called with each case id.
+
+    Raises:
+        CaseError: the source is unknown, `path` is not in its layout, or no case could be imported.
+        OutputError: `out` exists (without `force`) or cannot be written.
+    """
+    layout = load_source(source)
+    if layout.NEEDS_PATH and path is None:
+        raise CaseError(
+            f"source {source} reads a folder: name it, as in  medclip cases import {source} PATH --out CASES"
+        )
+    if not layout.NEEDS_PATH and path is not None:
+        raise CaseError(f"source {source} takes no path")
+    if path is not None and not path.exists():
+        raise CaseError(f"{path}: not found; check the path")
+    with new_folder(out, force=force, marker=MANIFEST) as folder:
+        cases: list[Case] = []
+        seen: set[str] = set()
+        skipped: list[Skipped] = []
+        for item in layout.draft(path, seed=seed):
+            if isinstance(item, Draft):
+                progress(item.case.id)
+                if item.case.id in seen:
+                    item = Skipped(item.case.id, "an earlier case has the same id")
+                else:
+                    item = _store(item, folder) or item
+            if isinstance(item, Skipped):
+                skipped.append(item)
+            else:
+                seen.add(item.case.id)
+                cases.append(item.case)
+        if not cases:
+            reason = f" (the first: {skipped[0].case_id}: {skipped[0].reason})" if skipped else ""
+            raise CaseError(f"{path or source}: no case could be imported{reason}")
+        write_cases(folder, cases)
+        report = ImportReport(
+            source=source,
+            cases=len(cases),
+            scans=sum(len(case.scans) for case in cases),
+            patients=len({case.patient for case in cases}),
+            skipped=skipped,
+        )
+        write_json(folder / REPORT, asdict(report))
+    return report

@@ -1,0 +1,100 @@
+"""A cases folder: ``cases.jsonl``, one `Case` a line, beside the files that it names.
+
+::
+
+    CASES/
+      cases.jsonl          one case a line, UTF-8
+      import-report.json   what an import left out, and why (absent if the folder was written by hand)
+      scans/...            the files that the lines name, by paths relative to CASES
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from medclip.cases.case import Case
+from medclip.errors import CaseError
+
+__all__ = ["MANIFEST", "BadLine", "describe", "read_cases", "scan_manifest", "write_cases"]
+
+MANIFEST = "cases.jsonl"
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line of a manifest that is not a valid case."""
+
+    number: int  # counted from 1
+    problem: str  # one line, quoting no value of the record
+
+
+def describe(error: ValidationError) -> str:
+    """One line that says where a record is wrong, without quoting its values (they may identify a patient)."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+def scan_manifest(folder: Path) -> Iterator[Case | BadLine]:
+    """Yield every line of a cases folder's manifest, valid or not; blank lines are passed over.
+
+    A line that repeats an earlier case's id is a `BadLine`.
+
+    Raises:
+        CaseError: the folder or its manifest cannot be read.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise CaseError(f"{path}: not found; make a cases folder with  medclip cases import")
+    seen: set[str] = set()
+    try:
+        with path.open("rb") as lines:
+            for number, raw in enumerate(lines, start=1):
+                if not raw.strip():
+                    continue
+                try:
+                    case = Case.model_validate_json(raw)
+                except ValidationError as error:
+                    yield BadLine(number, describe(error))
+                    continue
+                if case.id in seen:
+                    yield BadLine(number, f"the case id {case.id} stands on an earlier line too")
+                    continue
+                seen.add(case.id)
+                yield case
+    except OSError as error:
+        raise CaseError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
+
+
+def read_cases(folder: Path) -> list[Case]:
+    """All cases of a cases folder, in the manifest's order.
+
+    Raises:
+        CaseError: the manifest is missing, empty, or one of its lines is not a valid case.
+    """
+    cases: list[Case] = []
+    for item in scan_manifest(folder):
+        if isinstance(item, BadLine):
+            raise CaseError(
+                f"{folder / MANIFEST} line {item.number}: {item.problem}; mend the line "
+                f"(medclip cases check {folder} lists all)"
+            )
+        cases.append(item)
+    if not cases:
+        raise CaseError(f"{folder / MANIFEST}: holds no case; import some with  medclip cases import")
+    return cases
+
+
+def write_cases(folder: Path, cases: Iterable[Case]) -> int:
+    """Write the manifest of a cases folder and return the number of cases; fields at their defaults are left out."""
+    count = 0
+    with (folder / MANIFEST).open("w", encoding="utf-8") as out:
+        for case in cases:
+            record = case.model_dump(mode="json", exclude_defaults=True)
+            out.write(json.dumps(record, ensure_ascii=False) + "\n")
+            count += 1
+    return count

@@ -1,0 +1,78 @@
+"""What a source must give, and how it is found by name."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, cast
+
+from medclip.cases.case import Case
+from medclip.errors import CaseError
+
+__all__ = ["Draft", "Skipped", "Source", "load_source", "source_names"]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A case and where its files come from: name in the cases folder → a file to copy, or the bytes themselves."""
+
+    case: Case
+    files: Mapping[str, Path | bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A case that could not be drafted."""
+
+    case_id: str
+    reason: str  # one line, with no patient data but the case id
+
+
+class Source(Protocol):
+    """A module in this folder."""
+
+    NAME: str
+    NEEDS_PATH: bool
+
+    def draft(self, path: Path | None, *, seed: int) -> Iterator[Draft | Skipped]:
+        """Yield every case of the source.
+
+        Args:
+            path: the folder or file that the user named; None where ``NEEDS_PATH`` is false.
+            seed: for sources that draw their cases; the others leave it alone.
+
+        Raises:
+            CaseError: `path` is not in the source's layout at all.
+        """
+
+
+def _modules() -> dict[str, str]:
+    package = importlib.import_module("medclip.cases.sources")
+    return {
+        name.replace("_", "-"): f"{package.__name__}.{name}"
+        for _, name, _ in pkgutil.iter_modules(package.__path__)
+        if name != "base"
+    }
+
+
+def source_names() -> list[str]:
+    """The names of all sources, sorted; a file named ``medpix_2.py`` cannot hold a dot, so a module may rename itself."""
+    return sorted(_load(module).NAME for module in _modules().values())
+
+
+def _load(module: str) -> Source:
+    return cast(Source, importlib.import_module(module))
+
+
+def load_source(name: str) -> Source:
+    """The source of that name.
+
+    Raises:
+        CaseError: there is none.
+    """
+    for module in _modules().values():
+        source = _load(module)
+        if name == source.NAME:
+            return source
+    raise CaseError(f"source {name!r} is not known; choose one of: {', '.join(source_names())}")

@@ -1,0 +1,1 @@
+"""From neighbours to an answer: vote and linear probe, combined, calibrated, free to abstain."""

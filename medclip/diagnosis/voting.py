@@ -1,0 +1,53 @@
+"""The vote of the most similar cases."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Ballot", "Vote", "vote"]
+
+Probabilities = NDArray[np.float64]
+
+_PRIOR_VOTES = 1.0
+"""The archive's class frequencies take part with the weight of one vote as similar as the most similar case."""
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """One similar case as a voter."""
+
+    case_id: str
+    similarity: float  # cosine
+    label: str | None  # None: unknown, so it does not vote
+
+
+@dataclass(frozen=True)
+class Vote:
+    """The outcome of a vote."""
+
+    probabilities: Probabilities  # (classes,), sums to 1
+    weights: NDArray[np.float64]  # (ballots,) share of each ballot in the whole; 0 for ballots of unknown label
+
+
+def vote(ballots: Sequence[Ballot], classes: Sequence[str], prior: Probabilities, temperature: float) -> Vote:
+    """Similarity-weighted vote: a ballot weighs exp((similarity − highest similarity) / temperature).
+
+    Args:
+        ballots: one a patient, most similar first.
+        prior: (classes,) class frequencies in the archive.
+        temperature: in units of cosine; smaller listens to the nearest case more.
+    """
+    position = {label: i for i, label in enumerate(classes)}
+    known = np.asarray([ballot.label in position for ballot in ballots], bool)
+    weights = np.zeros(len(ballots))
+    if known.any():
+        similarity = np.asarray([ballot.similarity for ballot in ballots])
+        weights[known] = np.exp((similarity[known] - similarity[known].max()) / temperature)
+    total = weights.sum() + _PRIOR_VOTES
+    probabilities = prior * (_PRIOR_VOTES / total)
+    for ballot, weight in zip(ballots, weights, strict=True):
+        if weight > 0 and ballot.label is not None:
+            probabilities[position[ballot.label]] += weight / total
+    return Vote(probabilities, weights / total)

@@ -1,0 +1,164 @@
+"""Cases → embeddings, with onnxruntime alone: one code path for archived cases and for queries."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclip.bundle.serving import ServingModel
+from medclip.cases.case import Case
+from medclip.errors import ScanError, TextError
+from medclip.fusion import fuse_sum
+from medclip.modalities.scan.prepare import prepare_scan
+from medclip.modalities.scan.read import GreyPicture, read_scan, thumbnail
+from medclip.modalities.text.clean import require_readable
+
+__all__ = ["EmbeddedCase", "Embedder", "Query", "View", "ViewKind", "fuse"]
+
+Array = NDArray[np.float32]
+ViewKind = Literal["scan", "report", "history", "fused"]
+
+_BATCH = 8
+_AHEAD = 4  # cases decoded before their turn
+
+
+@dataclass(frozen=True)
+class View:
+    """One embedding of a case."""
+
+    kind: ViewKind
+    number: int  # which scan of the case; 0 for the other kinds
+    vector: Array  # (d,) unit vector
+
+
+@dataclass(frozen=True)
+class EmbeddedCase:
+    """A case with its views; what could not be read is named."""
+
+    case: Case
+    views: tuple[View, ...]  # never empty; one of them is `fused`
+    thumbnails: dict[int, bytes]  # scan number → JPEG
+    problems: tuple[str, ...] = ()
+
+    def vectors(self, kind: ViewKind) -> Array:
+        """(n, d) vectors of one kind."""
+        found = [view.vector for view in self.views if view.kind == kind]
+        return np.stack(found) if found else np.empty((0, len(self.views[0].vector)), np.float32)
+
+
+@dataclass
+class _Loaded:
+    """What could be read of a case."""
+
+    numbers: list[int] = field(default_factory=list)
+    prepared: list[GreyPicture] = field(default_factory=list)
+    thumbnails: dict[int, bytes] = field(default_factory=dict)
+    texts: dict[ViewKind, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is known of a new patient, embedded."""
+
+    vector: Array  # (d,) unit vector, all of it fused
+    scans: int
+    texts: int
+
+
+def fuse(scans: Array, texts: Sequence[Array]) -> Array:
+    """Fuse (n, d) scan vectors and (d,) text vectors into one (d,) unit vector.
+
+    Scans are one modality (their mean) and every text is another.
+    """
+    return fuse_sum([scans, *(text[None] for text in texts)])
+
+
+class Embedder:
+    """Runs a verified serving model over cases and queries."""
+
+    def __init__(self, model: ServingModel) -> None:
+        self.model = model
+
+    def scans(self, pictures: Sequence[GreyPicture]) -> Array:
+        """Pictures of any size → (n, d) unit vectors."""
+        how = self.model.manifest.preprocessing
+        if not pictures:
+            return np.empty((0, self.model.manifest.width), np.float32)
+        return np.concatenate(
+            [
+                self.model.embed_prepared(np.stack([prepare_scan(p, how) for p in pictures[i : i + _BATCH]]))
+                for i in range(0, len(pictures), _BATCH)
+            ]
+        )
+
+    def text(self, text: str) -> Array:
+        """One text → (d,) unit vector.
+
+        Raises:
+            TextError: it is empty, or in a script that the text tower cannot read.
+        """
+        return self.model.embed_texts([require_readable(text, self.model.manifest.reading.scripts)])[0]
+
+    def cases(self, cases: Sequence[Case], folder: Path) -> Iterator[EmbeddedCase | tuple[Case, str]]:
+        """Embed cases in order; files are decoded ahead on a second thread.
+
+        A scan or text that cannot be read is left out and named in `EmbeddedCase.problems`; a case of which nothing
+        can be read comes back as (case, why).
+        """
+        with ThreadPoolExecutor(1) as ahead:
+            pending = [ahead.submit(self._load, case, folder) for case in cases[:_AHEAD]]
+            for number, case in enumerate(cases):
+                loaded = pending.pop(0).result()
+                if number + _AHEAD < len(cases):
+                    pending.append(ahead.submit(self._load, cases[number + _AHEAD], folder))
+                yield self._embed(case, loaded)
+
+    def _load(self, case: Case, folder: Path) -> "_Loaded":
+        how = self.model.manifest.preprocessing
+        loaded = _Loaded()
+        for number, scan in enumerate(case.scans):
+            try:
+                picture = read_scan(folder / scan.file)
+            except ScanError as error:
+                loaded.problems.append(str(error))
+                continue
+            loaded.numbers.append(number)
+            loaded.prepared.append(prepare_scan(picture, how))
+            loaded.thumbnails[number] = thumbnail(picture)
+        for kind, text in (("report", case.report), ("history", case.note_text("history"))):
+            if not text:
+                continue
+            try:
+                loaded.texts[cast(ViewKind, kind)] = require_readable(text, self.model.manifest.reading.scripts)
+            except TextError as error:
+                loaded.problems.append(f"{kind}: {error}")
+        return loaded
+
+    def _embed(self, case: Case, loaded: "_Loaded") -> EmbeddedCase | tuple[Case, str]:
+        if not loaded.numbers and not loaded.texts:
+            return case, "; ".join(loaded.problems)
+        width = self.model.manifest.width
+        scans = self.model.embed_prepared(np.stack(loaded.prepared)) if loaded.prepared else np.empty((0, width), "f4")
+        texts = self.model.embed_texts(list(loaded.texts.values())) if loaded.texts else np.empty((0, width), "f4")
+        views = [View("scan", number, vector) for number, vector in zip(loaded.numbers, scans, strict=True)]
+        views += [View(kind, 0, vector) for kind, vector in zip(loaded.texts, texts, strict=True)]
+        views.append(View("fused", 0, fuse(scans, list(texts))))
+        return EmbeddedCase(case, tuple(views), loaded.thumbnails, tuple(loaded.problems))
+
+    def query(self, scans: Sequence[Path], texts: Sequence[str]) -> tuple[Query, list[GreyPicture]]:
+        """Embed a new patient's scans and texts; the pictures come back for showing.
+
+        Raises:
+            ScanError: a scan cannot be read.
+            TextError: a text cannot be embedded, or there is neither a scan nor a text.
+        """
+        if not scans and not texts:
+            raise TextError("nothing to ask with: give --scan FILE, --text TEXT or both")
+        pictures = [read_scan(path) for path in scans]
+        vector = fuse(self.scans(pictures), [self.text(text) for text in texts])
+        return Query(vector, len(pictures), len(texts)), pictures

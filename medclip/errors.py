@@ -1,0 +1,62 @@
+"""The exceptions a user can meet.
+
+Each carries one line that names the file and the remedy; the command line prints it and exits with 2.
+Anything else that is raised is a bug and may show its traceback.
+
+::
+
+    MedclipError
+    ├── CaseError               a case, a cases folder or a published source is not as documented
+    ├── ScanError               an image file cannot be read as a scan
+    ├── TextError               a text cannot be embedded (empty, or in a script the text tower cannot read)
+    ├── BundleError             a model folder is damaged, incomplete or of another format
+    ├── ArchiveError            an index folder is damaged, or does not fit the model or the query
+    ├── OutputError             an output cannot be written (it exists, the disk is full, no permission)
+    └── MissingDependencyError  an optional dependency is not installed; the message names the extra
+"""
+
+__all__ = [
+    "ArchiveError",
+    "BundleError",
+    "CaseError",
+    "MedclipError",
+    "MissingDependencyError",
+    "OutputError",
+    "ScanError",
+    "TextError",
+]
+
+
+class MedclipError(Exception):
+    """Base of every error that is a user's to mend."""
+
+
+class CaseError(MedclipError):
+    """A case, a cases folder or a published source is not as documented."""
+
+
+class ScanError(MedclipError):
+    """An image file cannot be read as a scan."""
+
+
+class TextError(MedclipError):
+    """A text cannot be embedded."""
+
+
+class BundleError(MedclipError):
+    """A model folder is damaged, incomplete or of another format."""
+
+
+class ArchiveError(MedclipError):
+    """An index folder is damaged, or does not fit the model or the query."""
+
+
+class OutputError(MedclipError):
+    """An output cannot be written."""
+
+
+class MissingDependencyError(MedclipError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what}: install it with  pip install 'medclip-assistant[{extra}]'")

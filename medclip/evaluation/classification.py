@@ -1,0 +1,46 @@
+"""Classification figures."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclip.diagnosis.calibration import calibration_error
+
+__all__ = ["CLASSIFICATION_METRICS", "measure_classification"]
+
+CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "macro_auroc", "calibration_error")
+
+
+def measure_classification(
+    probabilities: NDArray[np.float64], classes: Sequence[str], labels: Sequence[str]
+) -> dict[str, float]:
+    """Accuracy, balanced accuracy, macro one-against-rest AUROC and expected calibration error.
+
+    A label that is not among `classes` counts as wrong. Balanced accuracy and AUROC are over the classes that occur
+    among `labels`; AUROC leaves out classes that the answer does not know.
+
+    Args:
+        probabilities: (n, classes).
+    """
+    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+    position = {label: i for i, label in enumerate(classes)}
+    right = np.asarray([position.get(label, -1) for label in labels])
+    predicted = probabilities.argmax(1)
+    names = np.asarray([*classes])[predicted]
+    areas = []
+    for number in range(len(classes)):
+        truth = right == number
+        if 0 < truth.sum() < len(truth):
+            areas.append(float(roc_auc_score(truth, probabilities[:, number])))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a predicted class that occurs nowhere
+        balanced = float(balanced_accuracy_score(list(labels), names))
+    return {
+        "accuracy": float((predicted == right).mean()),
+        "balanced_accuracy": balanced,
+        "macro_auroc": float(np.mean(areas)) if areas else float("nan"),
+        "calibration_error": calibration_error(probabilities, right),
+    }

@@ -1,0 +1,103 @@
+"""The protocols under which figures are comparable: what a query shows, and what it is measured on.
+
+===================  ================================================  =====================================
+protocol             query                                             counts as right
+===================  ================================================  =====================================
+``caption-to-scan``  the caption of an unseen scan, among unseen scans  a scan of the same case
+``scan-to-caption``  an unseen scan, among captions of unseen scans     a caption of the same case
+``scan-only``        one unseen scan, against the training cases        its label
+``scan+history``     all scans and the history of an unseen case        its label
+``full``             scans, history, findings and captions              its label
+===================  ================================================  =====================================
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclip.diagnosis.diagnoser import Composition
+from medclip.evaluation.classification import measure_classification
+from medclip.evaluation.retrieval import Retrieval
+
+__all__ = ["LABEL_PROTOCOLS", "Figure", "Posed", "Predicted", "average", "classification_figures", "retrieval_figures"]
+
+LABEL_PROTOCOLS = ("scan-only", "scan+history", "full")
+
+
+@dataclass(frozen=True)
+class Posed:
+    """One unseen case or scan as a query of a protocol."""
+
+    vector: NDArray[np.float32]  # (d,) unit vector
+    composition: Composition
+    labels: dict[str, str]  # label set → right class
+    patient: str
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions of one method on one label set."""
+
+    classes: Sequence[str]
+    probabilities: NDArray[np.float64]  # (n, classes)
+    labels: Sequence[str]  # (n,) right classes
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure; a row of ``medclip evaluate --json``."""
+
+    protocol: str
+    label_set: str | None
+    method: str  # vote, probe, combined, frozen, majority, retrieval
+    metric: str
+    value: float
+    sd: float | None  # over folds; None for a single measurement
+    n: int  # queries
+    gallery: int | None = None  # items searched, for retrieval
+
+
+def retrieval_figures(protocol: str, found: Retrieval) -> list[Figure]:
+    """The figures of one direction of retrieval."""
+    metrics = {f"recall@{depth}": value for depth, value in found.recall.items()}
+    metrics |= {"median_rank": found.median_rank, "ndcg@10": found.ndcg10}
+    return [Figure(protocol, None, "retrieval", m, v, None, found.queries, found.gallery) for m, v in metrics.items()]
+
+
+def classification_figures(protocol: str, label_set: str, method: str, predicted: Predicted) -> list[Figure]:
+    """The figures of one method on one label set."""
+    measured = measure_classification(predicted.probabilities, predicted.classes, predicted.labels)
+    return [Figure(protocol, label_set, method, m, v, None, len(predicted.labels)) for m, v in measured.items()]
+
+
+def average(folds: Sequence[Sequence[Figure]]) -> list[Figure]:
+    """Mean and standard deviation (ddof 0) of each figure over folds; `n` is summed, the gallery averaged.
+
+    A figure that a fold could not give (a class missing there) is averaged over the folds that could.
+    """
+    if len(folds) == 1:
+        return list(folds[0])
+    grouped: dict[tuple[str, str | None, str, str], list[Figure]] = {}
+    for figures in folds:
+        for figure in figures:
+            grouped.setdefault((figure.protocol, figure.label_set, figure.method, figure.metric), []).append(figure)
+    averaged = []
+    for (protocol, label_set, method, metric), members in grouped.items():
+        values = np.asarray([figure.value for figure in members])
+        values = values[~np.isnan(values)]
+        galleries = [figure.gallery for figure in members if figure.gallery is not None]
+        averaged.append(
+            Figure(
+                protocol,
+                label_set,
+                method,
+                metric,
+                float(values.mean()) if len(values) else float("nan"),
+                float(values.std()) if len(values) else None,
+                sum(figure.n for figure in members),
+                round(float(np.mean(galleries))) if galleries else None,
+            )
+        )
+    return averaged

@@ -1,0 +1,155 @@
+"""Measuring an assistant on cases that it has never seen."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclip.assistant import Assistant
+from medclip.cases.case import Case
+from medclip.diagnosis.answer import LabelAnswer
+from medclip.embedder import EmbeddedCase, fuse
+from medclip.errors import CaseError
+from medclip.evaluation.protocols import (
+    LABEL_PROTOCOLS,
+    Figure,
+    Posed,
+    Predicted,
+    classification_figures,
+    retrieval_figures,
+)
+from medclip.evaluation.retrieval import measure_captions
+
+__all__ = ["caption_figures", "measure_index", "measure_labels", "pose", "require_unseen"]
+
+Vector = NDArray[np.float32]
+
+
+def pose(embedded: EmbeddedCase, protocol: str) -> list[Posed]:
+    """An unseen case as the queries of a label protocol; none where the case lacks what the protocol asks with."""
+    case = embedded.case
+    scans, history, report = (embedded.vectors(kind) for kind in ("scan", "history", "report"))
+    if not len(scans):
+        return []
+    if protocol == "scan-only":
+        numbers = [view.number for view in embedded.views if view.kind == "scan"]
+        return [
+            Posed(vector, "scan", case.scan_labels(case.scans[n]), case.patient)
+            for vector, n in zip(scans, numbers, strict=True)
+        ]
+    texts = [*history] if protocol == "scan+history" else [*report, *history]
+    return [Posed(fuse(scans, texts), "scan+text" if texts else "scan", case.case_labels, case.patient)]
+
+
+def require_unseen(assistant: Assistant, cases: Sequence[Case]) -> None:
+    """Refuse cases that the index holds, or whose patient it holds.
+
+    Raises:
+        CaseError: there is such a case.
+    """
+    patients = {view.patient for view in assistant.index.views}
+    ids = {view.case_id for view in assistant.index.views}
+    seen = [case.id for case in cases if case.patient in patients or case.id in ids]
+    if seen:
+        raise CaseError(
+            f"{len(seen)} of the cases (the first: {seen[0]}) or their patients are in the index; "
+            f"measure it on cases that it has never seen"
+        )
+
+
+def _predicted(rows: Sequence[tuple[LabelAnswer, str]], method: str) -> Predicted:
+    classes = sorted(ranked.label for ranked in rows[0][0].ranked)
+    probabilities = []
+    for answer, _ in rows:
+        by_label = {
+            r.label: {"vote": r.vote, "probe": r.probe, "combined": r.probability}[method] for r in answer.ranked
+        }
+        probabilities.append([by_label[label] for label in classes])
+    return Predicted(classes, np.asarray(probabilities, np.float64), [label for _, label in rows])
+
+
+def _majority(assistant: Assistant, label_set: str, labels: Sequence[str]) -> Predicted:
+    """Always the class that most archived patients have."""
+    patients = next(d.patients for d in assistant.diagnosers if d.label_set == label_set)
+    classes = sorted(patients)
+    share = np.asarray([patients[label] for label in classes], np.float64)
+    return Predicted(classes, np.tile(share / share.sum(), (len(labels), 1)), labels)
+
+
+def measure_labels(assistant: Assistant, unseen: Sequence[EmbeddedCase]) -> list[Figure]:
+    """Vote, probe, their combination and the majority class, under every label protocol and label set."""
+    figures: list[Figure] = []
+    for protocol in LABEL_PROTOCOLS:
+        rows: dict[str, list[tuple[LabelAnswer, str]]] = defaultdict(list)
+        for embedded in unseen:
+            for posed in pose(embedded, protocol):
+                answers, _, _ = assistant.diagnose(posed.vector, posed.composition, exclude_patient=posed.patient)
+                for answer in answers:
+                    if answer.label_set in posed.labels:
+                        rows[answer.label_set].append((answer, posed.labels[answer.label_set]))
+        for label_set, answered in sorted(rows.items()):
+            for method in ("vote", "probe", "combined"):
+                figures += classification_figures(protocol, label_set, method, _predicted(answered, method))
+            labels = [label for _, label in answered]
+            figures += classification_figures(protocol, label_set, "majority", _majority(assistant, label_set, labels))
+    return figures
+
+
+def caption_figures(
+    scans: Vector, scan_cases: NDArray[np.int64], captions: Vector, caption_cases: NDArray[np.int64]
+) -> list[Figure]:
+    """Both directions of retrieval between unseen scans and captions; none where there is no caption."""
+    measured = measure_captions(scans, scan_cases, captions, caption_cases)
+    if measured is None:
+        return []
+    return [
+        *retrieval_figures("caption-to-scan", measured.caption_to_scan),
+        *retrieval_figures("scan-to-caption", measured.scan_to_caption),
+    ]
+
+
+def measure_index(
+    folder: Path,
+    cases: Sequence[Case],
+    cases_folder: Path,
+    *,
+    threads: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Figure]:
+    """Measure an index on cases that it has never seen, for example another hospital's.
+
+    Raises:
+        CaseError: the index holds one of the cases or of their patients, or none of them can be embedded.
+        ArchiveError, BundleError: the index is damaged.
+    """
+    assistant = Assistant.open(folder, threads=threads)
+    require_unseen(assistant, cases)
+    embedder = assistant.embedder
+    unseen: list[EmbeddedCase] = []
+    scans: list[Vector] = []
+    captions: list[Vector] = []
+    scan_cases: list[int] = []
+    caption_cases: list[int] = []
+    for number, result in enumerate(embedder.cases(cases, cases_folder)):
+        if not isinstance(result, EmbeddedCase):
+            continue
+        unseen.append(result)
+        progress(result.case.id)
+        for view in result.views:
+            if view.kind != "scan":
+                continue
+            scans.append(view.vector)
+            scan_cases.append(number)
+            if caption := result.case.scans[view.number].caption:
+                captions.append(embedder.text(caption))
+                caption_cases.append(number)
+    if not unseen:
+        raise CaseError(f"{cases_folder}: no case could be embedded; see  medclip cases check {cases_folder}")
+    retrieval = (
+        caption_figures(np.stack(scans), np.asarray(scan_cases), np.stack(captions), np.asarray(caption_cases))
+        if captions
+        else []
+    )
+    return [*retrieval, *measure_labels(assistant, unseen)]

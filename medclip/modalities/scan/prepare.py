@@ -1,0 +1,42 @@
+"""A grey picture as a tower was trained to see it. Part of the model: a bundle stores its `Preprocessing`."""
+
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from medclip.modalities.scan.read import GreyPicture
+
+__all__ = ["Preprocessing", "prepare_scan"]
+
+
+class Preprocessing(BaseModel):
+    """How a picture becomes a tower's input. Training, export and serving all go through `prepare_scan`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int  # pixels on a side
+    resize: Literal["pad", "crop", "squash"]  # to a square: black borders, centre crop of the short side, or distort
+    interpolation: Literal["bilinear", "bicubic"]
+    mean: tuple[float, float, float]  # of each channel, on the 0..1 scale; the exported graph subtracts it
+    std: tuple[float, float, float]
+
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def prepare_scan(picture: GreyPicture, how: Preprocessing) -> GreyPicture:
+    """Resize a (height, width) picture to (size, size) uint8; mean and std are the graph's work."""
+    image = Image.fromarray(picture)
+    width, height = image.size
+    if how.resize == "pad":
+        side = max(width, height)
+        square = Image.new("L", (side, side), 0)
+        square.paste(image, ((side - width) // 2, (side - height) // 2))
+        image = square
+    elif how.resize == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    return np.asarray(image.resize((how.size, how.size), _FILTERS[how.interpolation]))

@@ -1,0 +1,1 @@
+"""Text: cleaning and masking, tokens in windows, and the text tower."""

@@ -1,0 +1,248 @@
+"""`medclip train`: cases and towers → a model folder."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medclip.bundle.export import export_heads, export_towers
+from medclip.bundle.layout import FORMAT, Layout, ServingLayout, ServingManifest, digest
+from medclip.bundle.save import Provenance, save_bundle
+from medclip.bundle.serving import ServingTowers
+from medclip.cases.case import Case
+from medclip.cases.splits import Fold, hold_out, published_split
+from medclip.errors import OutputError
+from medclip.folders import check_free, new_folder
+from medclip.modalities.scan.encoder import ScanTower
+from medclip.modalities.text.clean import require_readable
+from medclip.modalities.text.encoder import TextTower
+from medclip.modalities.text.tokens import TextTokenizer
+from medclip.training.features import CaseFeatures, Progress, TowerRunner, compute_features
+from medclip.training.towers import Towers, copy_tokenizer, load_towers
+from medclip.training.trainer import Epoch, Settings, Trained, retrieval_of, train_projection
+from medclip.training.unfreeze import TuneSettings, tune_towers
+
+__all__ = ["Reporter", "TrainingReport", "choose_fold", "exported_towers", "train_model"]
+
+_DEV_SHARE = 0.1  # of the patients, where the cases name no dev split
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """What the command line shows while training runs."""
+
+    stage: Callable[[str], None] = lambda _: None
+    features: Progress = lambda _done, _total: None
+    epoch: Callable[[Epoch, int], None] = lambda _epoch, _total: None
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a training came to."""
+
+    train_cases: int
+    dev_cases: int
+    train_scans: int
+    best_epoch: int
+    epochs: int
+    figures: dict[str, float]  # retrieval on the dev cases, by name
+
+
+def choose_fold(cases: Sequence[Case], seed: int) -> Fold:
+    """The published train and dev split, or a tenth of the patients held out."""
+    return published_split(cases) or hold_out([case for case in cases if case.split != "test"], _DEV_SHARE, seed)
+
+
+def _token_sample(towers: Towers, tokenizer: Path) -> Tensor:
+    texts = [
+        require_readable(t, None) for t in ("Axial CT of the chest.", "No effusion; a 2 cm nodule, right upper lobe.")
+    ]
+    return torch.from_numpy(TextTokenizer(tokenizer, towers.reading).windows(texts).ids)
+
+
+def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None) -> ServingTowers:
+    """Export the towers into `folder` (unless they are there) and open them in onnxruntime."""
+    layout = ServingLayout(folder)
+    if not layout.manifest.is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        copy_tokenizer(towers, folder)
+        scan = ScanTower(towers.model.visual, towers.preprocessing)  # type: ignore[arg-type]
+        text = TextTower(towers.model, towers.reading)
+        export_towers(scan, text, _token_sample(towers, layout.tokenizer), layout.scan_tower, layout.text_tower)
+        manifest = ServingManifest(
+            format=FORMAT,
+            preprocessing=towers.preprocessing,
+            reading=towers.reading,
+            width=0,
+            aligned=0,
+            aligned_share=0,
+            fuser="sum",
+            synthetic=False,
+            sha256={file.name: digest(file) for file in (layout.scan_tower, layout.text_tower, layout.tokenizer)},
+        )
+        layout.manifest.write_text(manifest.model_dump_json(indent=2))
+    manifest = ServingManifest.model_validate_json(layout.manifest.read_bytes())
+    return ServingTowers(folder, manifest, threads)
+
+
+class _TorchRunner:
+    """The towers as torch modules on a GPU."""
+
+    def __init__(self, towers: Towers, tokenizer: Path, device: str) -> None:
+        self.preprocessing, self.scripts = towers.preprocessing, towers.reading.scripts
+        self._device = device
+        self._scan = ScanTower(towers.model.visual, towers.preprocessing).to(device).eval()  # type: ignore[arg-type]
+        self._text = TextTower(towers.model, towers.reading).to(device).eval()
+        self._tokenizer = TextTokenizer(tokenizer, towers.reading)
+
+    def scan_features(
+        self, pictures: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
+    ) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+        with torch.inference_mode():
+            return np.asarray(self._scan(torch.from_numpy(pictures).to(self._device)).cpu().numpy(), np.float32)
+
+    def text_features(self, texts: Sequence[str]) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+        from medclip.modalities.text.tokens import pool_windows
+
+        pooled = []
+        for start in range(0, len(texts), 64):
+            batch = texts[start : start + 64]
+            windows = self._tokenizer.windows(batch)
+            with torch.inference_mode():
+                features = self._text(torch.from_numpy(windows.ids).to(self._device)).cpu().numpy()
+            pooled.append(pool_windows(features, windows, len(batch)))
+        return np.concatenate(pooled)
+
+
+def _runner(towers: Towers, served: ServingTowers, folder: Path, device: str) -> TowerRunner:
+    return served if device == "cpu" else _TorchRunner(towers, ServingLayout(folder).tokenizer, device)
+
+
+def _figures(trained: Trained, dev: CaseFeatures) -> dict[str, float]:
+    measured = retrieval_of(trained.projection, dev)
+    if measured is None:
+        return {}
+    figures = {}
+    for name, found in (("caption-to-scan", measured.caption_to_scan), ("scan-to-caption", measured.scan_to_caption)):
+        figures |= {f"{name} recall@{depth}": value for depth, value in found.recall.items()}
+        figures |= {f"{name} median rank": found.median_rank, f"{name} gallery": float(found.gallery)}
+    return figures
+
+
+def train_model(
+    cases: Sequence[Case],
+    cases_folder: Path,
+    out: Path,
+    *,
+    towers_name: str = "default",
+    settings: Settings | None = None,
+    tune: TuneSettings | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    force: bool = False,
+    threads: int | None = None,
+    report: Reporter | None = None,
+) -> TrainingReport:
+    """Train a model and write it as a bundle.
+
+    Finished work is kept in ``<out>.training`` until the bundle is whole; `resume` goes on from there.
+
+    Raises:
+        BundleError: the towers are unknown, or cannot be served.
+        CaseError: the cases cannot be trained on.
+        OutputError: `out` or an unfinished training exists, and neither `force` nor `resume` says what to do with it.
+    """
+    settings, report = settings or Settings(), report or Reporter()
+    check_free(out, force=force, marker=Layout(out).manifest.name)
+    work = out.parent / f"{out.name}.training"
+    request = {"towers": towers_name, "tune": asdict(tune) if tune else None, "seed": settings.seed}
+    _prepare_work(work, request, resume=resume, force=force)
+    fold = choose_fold(cases, settings.seed)
+    if threads:
+        torch.set_num_threads(threads)
+    report.stage("loading the towers")
+    towers = load_towers(towers_name)
+    if tune is not None:
+        report.stage("tuning the towers")
+        tune_towers(
+            towers,
+            fold,
+            cases_folder,
+            tune,
+            device=device,
+            checkpoint=work / "tuning.safetensors",
+            progress=report.epoch,
+        )
+    report.stage("exporting the towers")
+    exported = work / "towers"
+    served = exported_towers(towers, exported, threads=threads)
+    runner = _runner(towers, served, exported, device)
+    fingerprint = json.dumps(
+        sorted(ServingManifest.model_validate_json((exported / "serving.json").read_bytes()).sha256.items())
+    )
+    report.stage("reading scans and texts")
+    features = [
+        compute_features(
+            part, cases_folder, runner, copies=copies, seed=settings.seed, cache=work / "features",
+            fingerprint=fingerprint + device, progress=report.features,
+        )
+        for part, copies in ((fold.unseen, 0), (fold.train, settings.copies))
+    ]  # fmt: skip
+    dev, train = features
+    report.stage("training the projection")
+    trained = train_projection(
+        train,
+        dev,
+        settings,
+        device=device,
+        checkpoint=work / "projection.safetensors",
+        progress=lambda epoch: report.epoch(epoch, settings.epochs),
+    )
+    figures = _figures(trained, dev)
+    report.stage("exporting and verifying the model")
+    with new_folder(out, force=force, marker=Layout(out).manifest.name) as folder:
+        serving = Layout(folder).serving.root
+        shutil.copytree(exported, serving)
+        layout = ServingLayout(serving)
+        export_heads(trained.projection, layout.scan_head, layout.text_head)
+        provenance = Provenance(
+            fold=fold,
+            settings=settings,
+            tune=tune,
+            device=device,
+            epochs=trained.epochs,
+            best=trained.best,
+            figures=figures,
+        )
+        save_bundle(folder, towers, trained.projection, provenance, cases_folder)
+    shutil.rmtree(work)
+    return TrainingReport(
+        train_cases=len(fold.train),
+        dev_cases=len(fold.unseen),
+        train_scans=train.scans.shape[1],
+        best_epoch=trained.best,
+        epochs=len(trained.epochs),
+        figures=figures,
+    )
+
+
+def _prepare_work(work: Path, request: dict[str, object], *, resume: bool, force: bool) -> None:
+    """Make the folder of unfinished work, or check that it belongs to this very request."""
+    file = work / "request.json"
+    if work.exists() and resume:
+        if not file.is_file() or json.loads(file.read_text()) != request:
+            raise OutputError(f"{work}: was begun with other towers, seed or --unfreeze; repeat them, or use --force")
+        return
+    if work.exists() and not force:
+        raise OutputError(f"{work}: an unfinished training is here; go on with --resume, or start anew with --force")
+    shutil.rmtree(work, ignore_errors=True)
+    if not work.parent.exists():
+        raise OutputError(f"{work.parent}: does not exist; create it first")
+    work.mkdir()
+    file.write_text(json.dumps(request))
