@@ -66,7 +66,7 @@ def train(
 
         def show(epoch: Epoch, total: int) -> None:
             bar.at(epoch.number, total)
-            bar.note(f"epoch {epoch.number}: loss {epoch.loss:.3f}, dev recall@10 {epoch.recall:.3f}")
+            bar.note(f"epoch {epoch.number}: loss {epoch.loss:.3f}, dev recall@10 {epoch.recall or 0:.3f}")
 
         report = train_model(
             loaded,

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -89,24 +91,28 @@ def check_report(report: "CheckReport", folder: str) -> None:
     if not report.problems:
         out.print("[green]no problem found[/]")
         return
-    table = Table(title="problems", title_justify="left")
+    table = Table(title="problems", title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("severity", "problem", "cases", "which"):
         table.add_column(column, overflow="fold")
     for problem in report.problems:
         some = ", ".join(problem.case_ids[:5]) + (" ..." if problem.count > 5 else "")
         colour = "red" if problem.severity == "error" else "yellow"
-        table.add_row(f"[{colour}]{problem.severity}[/]", problem.message, str(problem.count or ""), some)
+        table.add_row(
+            f"[{colour}]{problem.severity}[/]", escape(problem.message), str(problem.count or ""), escape(some)
+        )
     out.print(table)
 
 
 def _label_table(found: "LabelAnswer") -> Table:
-    verdict = f"[bold]{found.answer}[/]" if found.answer else "[yellow]undecided[/]"
-    table = Table(title=f"{found.label_set}: {verdict}", title_justify="left")
+    verdict = f"[bold]{escape(found.answer)}[/]" if found.answer else "[yellow]undecided[/]"
+    table = Table(
+        title=f"{escape(found.label_set)}: {verdict}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     table.add_column("class")
     for column in ("probability", "vote", "probe"):
         table.add_column(column, justify="right")
     for ranked in found.ranked[:5]:
-        table.add_row(ranked.label, f"{ranked.probability:.2f}", f"{ranked.vote:.2f}", f"{ranked.probe:.2f}")
+        table.add_row(escape(ranked.label), f"{ranked.probability:.2f}", f"{ranked.vote:.2f}", f"{ranked.probe:.2f}")
     return table
 
 
@@ -130,19 +136,19 @@ def answer(given: "Answer") -> None:
         out.print("  " + "; ".join(caveats(found)), style="dim")
     if not given.labels:
         out.print("This archive has no label set that it could answer for such a query.")
-    table = Table(title="similar cases", title_justify="left")
-    for column in ("#", "case", "similarity", "matched by"):
-        table.add_column(column, justify="right" if column in ("#", "similarity") else "left", no_wrap=True)
-    table.add_column("labels", overflow="fold")
-    table.add_column("diagnosis", overflow="fold")
+    table = Table(title="similar cases", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("#", "case", "cosine", "matched by"):
+        table.add_column(column, justify="right" if column in ("#", "cosine") else "left", no_wrap=True)
+    table.add_column("labels", overflow="fold", ratio=1)
+    table.add_column("diagnosis", overflow="fold", ratio=1)
     table.add_column("age, sex", no_wrap=True)
     for rank, case in enumerate(given.similar, start=1):
-        person = ", ".join(part for part in ("" if case.age is None else f"{case.age:g}", case.sex or "") if part)
+        age = "" if case.age is None else f"{case.age:g}"
+        person = " ".join(part for part in (age, (case.sex or "")[:1].upper()) if part)
         view = f"scan {case.scan}" if case.scan else case.view
         labels = ", ".join(case.labels[name] for name in sorted(case.labels))
-        table.add_row(
-            str(rank), case.case_id, f"{case.similarity:.3f}", view, labels, case.diagnosis or "-", person or "-"
-        )
+        cells = (str(rank), case.case_id, f"{case.similarity:.3f}", view, labels, case.diagnosis or "-", person or "-")
+        table.add_row(*map(escape, cells))
     out.print(table)
 
 
@@ -151,7 +157,7 @@ def figures(measured: Sequence["Figure"]) -> None:
     retrieval = [figure for figure in measured if figure.label_set is None]
     if retrieval:
         metrics = list(dict.fromkeys(figure.metric for figure in retrieval))
-        table = Table(title="retrieval", title_justify="left")
+        table = Table(title="retrieval", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in ("protocol", "queries", "gallery", *metrics):
             table.add_column(column, justify="left" if column == "protocol" else "right")
         for protocol in dict.fromkeys(figure.protocol for figure in retrieval):
@@ -164,7 +170,7 @@ def figures(measured: Sequence["Figure"]) -> None:
     labels = [figure for figure in measured if figure.label_set is not None]
     if labels:
         metrics = list(dict.fromkeys(figure.metric for figure in labels))
-        table = Table(title="labels", title_justify="left")
+        table = Table(title="labels", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in ("protocol", "label set", "method", "n", *metrics):
             table.add_column(column, justify="left" if column in ("protocol", "label set", "method") else "right")
         groups = dict.fromkeys((figure.protocol, figure.label_set, figure.method) for figure in labels)

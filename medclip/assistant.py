@@ -16,7 +16,7 @@ from medclip.cases.case import Case
 from medclip.diagnosis.answer import Answer, LabelAnswer, SimilarCase, answer_label_set
 from medclip.diagnosis.diagnoser import Composition, Diagnoser
 from medclip.diagnosis.store import load_diagnosers
-from medclip.embedder import Embedder
+from medclip.embedder import Embedder, ViewKind
 from medclip.errors import ArchiveError
 from medclip.index import CaseIndex, Hit
 from medclip.modalities.scan.read import GreyPicture
@@ -196,7 +196,7 @@ class Assistant:
                 SimilarCase(
                     case_id=case.id,
                     similarity=hit.similarity,
-                    view=hit.kind,  # type: ignore[arg-type] - checked by pydantic
+                    view=cast(ViewKind, hit.kind),
                     scan=hit.number + 1 if hit.kind == "scan" else None,
                     labels=hit.labels,
                     vote_weights={name: shares[rank] for name, shares in weights.items()},

@@ -102,7 +102,8 @@ class Embedder:
         Raises:
             TextError: it is empty, or in a script that the text tower cannot read.
         """
-        return self.model.embed_texts([require_readable(text, self.model.manifest.reading.scripts)])[0]
+        vector: Array = self.model.embed_texts([require_readable(text, self.model.manifest.reading.scripts)])[0]
+        return vector
 
     def cases(self, cases: Sequence[Case], folder: Path) -> Iterator[EmbeddedCase | tuple[Case, str]]:
         """Embed cases in order; files are decoded ahead on a second thread.

@@ -44,7 +44,8 @@ from medclip.training.unfreeze import TuneSettings
 
 __all__ = ["Provenance", "save_bundle", "verify_torch"]
 
-_PROBES = 3
+_PROBES = 2
+_PROBE_CHARACTERS = 200  # probes are recomputed whenever a model is opened: enough text to tell, and no more
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _probe_inputs(
             except ScanError:
                 continue
         try:
-            texts.append(require_readable(case.report or case.note_text("history"), scripts))
+            texts.append(require_readable((case.report or case.note_text("history"))[:_PROBE_CHARACTERS], scripts))
         except TextError:
             continue
         if len(pictures) >= _PROBES and len(texts) >= _PROBES:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medclip.archive import write_index
 from medclip.assistant import Assistant
 from medclip.cases.case import Case
-from medclip.cases.splits import Fold, hold_out, kfold, published_split
+from medclip.cases.splits import Fold, kfold, published_split
 from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedder import EmbeddedCase, View, ViewKind, fuse
@@ -29,7 +29,6 @@ __all__ = ["cross_validate"]
 
 Array = NDArray[np.float32]
 
-_INNER_SHARE = 0.1  # of a fold's training patients, to stop training by
 _FROZEN_STRENGTH = 1.0  # of the probe on frozen towers; the best of 0.1 to 10 on the MedPix train cases
 
 
@@ -101,15 +100,14 @@ def _frozen_figures(train: CaseFeatures, unseen: CaseFeatures) -> list[Figure]:
 def _measure_fold(
     features: CaseFeatures, fold: Fold, settings: Settings, device: str, report: Reporter
 ) -> list[Figure]:
-    inner = hold_out(fold.train, _INNER_SHARE, settings.seed)
+    train, unseen = features.select(fold.train), features.select(fold.unseen)
     trained = train_projection(
-        features.select(inner.train),
-        features.select(inner.unseen),
+        train,
+        None,
         settings,
         device=device,
         progress=lambda epoch: report.epoch(epoch, settings.epochs),
     )
-    train, unseen = features.select(fold.train), features.select(fold.unseen)
     scans, texts = _project(trained.projection, unseen)
     rows = unseen.rows
     shown = rows.caption_row[rows.caption_row >= 0]
@@ -136,7 +134,7 @@ def cross_validate(
 ) -> list[Figure]:
     """Train and measure on the published train and dev split, or on `folds` patient-disjoint folds.
 
-    The unseen cases choose nothing: training stops by a tenth of the training patients, held out.
+    The unseen cases choose nothing: every fold trains for the same number of epochs.
 
     Raises:
         CaseError: the cases name no dev split and no folds are asked for, or are too few.

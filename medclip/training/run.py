@@ -128,7 +128,7 @@ def _figures(trained: Trained, dev: CaseFeatures) -> dict[str, float]:
     measured = retrieval_of(trained.projection, dev)
     if measured is None:
         return {}
-    figures = {}
+    figures: dict[str, float] = {}
     for name, found in (("caption-to-scan", measured.caption_to_scan), ("scan-to-caption", measured.scan_to_caption)):
         figures |= {f"{name} recall@{depth}": value for depth, value in found.recall.items()}
         figures |= {f"{name} median rank": found.median_rank, f"{name} gallery": float(found.gallery)}
@@ -161,7 +161,7 @@ def train_model(
     settings, report = settings or Settings(), report or Reporter()
     check_free(out, force=force, marker=Layout(out).manifest.name)
     work = out.parent / f"{out.name}.training"
-    request = {"towers": towers_name, "tune": asdict(tune) if tune else None, "seed": settings.seed}
+    request: dict[str, object] = {"towers": towers_name, "tune": asdict(tune) if tune else None, "seed": settings.seed}
     _prepare_work(work, request, resume=resume, force=force)
     fold = choose_fold(cases, settings.seed)
     if threads:

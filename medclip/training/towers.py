@@ -122,7 +122,7 @@ def _clip_tokenizer_json(tokenizer: Any) -> str:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    return cast(str, built.to_str())
+    return built.to_str()
 
 
 _SAMPLES = (
@@ -199,7 +199,6 @@ def _published(name: str) -> Towers:
         name_for_open_clip = name
     if schema == "local-dir" and not (Path(identifier) / _CONFIG).is_file():
         raise BundleError(f"{identifier}: has no {_CONFIG}; name a folder in the hub's layout")
-    logging.getLogger("open_clip").setLevel(logging.ERROR)
     try:
         # A wrong path only warns unless require_pretrained is set (open_clip's own default).
         model = open_clip.create_model(name_for_open_clip, pretrained=pretrained, require_pretrained=True)
@@ -253,6 +252,15 @@ def _preprocessing(cfg: dict[str, Any]) -> Preprocessing:
     )
 
 
+def _quiet() -> None:
+    """Loading is not the place for other libraries' progress bars and reports."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("open_clip").setLevel(logging.ERROR)
+
+
 def load_towers(name: str) -> Towers:
     """The towers of that name, with their pretrained weights.
 
@@ -260,6 +268,7 @@ def load_towers(name: str) -> Towers:
         BundleError: the name is unknown, or the weights cannot be loaded.
         MissingDependencyError: the extra ``train`` is not installed.
     """
+    _quiet()
     return _default() if name == DEFAULT else _published(name)
 
 
@@ -275,6 +284,7 @@ def rebuild_towers(folder: Path) -> nn.Module:
     """The open_clip model of a bundle, with random weights that the caller replaces."""
     import open_clip
 
+    _quiet()
     config = json.loads((folder / _CONFIG).read_text())["model_cfg"]
     text = dict(config["text_cfg"])
     if (folder / _TEXT_CONFIG).is_dir():

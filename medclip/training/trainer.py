@@ -49,11 +49,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to; recall is on the dev cases, as `measure_retrieval` defines it."""
+    """What one epoch came to; recall is on the dev cases."""
 
     number: int  # counted from 1
     loss: float
-    recall: float  # mean of recall@10 caption-to-scan and scan-to-caption
+    recall: float | None  # mean of recall@10 caption-to-scan and scan-to-caption; None where there is no dev set
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,17 @@ class Sampler:
 
 def train_projection(
     train: CaseFeatures,
-    dev: CaseFeatures,
+    dev: CaseFeatures | None,
     settings: Settings,
     *,
     device: str = "cpu",
     checkpoint: Path | None = None,
     progress: Callable[[Epoch], None] = lambda _: None,
 ) -> Trained:
-    """Train a projection on `train`; the epoch with the best recall on `dev` is kept.
+    """Train a projection on `train`.
+
+    With `dev`, the epoch of best recall on it is kept, and training stops when it no longer improves; without, training
+    runs to the last epoch, which is kept: a figure measured on unseen cases must have chosen nothing.
 
     Raises:
         CaseError: there are too few scans with a text, or the checkpoint was begun with other settings.
@@ -177,7 +180,7 @@ def train_projection(
     noise = settings.text_noise * projection.text.scale.mean()
     steps = sampler.steps
     for number in range(len(epochs) + 1, settings.epochs + 1):
-        if epochs and number - 1 - best >= settings.patience:
+        if dev is not None and epochs and number - 1 - best >= settings.patience:
             break
         generator = torch.Generator().manual_seed(settings.seed * 100_003 + number)
         torch.manual_seed(settings.seed * 100_003 + number)  # dropout
@@ -202,9 +205,9 @@ def train_projection(
             with torch.no_grad():
                 for name, parameter in projection.named_parameters():
                     average[name].lerp_(parameter, 1 - decay)
-        recall = _recall_with(projection, average, dev)
+        recall = None if dev is None else _recall_with(projection, average, dev)
         epochs.append(Epoch(number, float(np.mean(losses)), recall))
-        if not best or recall > epochs[best - 1].recall:
+        if not best or recall is None or recall > (epochs[best - 1].recall or 0.0):
             best, best_weights = number, {name: p.clone() for name, p in average.items()}
         saved.save(
             State(

@@ -156,7 +156,7 @@ def tune_towers(
         measured = retrieval_of(projection, _features(dev, scan_tower, text_tower, device, settings.batch))
         recall = 0.0 if measured is None else measured.mean_recall10
         epochs.append(Epoch(number, float(np.mean(losses)), recall))
-        if best == 0 or recall > epochs[best - 1].recall:
+        if best == 0 or recall > (epochs[best - 1].recall or 0.0):
             best, best_weights = number, {name: t.clone() for name, t in towers.model.state_dict().items()}
         saved.save(
             State(

@@ -67,11 +67,11 @@ def _draft(case_id: str, rows: list[dict[str, str]], folder: Path) -> Draft | Sk
         case = Case.model_validate(
             {
                 "id": case_id,
-                **{key: value for key in ("patient", "age", "sex", "split") if (value := _first(rows, key))},
+                **{key: found for key in ("patient", "age", "sex", "split") if (found := _first(rows, key))},
                 "scans": scans,
                 "notes": [{"kind": k, "text": t} for k in ("history", "findings") if (t := _first(rows, k))],
-                "labels": {column.removeprefix("label."): value for column in sets if (value := _first(rows, column))},
-                "outcome": {key: value for key in _OUTCOME if (value := _first(rows, key))},
+                "labels": {column.removeprefix("label."): found for column in sets if (found := _first(rows, column))},
+                "outcome": {key: found for key in _OUTCOME if (found := _first(rows, key))},
                 "source": NAME,
             }
         )

@@ -60,5 +60,5 @@ class ScanTower(nn.Module):
         x = pictures.to(self.mean.dtype).unsqueeze(1).expand(-1, 3, -1, -1) / 255.0
         x = (x - self.mean) / self.std
         if not self.pyramid:
-            return cast(Tensor, functional.normalize(self.visual(x).float(), dim=-1))
+            return functional.normalize(self.visual(x).float(), dim=-1)
         return torch.cat([functional.normalize(level, dim=-1) for level in self._levels(x)], 1)
