@@ -87,4 +87,4 @@ def _show(
         return
     render.answer(asked.answer)
     if html is not None:
-        render.out.print(f"page written to {html}")
+        render.say(f"page written to {html}")

@@ -33,11 +33,11 @@ def import_(
     if as_json:
         render.print_json(asdict(report))
         return
-    render.out.print(f"{out}: {report.cases} cases of {report.patients} patients, {report.scans} scans")
+    render.say(f"{out}: {report.cases} cases of {report.patients} patients, {report.scans} scans")
     if report.skipped:
-        render.out.print(f"[yellow]{len(report.skipped)} cases skipped[/]; {out / REPORT} says why. The first:")
+        render.say(f"[yellow]{len(report.skipped)} cases skipped[/]; {out / REPORT} says why. The first:")
         for skipped in report.skipped[:3]:
-            render.out.print(f"  {skipped.case_id}: {skipped.reason}", markup=False)
+            render.say(f"  {skipped.case_id}: {skipped.reason}", markup=False)
 
 
 @app.command()

@@ -22,7 +22,7 @@ def demo(
     from medclip.folders import check_free
 
     def step(command: str) -> None:
-        render.out.print(f"\n[bold cyan]$ medclip {command}[/]")
+        render.say(f"\n[bold cyan]$ medclip {command}[/]")
 
     check_free(out, force=force, marker="cases")
     shutil.rmtree(out, ignore_errors=True)
@@ -47,7 +47,7 @@ def demo(
         index, scan=[cases / asked], text=text, text_file=None, k=5, label=None, as_json=False,
         html=page, exclude_patient=None, threads=None,
     )  # fmt: skip
-    render.out.print(f"\nThe demo is in {out}; open {out}/page.html in a browser, and ask it more with  medclip query")
+    render.say(f"\nThe demo is in {out}; open {out}/page.html in a browser, and ask it more with  medclip query")
 
 
 def _unseen(cases: Path) -> tuple[str, str]:

@@ -64,5 +64,5 @@ def evaluate(
         render.print_json([asdict(figure) for figure in measured])
         return
     if any(case.synthetic for case in loaded):
-        render.out.print("[magenta]SYNTHETIC cases: these figures say nothing about real scans.[/]")
+        render.say("[magenta]SYNTHETIC cases: these figures say nothing about real scans.[/]")
     render.figures(measured)

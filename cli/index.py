@@ -43,9 +43,9 @@ def build(
     if as_json:
         render.print_json(asdict(report))
         return
-    render.out.print(f"{out}: {report.cases} cases, {report.views} views")
+    render.say(f"{out}: {report.cases} cases, {report.views} views")
     if report.skipped or report.partial:
-        render.out.print(
+        render.say(
             f"[yellow]{len(report.skipped)} cases skipped, parts of {len(report.partial)} left out[/]; "
             f"{out / REPORT} says why"
         )
@@ -75,7 +75,7 @@ def info(
             }
         )
         return
-    render.out.print(f"{index}: {len(assistant.index)} cases, {len(assistant.index.views)} views")
+    render.say(f"{index}: {len(assistant.index)} cases, {len(assistant.index.views)} views")
     _say(assistant)
 
 
@@ -85,11 +85,11 @@ def _say(assistant: "Assistant") -> None:  # type: ignore[name-defined]  # noqa:
     for capability in assistant.capabilities():
         classes = ", ".join(f"{label} {count}" for label, count in capability.patients.items())
         right = ", ".join(f"{name} {value:.0%}" for name, value in capability.held_out_accuracy.items())
-        render.out.print(f"answers [bold]{capability.label_set}[/] (patients: {classes})")
-        render.out.print(f"  right for patients left out, by what is asked with: {right}")
+        render.say(f"answers [bold]{capability.label_set}[/] (patients: {classes})")
+        render.say(f"  right for patients left out, by what is asked with: {right}")
     coverage = assistant.coverage()
     if coverage.cases:
-        render.out.print(
+        render.say(
             f"diagnoses: {coverage.nameable} of {coverage.cases} cases share theirs with another patient's case, so at "
             f"most {coverage.nameable / coverage.cases:.0%} of new cases could be named by one: diagnoses are shown, not voted on"
         )
@@ -103,7 +103,7 @@ def verify(index: Annotated[Path, typer.Argument(help="An index folder.")]) -> N
 
     faults = Assistant.open(index).index.verify()
     for fault in faults:
-        render.out.print(f"[red]fault[/] {fault}")
+        render.say(f"[red]fault[/] {fault}")
     if faults:
         raise typer.Exit(1)
-    render.out.print(f"{index}: [green]verified[/]")
+    render.say(f"{index}: [green]verified[/]")

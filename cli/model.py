@@ -82,12 +82,12 @@ def train(
             report=Reporter(stage=bar.stage, features=bar.at, epoch=show),
         )
     spent = time.monotonic() - started
-    render.out.print(
+    render.say(
         f"{out}: trained on {report.train_cases} cases ({report.train_scans} scans), chosen on {report.dev_cases}; "
         f"epoch {report.best_epoch} of {report.epochs} kept; {spent:.0f} s on {device}"
     )
     for name, value in report.figures.items():
-        render.out.print(f"  dev {name}: {value:.3f}" if value < 1 else f"  dev {name}: {value:g}")
+        render.say(f"  dev {name}: {value:.3f}" if value < 1 else f"  dev {name}: {value:g}")
 
 
 @app.command()
@@ -100,6 +100,6 @@ def verify(model: Annotated[Path, typer.Argument(help="A model folder.")]) -> No
     by_torch = (
         "not checked with torch (not installed)" if found.torch_cosine is None else f"torch {found.torch_cosine:.6f}"
     )
-    render.out.print(f"{model}: [green]verified[/]; {found.files} files, {found.tensors} tensors")
-    render.out.print(f"stored probes recomputed: onnxruntime {found.onnx_cosine:.6f}, {by_torch} (least cosine)")
-    render.out.print(f"fingerprint {found.fingerprint[:16]}")
+    render.say(f"{model}: [green]verified[/]; {found.files} files, {found.tensors} tensors")
+    render.say(f"stored probes recomputed: onnxruntime {found.onnx_cosine:.6f}, {by_torch} (least cosine)")
+    render.say(f"fingerprint {found.fingerprint[:16]}")

@@ -24,10 +24,15 @@ if TYPE_CHECKING:
     from medclip.diagnosis.answer import Answer, LabelAnswer
     from medclip.evaluation.protocols import Figure
 
-__all__ = ["Bar", "answer", "check_report", "err", "figures", "out", "print_json", "progress"]
+__all__ = ["Bar", "answer", "check_report", "err", "figures", "out", "print_json", "progress", "say"]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+
+def say(text: str, *, markup: bool = True) -> None:
+    """One line, which the terminal may wrap but a pipe gets whole."""
+    out.print(text, soft_wrap=True, markup=markup)
 
 
 def print_json(value: Any) -> None:
@@ -48,7 +53,7 @@ class Bar:
             self._shown.remove_task(self._task)
         self._task = self._shown.add_task(text, total=total)
         if not self._shown.console.is_terminal:
-            self._shown.console.print(f"{text} ...")
+            self._shown.console.print(f"{text} ...", soft_wrap=True)
 
     def advance(self, _: object = None) -> None:
         """One more done."""
@@ -83,13 +88,13 @@ def progress() -> Iterator[Bar]:
 def check_report(report: "CheckReport", folder: str) -> None:
     """What is in a cases folder and what is wrong with it."""
     synthetic = f", {report.synthetic} of them synthetic" if report.synthetic else ""
-    out.print(f"{folder}: {report.cases} cases of {report.patients} patients{synthetic}, {report.scans} scans")
+    say(f"{folder}: {report.cases} cases of {report.patients} patients{synthetic}, {report.scans} scans")
     texts = ", ".join(f"{name} in {count}" for name, count in report.with_text.items())
-    out.print(f"texts: {texts}; splits: {', '.join(f'{k} {v}' for k, v in report.splits.items())}")
+    say(f"texts: {texts}; splits: {', '.join(f'{k} {v}' for k, v in report.splits.items())}")
     for name, classes in report.label_sets.items():
-        out.print(f"label set [bold]{name}[/]: {', '.join(f'{label} {count}' for label, count in classes.items())}")
+        say(f"label set [bold]{name}[/]: {', '.join(f'{label} {count}' for label, count in classes.items())}")
     if not report.problems:
-        out.print("[green]no problem found[/]")
+        say("[green]no problem found[/]")
         return
     table = Table(title="problems", title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("severity", "problem", "cases", "which"):
@@ -128,14 +133,14 @@ def caveats(found: "LabelAnswer") -> list[str]:
 
 def answer(given: "Answer") -> None:
     """Ranked labels, then the similar cases."""
-    out.print(f"[yellow]{given.disclaimer}[/]")
+    say(f"[yellow]{given.disclaimer}[/]")
     if any(case.synthetic for case in given.similar):
-        out.print("[magenta]SYNTHETIC archive: these are drawn phantoms, not patients.[/]")
+        say("[magenta]SYNTHETIC archive: these are drawn phantoms, not patients.[/]")
     for found in given.labels:
         out.print(_label_table(found))
-        out.print("  " + "; ".join(caveats(found)), style="dim")
+        say("  " + "; ".join(caveats(found)))
     if not given.labels:
-        out.print("This archive has no label set that it could answer for such a query.")
+        say("This archive has no label set that it could answer for such a query.")
     table = Table(title="similar cases", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("#", "case", "cosine", "matched by"):
         table.add_column(column, justify="right" if column in ("#", "cosine") else "left", no_wrap=True)

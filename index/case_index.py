@@ -166,8 +166,16 @@ class CaseIndex:
         return self._views
 
     def vectors(self) -> Vectors:
-        """(views, d) unit vectors."""
-        return np.asarray(np.load(self.folder / "vectors.npy", allow_pickle=False, mmap_mode="r"))
+        """(views, d) unit vectors.
+
+        Raises:
+            ArchiveError: the file is damaged.
+        """
+        file = self.folder / "vectors.npy"
+        try:
+            return np.asarray(np.load(file, allow_pickle=False, mmap_mode="r"))
+        except (ValueError, OSError, EOFError) as error:
+            raise ArchiveError(f"{file}: is damaged; build the index again") from error
 
     def record(self, case_id: str) -> Record:
         """The record of one case.

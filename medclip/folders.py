@@ -10,20 +10,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medclip.errors import OutputError
+from medclip.errors import MedclipError, OutputError
 
-__all__ = ["check_free", "new_file", "new_folder", "write_json"]
+__all__ = ["check_free", "named_failures", "new_file", "new_folder", "write_json"]
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_WORDS = ("no space left", "disk is full", "file too large", "quota exceeded", "disk i/o error", "requested and")
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a write failed for want of room; libraries wrap the system's errno in errors of their own."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(words in str(error).lower() for words in _FULL_WORDS)
 
 
 @contextmanager
-def _named_failures(out: Path) -> Iterator[None]:
-    """Turn what the file system refuses into one line about `out`."""
+def named_failures(out: Path) -> Iterator[None]:
+    """Turn what the file system refuses into one line about `out`.
+
+    Raises:
+        OutputError: the disk is full, or the place is not writable.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except MedclipError:
+        raise
+    except Exception as error:
+        if _is_full(error):
             raise OutputError(f"{out}: the disk is full; nothing was written. Free some space and run again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"{out}: no permission to write here; choose another place with --out") from error
         raise
 
@@ -68,7 +85,7 @@ def new_folder(out: Path, *, force: bool = False, marker: str | None = None) -> 
         OutputError: `out` exists and `force` is not set, the disk is full, or the place is not writable.
     """
     check_free(out, force=force, marker=marker)
-    with _named_failures(out):
+    with named_failures(out):
         partial = out.parent / f".{out.name}.partial-{uuid.uuid4().hex[:8]}"
         partial.mkdir()
         try:
@@ -94,7 +111,7 @@ def new_file(out: Path) -> Iterator[Path]:
     """
     if not out.parent.exists():
         raise OutputError(f"{out}: the folder {out.parent} does not exist; create it first")
-    with _named_failures(out):
+    with named_failures(out):
         partial = out.parent / f".{out.name}.partial-{uuid.uuid4().hex[:8]}"
         try:
             yield partial

@@ -84,7 +84,7 @@ class Projection(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        self.scan = _Side(shape.scan_features, shape.scan_kept, shape, drop_in=0.2, drop=0.3)
+        self.scan = _Side(shape.scan_features, shape.scan_kept, shape, drop_in=0.5, drop=0.3)
         self.text = _Side(shape.text_features, shape.text_kept, shape, drop_in=0.1, drop=0.3)
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.07))))
 

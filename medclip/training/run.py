@@ -17,7 +17,7 @@ from medclip.bundle.serving import ServingTowers
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, hold_out, published_split
 from medclip.errors import OutputError
-from medclip.folders import check_free, new_folder
+from medclip.folders import check_free, named_failures, new_folder
 from medclip.modalities.scan.encoder import ScanTower
 from medclip.modalities.text.clean import require_readable
 from medclip.modalities.text.encoder import TextTower
@@ -160,6 +160,23 @@ def train_model(
     """
     settings, report = settings or Settings(), report or Reporter()
     check_free(out, force=force, marker=Layout(out).manifest.name)
+    with named_failures(out):
+        return _train(cases, cases_folder, out, towers_name, settings, tune, device, resume, force, threads, report)
+
+
+def _train(
+    cases: Sequence[Case],
+    cases_folder: Path,
+    out: Path,
+    towers_name: str,
+    settings: Settings,
+    tune: TuneSettings | None,
+    device: str,
+    resume: bool,
+    force: bool,
+    threads: int | None,
+    report: Reporter,
+) -> TrainingReport:
     work = out.parent / f"{out.name}.training"
     request: dict[str, object] = {"towers": towers_name, "tune": asdict(tune) if tune else None, "seed": settings.seed}
     _prepare_work(work, request, resume=resume, force=force)

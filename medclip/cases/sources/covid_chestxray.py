@@ -55,9 +55,9 @@ _PNEUMONIA = [
 
 # The words by which a note gives the finding away; `mask_words` replaces each with "[masked]".
 LABEL_WORDS = (
-    r"covid\S*", r"sars\S*", r"\S*ncov\S*", r"n-?cov\S*", r"corona\s?virus\S*", r"pneumoni\w*", r"pneumocysti\w*", r"pcp",
+    r"\S*covid\S*", r"sars\S*", r"\S*ncov\S*", r"n-?cov\S*", r"corona\s?virus\S*", r"pneumoni\w*", r"pneumocysti\w*", r"pcp",
     r"pjp", r"jirovec\w*", r"strep\w*", r"pneumococc\w*", r"klebsiella", r"legionell\w*", r"mycoplasma", r"lipoid",
-    r"influenza\w*", r"h1n1", r"e\.?\s?coli", r"escherichia", r"varicella", r"bacteri\w*", r"viral", r"virus\w*",
+    r"influenza\w*", r"h1n1", r"e\.?\s?coli", r"escherichia", r"varicella", r"bacteri\w*", r"viral", r"\w*virus\w*",
     r"ards", r"rt-?pcr", r"wuhan", r"hubei", r"china", r"swab\w*", r"epidemi\w*", r"pandemi\w*", r"outbreak",
     r"aspergill\w*", r"nocardi\w*", r"herpes", r"mers\S*", r"chlamyd\w*", r"mrsa", r"staph\w*", r"aspiration",
 )  # fmt: skip

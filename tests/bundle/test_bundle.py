@@ -1,0 +1,104 @@
+"""A model folder verifies itself, and serving equals training."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from medclip.bundle.layout import Layout, ServingManifest
+from medclip.bundle.serving import LEAST_COSINE, ServingModel
+from medclip.bundle.verify import verify_bundle
+from medclip.cases import Case
+from medclip.embedder import EmbeddedCase, Embedder
+from medclip.errors import BundleError
+from medclip.modalities.scan.read import read_scan
+
+pytest.importorskip("torch", reason="needs the extra train")
+
+
+@pytest.fixture
+def copy(model: Path, tmp_path: Path) -> Path:
+    """A model folder that a test may spoil."""
+    return Path(shutil.copytree(model, tmp_path / "copy"))
+
+
+def test_both_paths_give_what_training_saw(model: Path) -> None:
+    found = verify_bundle(model)
+    assert found.onnx_cosine > LEAST_COSINE
+    assert found.torch_cosine is not None
+    assert found.torch_cosine > LEAST_COSINE
+
+
+def test_the_card_says_what_happened(model: Path) -> None:
+    card = Layout(model).card.read_text()
+    facts = json.loads(Layout(model).training.read_text())
+    assert "Not a medical device" in card
+    assert "synthetic phantoms" in card
+    assert f"| trained on | {facts['train']['cases']} |" in card
+    assert f"epoch {facts['best_epoch']}" in card
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["weights.safetensors", "serving/scan_tower.onnx", "serving/text_head.onnx", "serving/tokenizer.json",
+     "serving/probes.safetensors", "training.json", "serving/serving.json", "bundle.json"],
+)  # fmt: skip
+def test_a_missing_file_is_named(copy: Path, name: str, medclip: Callable, refused: Callable) -> None:  # type: ignore[type-arg]
+    (copy / name).unlink()
+    assert name.split("/")[-1] in refused(medclip("model", "verify", copy))
+
+
+def test_one_changed_tensor_is_noticed(copy: Path) -> None:
+    tensors = load_file(copy / "weights.safetensors")
+    name = "projection.scan.head.linear.bias"
+    tensors[name] = tensors[name] + 1
+    save_file(tensors, copy / "weights.safetensors")
+    with pytest.raises(BundleError, match=r"weights\.safetensors: has changed"):
+        verify_bundle(copy)
+
+
+def test_a_missing_tensor_is_named(copy: Path) -> None:
+    tensors = load_file(copy / "weights.safetensors")
+    del tensors["projection.scan.head.linear.bias"]
+    save_file(tensors, copy / "weights.safetensors")
+    with pytest.raises(BundleError, match=r"projection\.scan\.head\.linear\.bias is missing"):
+        verify_bundle(copy)
+
+
+def test_probes_notice_what_checksums_were_made_to_hide(copy: Path) -> None:
+    """A folder whose checksums fit, but whose preprocessing is another: plausible, wrong vectors."""
+    file = Layout(copy).serving.manifest
+    manifest = ServingManifest.model_validate_json(file.read_bytes())
+    other = manifest.preprocessing.model_copy(update={"resize": "crop", "interpolation": "bilinear"})
+    file.write_text(manifest.model_copy(update={"preprocessing": other}).model_dump_json())
+    with pytest.raises(BundleError, match="another picture"):
+        ServingModel(file.parent).verify_probes()
+
+
+def test_embeddings_are_unit_vectors_whatever_the_batch(model: Path, sample: Path, sample_cases: list[Case]) -> None:
+    embedder = Embedder(ServingModel(Layout(model).serving.root))
+    pictures = [read_scan(sample / scan.file) for case in sample_cases[:6] for scan in case.scans]
+    together = embedder.scans(pictures)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    alone = np.concatenate([embedder.scans([picture]) for picture in pictures])
+    np.testing.assert_allclose((together * alone).sum(1), 1, atol=1e-5)
+
+
+def test_a_query_walks_the_same_way_as_an_archived_case(model: Path, sample: Path, sample_cases: list[Case]) -> None:
+    embedder = Embedder(ServingModel(Layout(model).serving.root))
+    case = next(c for c in sample_cases if len(c.scans) == 2)
+    archived = next(iter(embedder.cases([case], sample)))
+    assert isinstance(archived, EmbeddedCase)
+    query, _ = embedder.query([sample / s.file for s in case.scans], [case.report, case.note_text("history")])
+    assert float(query.vector @ archived.vectors("fused")[0]) > 0.9999
+
+
+def test_a_long_text_is_read_to_its_end(model: Path) -> None:
+    embedder = Embedder(ServingModel(Layout(model).serving.root))
+    start = "The lungs are clear. " * 200
+    one, other = embedder.text(start + "No effusion."), embedder.text(start + "Meningioma of the left convexity. " * 60)
+    assert float(one @ other) < 0.999

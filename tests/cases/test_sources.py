@@ -1,0 +1,135 @@
+"""Every source gives valid cases with their files; bad ones are skipped, counted and listed."""
+
+import csv
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medclip.cases import read_cases
+from medclip.cases.importing import import_cases
+from medclip.cases.sources import load_source, source_names
+from medclip.cases.sources.covid_chestxray import COVID, finding_class
+from medclip.errors import CaseError
+
+
+def test_the_sources_of_the_contract_are_there() -> None:
+    assert set(source_names()) >= {"medpix-2.0", "covid-chestxray", "folder", "sample"}
+    with pytest.raises(CaseError, match="choose one of"):
+        load_source("medpix")
+
+
+def test_sample_cases_are_labelled_synthetic_and_complete(sample: Path) -> None:
+    cases = read_cases(sample)
+    assert all(case.synthetic for case in cases)
+    assert all((sample / scan.file).is_file() for case in cases for scan in case.scans)
+    assert {case.split for case in cases} == {"train", "dev"}
+    splits: dict[str, set[str | None]] = {}
+    for case in cases:
+        splits.setdefault(case.patient, set()).add(case.split)
+    assert all(len(found) == 1 for found in splits.values())
+    assert min(Counter(case.labels["finding"] for case in cases).values()) > 20
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "mine"
+    (root / "xray").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(root / "xray" / name)
+    (root / "xray" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    rows = [
+        {"case": "one", "patient": "p1", "scan": "xray/a.png", "caption": "Clear.", "age": "54", "sex": "female",
+         "label.finding": "none", "diagnosis": "Healthy", "history": "Cough."},
+        {"case": "one", "patient": "p1", "scan": "xray/b.png", "caption": "Lateral view."},
+        {"case": "two", "patient": "p2", "history": "Only words."},
+        {"case": "three", "patient": "p3", "scan": "xray/gone.png"},
+        {"case": "four", "patient": "p4", "scan": "xray/broken.png"},
+        {"case": "five", "patient": "p5", "history": "Old.", "age": "200"},
+        {"case": "", "patient": "p6", "history": "No id."},
+    ]  # fmt: skip
+    columns = ["case", "patient", "scan", "caption", "history", "age", "sex", "label.finding", "diagnosis"]
+    with (root / "cases.csv").open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    return root
+
+
+def test_one_bad_case_never_stops_the_rest(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cases"
+    report = import_cases("folder", folder, out)
+    one, two = read_cases(out)
+    assert (one.id, len(one.scans), one.labels, one.age) == ("one", 2, {"finding": "none"}, 54)
+    assert one.outcome.diagnosis == "Healthy"
+    assert two.note_text("history") == "Only words."
+    assert {s.case_id for s in report.skipped} == {"three", "four", "five", "line 8"}
+    listed = json.loads((out / "import-report.json").read_text())
+    assert len(listed["skipped"]) == 4
+    assert sorted(p.name for p in (out / "scans").iterdir()) == sorted(Path(s.file).name for s in one.scans)
+
+
+def test_a_column_that_is_not_known_is_named(
+    folder: Path, medclip: Callable, refused: Callable, tmp_path: Path
+) -> None:  # type: ignore[type-arg]
+    text = (folder / "cases.csv").read_text().replace("label.finding", "finding")
+    (folder / "cases.csv").write_text(text)
+    line = refused(medclip("cases", "import", "folder", folder, "--out", tmp_path / "out"))
+    assert "'finding'" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_medpix_as_published(medpix: Path, tmp_path: Path) -> None:
+    report = import_cases("medpix-2.0", medpix, tmp_path / "cases")
+    assert (report.cases, report.scans, report.skipped) == (602, 1850, [])
+    cases = read_cases(tmp_path / "cases")
+    assert Counter(case.split for case in cases) == {"train": 535, "dev": 67}
+    assert Counter(s.labels["modality"] for case in cases for s in case.scans) == {"CT": 962, "MR": 888}
+    assert Counter(case.labels["location"] for case in cases for _ in case.scans)["Head"] == 808
+    for case in cases:
+        embedded = f"{case.report}\n{case.note_text('history')}"
+        assert "Replace this" not in embedded
+        assert case.outcome.diagnosis
+
+
+def test_medpix_without_an_image_skips_that_case_alone(medpix: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "medpix"
+    copy.mkdir()
+    for name in ("Case_topic.json", "Descriptions.json"):
+        shutil.copy(medpix / name, copy / name)
+    (copy / "images").mkdir()
+    entries = json.loads((medpix / "Descriptions.json").read_text())
+    chosen = {entry["U_id"] for entry in entries[:80]}
+    names = [f"{entry['image']}.jpg" for entry in entries if entry["U_id"] in chosen]
+    for name in names[:-1]:
+        (copy / "images" / name).symlink_to(medpix / "images" / name)
+    (copy / "images" / names[-1]).write_bytes((medpix / "images" / names[-1]).read_bytes()[:2000])
+    report = import_cases("medpix-2.0", copy, tmp_path / "cases")
+    assert report.cases == len(chosen) - 1
+    assert report.cases + len(report.skipped) == 602
+    assert sum("truncated" in s.reason for s in report.skipped) == 1
+
+
+def test_covid_as_published(covid: Path, tmp_path: Path) -> None:
+    report = import_cases("covid-chestxray", covid, tmp_path / "cases")
+    assert report.cases > 400
+    cases = read_cases(tmp_path / "cases")
+    texts = [case.note_text("history").lower() for case in cases]
+    for word in ("covid", "sars", "pneumonia", "klebsiella", "legionella", "coronavirus", "influenza"):
+        assert not any(word in text for text in texts), word
+    assert any(case.measurements for case in cases)
+    assert {label for case in cases for label in case.labels.values()} == {COVID, "other pneumonia", "no finding"}
+
+
+def test_covid_findings_are_grouped_and_unknown_stays_unknown() -> None:
+    assert finding_class("COVID-19, ARDS") == COVID
+    assert finding_class("Mycoplasma Bacterial Pneumonia") == "other pneumonia"
+    assert finding_class("No Finding") == "no finding"
+    assert finding_class("todo") is None
+    assert finding_class("ARDS") is None

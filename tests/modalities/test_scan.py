@@ -1,0 +1,114 @@
+"""Image files as users have them."""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.data import get_testdata_file
+
+from medclip.errors import ScanError
+from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
+from medclip.modalities.scan.read import read_scan
+from medclip.training.features import augment
+
+HOW = Preprocessing(size=64, resize="pad", interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def _ramp(height: int = 40, width: int = 60) -> np.ndarray:
+    return np.tile(np.linspace(0, 255, width).astype(np.uint8), (height, 1))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp"])
+def test_grey_pictures_come_back_as_they_are(name: str, tmp_path: Path) -> None:
+    Image.fromarray(_ramp()).save(tmp_path / name)
+    np.testing.assert_array_equal(read_scan(tmp_path / name), _ramp())
+
+
+def test_sixteen_bits_are_stretched_not_clipped(tmp_path: Path) -> None:
+    Image.fromarray(_ramp().astype(np.uint16) * 16).save(tmp_path / "a.png")
+    np.testing.assert_allclose(read_scan(tmp_path / "a.png").astype(int), _ramp().astype(int), atol=1)
+
+
+def test_transparency_lies_on_black(tmp_path: Path) -> None:
+    rgba = np.zeros((32, 32, 4), np.uint8)
+    rgba[..., :3] = 200
+    rgba[:, 16:, 3] = 255
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    picture = read_scan(tmp_path / "a.png")
+    assert (picture[:, :16].max(), picture[:, 16:].min()) == (0, 200)
+
+
+def test_a_real_dicom_file_is_read() -> None:
+    file = get_testdata_file("CT_small.dcm")
+    picture = read_scan(Path(str(file)))
+    assert picture.shape == (128, 128)
+    assert picture.std() > 20
+
+
+def test_monochrome1_is_inverted(tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    plain = read_scan(Path(str(get_testdata_file("CT_small.dcm"))))
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+    dataset.save_as(tmp_path / "inverted.dcm")
+    np.testing.assert_array_equal(read_scan(tmp_path / "inverted.dcm"), 255 - plain)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (None, "not found"),
+        (b"", "empty"),
+        (b"just some text", "not an image"),
+        (b"\x89PNG\r\n\x1a\n123", "export it again|not an image"),
+    ],
+)
+def test_what_is_no_scan_is_named(content: bytes | None, word: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.png"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ScanError, match=word) as caught:
+        read_scan(file)
+    assert "bad.png" in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".dcm"])
+def test_a_truncated_file_is_an_error_never_a_grey_half(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"a{suffix}"
+    if suffix == ".dcm":
+        file.write_bytes(Path(str(get_testdata_file("CT_small.dcm"))).read_bytes()[:20_000])
+    else:
+        noise = np.random.default_rng(0).integers(0, 255, (128, 128), dtype=np.uint8)
+        Image.fromarray(noise).save(file)
+        file.write_bytes(file.read_bytes()[:4000])
+    with pytest.raises(ScanError):
+        read_scan(file)
+
+
+def test_multi_frame_and_colour_dicom_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match="colour"):
+        read_scan(Path(str(get_testdata_file("SC_rgb_rle.dcm"))))
+    dataset = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    dataset.NumberOfFrames = 2
+    dataset.PixelData = dataset.PixelData * 2
+    dataset.save_as(tmp_path / "two.dcm")
+    with pytest.raises(ScanError, match="several frames"):
+        read_scan(tmp_path / "two.dcm")
+
+
+def test_padding_keeps_the_shape_and_the_middle() -> None:
+    prepared = prepare_scan(np.full((32, 64), 100, np.uint8), HOW)
+    assert prepared.shape == (64, 64)
+    assert prepared[0].max() == 0
+    assert prepared[32].min() == 100
+
+
+def test_augmentation_is_seeded_and_never_flips() -> None:
+    picture = np.zeros((96, 96), np.uint8)
+    picture[40:56, 8:28] = 255  # on the left
+    for seed in range(40):
+        moved = augment(picture, HOW, np.random.default_rng(seed))
+        np.testing.assert_array_equal(moved, augment(picture, HOW, np.random.default_rng(seed)))
+        bright = moved > 180
+        assert bright[:, :32].sum() > 3 * bright[:, 32:].sum()
