@@ -16,6 +16,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/medclip demo --out demo --force
 
+demo/model:
+	$(MAKE) demo
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -27,7 +30,7 @@ test: lint types
 	$(BIN)/python -m pytest
 
 # What a hospital workstation installs: proves that query, similar and index need no torch, and weighs it.
-light: setup
+light: demo/model
 	sh benchmarks/light_install.sh $(PYTHON)
 
 bench: setup

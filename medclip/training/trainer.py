@@ -33,7 +33,7 @@ class Settings:
     epochs: int = 30
     batch: int = 128
     learning_rate: float = 1e-3
-    weight_decay: float = 0.1
+    weight_decay: float = 1.0
     copies: int = 6  # augmented copies of each scan
     findings_share: float = 0.3  # of texts in a batch that are the case's findings
     sentence_share: float = 0.3  # of texts in a batch that are one sentence of its report
