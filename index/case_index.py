@@ -201,7 +201,13 @@ class CaseIndex:
         return self.folder / name
 
     def search(
-        self, queries: Vectors, k: int, *, exclude_patients: Sequence[str | None] = (), one_per_patient: bool = False
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        kinds: Sequence[str] | None = None,
+        exclude_patients: Sequence[str | None] = (),
+        one_per_patient: bool = False,
     ) -> list[list[Hit]]:
         """The k most similar cases of each query, most similar first, ties broken by case id.
 
@@ -209,6 +215,7 @@ class CaseIndex:
 
         Args:
             queries: (q, d) unit vectors.
+            kinds: which kinds of view may match; all where None.
             exclude_patients: for each query a patient whose cases are left out, or None.
             one_per_patient: keep only the most similar case of each patient.
 
@@ -217,19 +224,24 @@ class CaseIndex:
         """
         if queries.ndim != 2 or queries.shape[1] != self._manifest["dimension"]:
             raise ArchiveError(f"{self.folder}: holds vectors of another width; the query was made by another model")
+        among = None
+        if kinds is not None:
+            among = np.asarray([row for row, view in enumerate(self._views) if view.kind in kinds], np.int64)
         excluded = list(exclude_patients) or [None] * len(queries)
-        results: list[list[Hit]] = []
-        for query, patient in zip(queries, excluded, strict=True):
-            results.append(self._search_one(query[None], k, patient, one_per_patient))
-        return results
+        return [
+            self._search_one(query[None], k, among, patient, one_per_patient)
+            for query, patient in zip(queries, excluded, strict=True)
+        ]
 
-    def _search_one(self, query: Vectors, k: int, patient: str | None, one_per_patient: bool) -> list[Hit]:
+    def _search_one(
+        self, query: Vectors, k: int, among: NDArray[np.int64] | None, patient: str | None, one_per_patient: bool
+    ) -> list[Hit]:
         """Widen the search until k distinct cases are found or nothing is left."""
-        total = self._backend.size
+        total = self._backend.size if among is None else len(among)
         views_a_case = max(1, round(total / max(1, len(self))))
         want = min(total, 4 * k * views_a_case)
         while True:
-            found = self._backend.query(query, want)
+            found = self._backend.query(query, want, among)
             hits = self._group(found.rows[0], found.similarities[0], patient, one_per_patient)
             # A view just below the cut may tie with the last hit, so the cut must lie strictly below it.
             settled = len(hits) > k and hits[k - 1].similarity > float(found.similarities[0][-1])

@@ -13,13 +13,13 @@ from medclip.cases.case import Case
 from medclip.diagnosis.diagnoser import COMPOSITIONS, Composition, Example, fit_diagnoser
 from medclip.diagnosis.store import save_diagnosers
 from medclip.diagnosis.voting import Ballot
-from medclip.embedder import Array, EmbeddedCase, Embedder, fuse
+from medclip.embedder import Array, EmbeddedCase, Embedder, ViewKind, fuse
 from medclip.errors import ArchiveError
 from medclip.folders import new_folder, write_json
 from medclip.index import CaseIndex
 from medclip.index.case_index import MANIFEST, Entry, Hit, Record, VectorView
 
-__all__ = ["MODEL", "PROBE", "REPORT", "VOTERS", "BuildReport", "ballots_of", "build_index", "write_index"]
+__all__ = ["KINDS", "MODEL", "PROBE", "REPORT", "VOTERS", "BuildReport", "ballots_of", "build_index", "write_index"]
 
 MODEL, PROBE, REPORT = "model", "probe", "build-report.json"
 VOTERS = 10
@@ -53,6 +53,15 @@ def _entry(embedded: EmbeddedCase) -> Entry:
         [VectorView(v.kind, v.number, v.vector, _view_labels(case, v.kind, v.number)) for v in embedded.views],
         embedded.thumbnails,
     )
+
+
+KINDS: dict[Composition, tuple[ViewKind, ...]] = {
+    "scan": ("scan", "fused"),
+    "text": ("report", "history", "fused"),
+    "scan+text": ("fused",),
+}
+"""Which views of the archive a query is compared with. A query of both is compared with whole cases: with single views
+it would be drawn to any case of a like history, whatever its scans show."""
 
 
 def ballots_of(hits: Sequence[Hit], label_set: str) -> list[Ballot]:
@@ -105,6 +114,7 @@ def _fit(index: CaseIndex, embedded: Iterable[EmbeddedCase], seed: int, folder: 
         composition: index.search(
             np.stack([row.vector for row in rows]),
             VOTERS,
+            kinds=KINDS[composition],
             exclude_patients=[row.patient for row in rows],
             one_per_patient=True,
         )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip import DISCLAIMER, __version__
-from medclip.archive import MODEL, PROBE, VOTERS, ballots_of
+from medclip.archive import KINDS, MODEL, PROBE, VOTERS, ballots_of
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.diagnosis.answer import Answer, LabelAnswer, SimilarCase, answer_label_set
@@ -139,7 +139,9 @@ class Assistant:
         exclude_patient: str | None = None,
     ) -> tuple[list[LabelAnswer], list[Hit], dict[str, list[float]]]:
         """The label answers for a (d,) unit vector, the similar cases, and each one's share of the vote by label set."""
-        hits = self.index.search(vector[None], k, exclude_patients=[exclude_patient], one_per_patient=True)[0]
+        hits = self.index.search(
+            vector[None], k, kinds=KINDS[composition], exclude_patients=[exclude_patient], one_per_patient=True
+        )[0]
         answers, weights = [], {}
         for diagnoser in self.diagnosers:
             if label_sets and diagnoser.label_set not in label_sets:

@@ -21,7 +21,9 @@ __all__ = ["CheckReport", "Problem", "check_cases"]
 
 Severity = Literal["error", "warning"]
 
-_NEAR_DISTANCE = 0.008  # mean absolute grey difference (0..1) of 32 × 32 thumbnails, below which two scans look the same
+_NEAR_DISTANCE = (
+    0.008  # mean absolute grey difference (0..1) of 32 × 32 thumbnails, below which two scans look the same
+)
 _RARE = 5  # patients; below it a class can neither be voted on nor measured
 
 

@@ -83,6 +83,17 @@ def test_every_backend_gives_exact_neighbours_and_never_pads(name: str, tmp_path
     assert [set(rows) for rows in backend.query(queries, 10, among).rows] == [{3, 7, 11}] * 5
 
 
+def test_only_the_kinds_asked_for_match(tmp_path: Path) -> None:
+    near, far = np.asarray([1, 0], np.float32), np.asarray([0.6, 0.8], np.float32)
+    views = [VectorView("history", 0, near, {}), VectorView("fused", 0, far, {})]
+    CaseIndex.create(tmp_path, [Entry(Record("a", "a", {}, {}), views, {})], fingerprint="f")
+    index = CaseIndex.open(tmp_path)
+    assert index.search(near[None], 1)[0][0].kind == "history"
+    hit = index.search(near[None], 1, kinds=("fused",))[0][0]
+    assert (hit.kind, hit.similarity) == ("fused", pytest.approx(0.6))
+    assert index.search(near[None], 1, kinds=("scan",)) == [[]]
+
+
 def test_ties_go_to_the_smaller_case_id(tmp_path: Path) -> None:
     v = np.asarray([1, 0], np.float32)
     entries = [Entry(Record(i, i, {}, {}), [VectorView("scan", 0, v, {})], {}) for i in ("b", "c", "a", "d")]
