@@ -29,40 +29,43 @@ class _Method(nn.Module):
         return result
 
 
-def export_graph(module: nn.Module, sample: Tensor, file: Path) -> None:
-    """Write `module` as an ONNX graph with a free batch size (and, for token ids, a free length).
+def export_graph(module: nn.Module, sample: Tensor, file: Path, *, free_length: bool = False) -> None:
+    """Write `module` as an ONNX graph with a free batch size.
 
     Args:
         sample: an input of at least two rows; the graph's output on it is compared with torch's.
+        free_length: whether the second axis, of tokens, is free too.
 
     Raises:
-        BundleError: the graph gives other numbers than torch.
+        BundleError: the module cannot be exported, or the graph gives other numbers than torch.
         MissingDependencyError: the exporter is not installed.
     """
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError("the ONNX exporter is not installed", "train") from error
-    dynamic: dict[int, Any] = {0: torch.export.Dim.DYNAMIC}
-    if sample.dtype == torch.int64:
-        dynamic[1] = torch.export.Dim.DYNAMIC
+    dynamic: dict[int, Any] = dict.fromkeys(range(2 if free_length else 1), torch.export.Dim.DYNAMIC)
     module = module.eval().cpu()
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         expected = module(sample).numpy()
-        torch.onnx.export(
-            module,
-            (sample,),
-            file,
-            input_names=["input"],
-            output_names=["output"],
-            dynamo=True,
-            dynamic_shapes=(dynamic,),
-            external_data=False,
-            verbose=False,
-        )
+        try:
+            torch.onnx.export(
+                module,
+                (sample,),
+                file,
+                input_names=["input"],
+                output_names=["output"],
+                dynamo=True,
+                dynamic_shapes=(dynamic,),
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            detail = " ".join(str(error).split())[:150]
+            raise BundleError(f"{file.name}: these towers cannot be exported to ONNX ({detail})") from error
     graph = session(file, 0)
     for rows in (len(sample), 1):
         got = graph.run(None, {"input": sample[:rows].numpy()})[0]
@@ -70,12 +73,19 @@ def export_graph(module: nn.Module, sample: Tensor, file: Path) -> None:
             raise BundleError(f"{file.name}: the exported graph differs from torch; these towers cannot be served")
 
 
-def export_towers(scan_tower: Any, text_tower: Any, token_sample: Tensor, scan_file: Path, text_file: Path) -> None:
-    """Export both towers; `token_sample` is (n ≥ 2, tokens) int64 ids of real text."""
+def export_towers(
+    scan_tower: Any, text_tower: Any, token_sample: Tensor, scan_file: Path, text_file: Path, *, fixed_length: bool
+) -> None:
+    """Export both towers.
+
+    Args:
+        token_sample: (n ≥ 2, tokens) int64 ids of real text.
+        fixed_length: whether the text tower takes windows of one length alone.
+    """
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (2, scan_tower.size, scan_tower.size), dtype=torch.uint8, generator=generator)
     export_graph(scan_tower, pictures, scan_file)
-    export_graph(text_tower, token_sample, text_file)
+    export_graph(text_tower, token_sample, text_file, free_length=not fixed_length)
 
 
 def export_heads(projection: Any, scan_file: Path, text_file: Path) -> None:

@@ -74,7 +74,9 @@ def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None)
         copy_tokenizer(towers, folder)
         scan = ScanTower(towers.model.visual, towers.preprocessing)  # type: ignore[arg-type]
         text = TextTower(towers.model, towers.reading)
-        export_towers(scan, text, _token_sample(towers, layout.tokenizer), layout.scan_tower, layout.text_tower)
+        sample = _token_sample(towers, layout.tokenizer)
+        fixed = towers.reading.fixed_length
+        export_towers(scan, text, sample, layout.scan_tower, layout.text_tower, fixed_length=fixed)
         manifest = ServingManifest(
             format=FORMAT,
             preprocessing=towers.preprocessing,

@@ -66,6 +66,7 @@ def _default() -> Towers:
             "hf_tokenizer_name": str(minilm),
             "hf_model_pretrained": True,
             "hf_pooler_type": "mean_pooler",
+            "hf_proj_type": None,  # open_clip's default is an MLP, which would be random here
             "context_length": context,
         },
     }

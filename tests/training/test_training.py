@@ -40,9 +40,7 @@ def test_no_two_of_a_case_are_negatives() -> None:
     scale = torch.tensor(5.0)
     same = contrastive_loss(scans, texts, torch.tensor([0, 0, 1]), scale)
     apart = contrastive_loss(scans, texts, torch.tensor([0, 1, 2]), scale)
-    mixed = contrastive_loss(texts, texts, torch.tensor([0, 0, 1]), scale)
     assert same < apart
-    assert same < mixed
 
 
 @pytest.fixture(scope="session")
