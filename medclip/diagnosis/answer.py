@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from medclip.diagnosis.diagnoser import Composition, Diagnoser
-from medclip.diagnosis.voting import Ballot
+from medclip.diagnosis.voting import Ballot, vote
 
 __all__ = ["Answer", "Answered", "LabelAnswer", "RankedLabel", "SimilarCase", "answer_label_set"]
 
@@ -90,13 +90,16 @@ def answer_label_set(
     part = diagnoser.parts.get(composition)
     if part is None:
         return None
-    vote, weights = diagnoser.votes(ballots, composition)
+    by_vote = vote(ballots, diagnoser.classes, diagnoser.prior)
     probe = part.probe.probabilities(vector[None])[0]
-    combined = part.combination.combine(vote[None], probe[None])[0]
+    combined = part.combination.combine(by_vote.probabilities[None], probe[None])[0]
     order = sorted(range(len(combined)), key=lambda i: (-combined[i], diagnoser.classes[i]))
     ranked = [
         RankedLabel(
-            label=diagnoser.classes[i], probability=float(combined[i]), vote=float(vote[i]), probe=float(probe[i])
+            label=diagnoser.classes[i],
+            probability=float(combined[i]),
+            vote=float(by_vote.probabilities[i]),
+            probe=float(probe[i]),
         )
         for i in order
     ]
@@ -104,8 +107,8 @@ def answer_label_set(
         label_set=diagnoser.label_set,
         answer=ranked[0].label if ranked[0].probability >= LEAST_PROBABILITY else None,
         ranked=ranked,
-        agree=int(vote.argmax()) == int(probe.argmax()),
+        agree=int(by_vote.probabilities.argmax()) == int(probe.argmax()),
         held_out_accuracy=part.held_out_accuracy,
-        voters=int((weights > 0).sum()),
+        voters=int((by_vote.weights > 0).sum()),
     )
-    return Answered(answer, weights.tolist())
+    return Answered(answer, by_vote.weights.tolist())

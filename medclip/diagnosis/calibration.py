@@ -14,23 +14,22 @@ _FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class Combination:
-    """The weight of the vote against the probe, and the temperature of the mixture."""
+    """The weight of the vote against the probe, and the temperature of the pool.
+
+    A logarithmic opinion pool (Genest and Zidek 1986, Statistical Science 1:114), which the temperature calibrates
+    (Guo et al. 2017, arXiv 1706.04599). A linear pool lets the part with the sharper probabilities overrule the other.
+    """
 
     vote_weight: float  # 0 the probe alone, 1 the vote alone
-    temperature: float  # above 1 flattens the mixture, below 1 sharpens it
+    temperature: float  # above 1 flattens the pool, below 1 sharpens it
 
     def combine(self, vote: Probabilities, probe: Probabilities) -> Probabilities:
         """(n, classes) of each part → (n, classes) calibrated."""
-        mixed = self.vote_weight * vote + (1 - self.vote_weight) * probe
-        return _temper(mixed, self.temperature)
-
-
-def _temper(probabilities: Probabilities, temperature: float) -> Probabilities:
-    """Temperature scaling (Guo et al. 2017, arXiv 1706.04599) of log-probabilities."""
-    logits = np.log(np.maximum(probabilities, _FLOOR)) / temperature
-    logits -= logits.max(1, keepdims=True)
-    exponent = np.exp(logits)
-    return np.asarray(exponent / exponent.sum(1, keepdims=True))
+        parts = [np.log(np.maximum(part, _FLOOR)) for part in (vote, probe)]
+        logits = (self.vote_weight * parts[0] + (1 - self.vote_weight) * parts[1]) / self.temperature
+        logits -= logits.max(1, keepdims=True)
+        exponent = np.exp(logits)
+        return np.asarray(exponent / exponent.sum(1, keepdims=True))
 
 
 def log_loss(probabilities: Probabilities, labels: NDArray[np.int64]) -> float:
@@ -52,8 +51,9 @@ def calibration_error(probabilities: Probabilities, labels: NDArray[np.int64], b
 
 def choose_combination(vote: Probabilities, probe: Probabilities, labels: NDArray[np.int64]) -> Combination:
     """The weight and temperature of least log loss on held-out predictions, (n, classes) each."""
-    weights = [(log_loss(w * vote + (1 - w) * probe, labels), float(w)) for w in np.linspace(0, 1, 21)]
-    weight = min(weights)[1]
-    mixed = weight * vote + (1 - weight) * probe
-    temperatures = [(log_loss(_temper(mixed, t), labels), float(t)) for t in np.geomspace(0.4, 2.5, 31)]
-    return Combination(weight, min(temperatures)[1])
+    grid = [
+        Combination(float(weight), float(temperature))
+        for weight in np.linspace(0, 1, 11)
+        for temperature in np.geomspace(0.3, 2.5, 22)
+    ]
+    return min(grid, key=lambda combination: log_loss(combination.combine(vote, probe), labels))

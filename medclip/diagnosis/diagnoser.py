@@ -1,9 +1,8 @@
 """A diagnoser for one label set: what an index can answer, fitted when the index is built.
 
 A query is made of scans, of text, or of both, and these lie in different parts of the embedding space: each
-composition has its own probe, vote temperature, combination and calibration. All choices are made on predictions for
-patients that the prediction has not seen: the vote leaves the patient's own cases out, the probe is fitted on the
-other folds.
+composition has its own probe, combination and calibration. All choices are made on predictions for patients that the
+prediction has not seen: the vote leaves the patient's own cases out, the probe is fitted on the other folds.
 """
 
 from collections import Counter
@@ -14,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.diagnosis.calibration import Combination, calibration_error, choose_combination, log_loss
+from medclip.diagnosis.calibration import Combination, calibration_error, choose_combination
 from medclip.diagnosis.probe import Probe, fit_probe
 from medclip.diagnosis.voting import Ballot, vote
 
@@ -25,7 +24,6 @@ Probabilities = NDArray[np.float64]
 Composition = Literal["scan", "text", "scan+text"]
 COMPOSITIONS: tuple[Composition, ...] = get_args(Composition)
 
-_TEMPERATURES = (0.01, 0.02, 0.04, 0.08, 0.16)
 _STRENGTH = 3.0  # of the probe; of 0.3 to 10 it had the least or nearly the least held-out log loss on every label set
 _FOLDS = 3
 
@@ -46,7 +44,6 @@ class Part:
     """What is fitted for one composition."""
 
     probe: Probe
-    temperature: float  # of the vote, in units of cosine
     combination: Combination
     held_out_accuracy: float  # of the combined answer, on patients left out
     held_out_calibration_error: float
@@ -62,11 +59,6 @@ class Diagnoser:
     prior: Probabilities  # (classes,) share of patients
     patients: dict[str, int]  # class → patients
     parts: dict[Composition, Part]
-
-    def votes(self, ballots: Sequence[Ballot], composition: Composition) -> tuple[Probabilities, NDArray[np.float64]]:
-        """Probabilities by vote, and each ballot's weight."""
-        outcome = vote(ballots, self.classes, self.prior, self.parts[composition].temperature)
-        return outcome.probabilities, outcome.weights
 
 
 def _folds(patients: Sequence[str], seed: int) -> NDArray[np.int64]:
@@ -101,16 +93,11 @@ def _fit_part(examples: Sequence[Example], classes: Sequence[str], prior: Probab
     weights = weights * (len(weights) / weights.sum())
     folds = _folds([example.patient for example in examples], seed)
     probe_out = _held_out(vectors, labels, weights, folds, len(classes), prior)
-    by_temperature = [
-        (np.stack([vote(example.ballots, classes, prior, t).probabilities for example in examples]), t)
-        for t in _TEMPERATURES
-    ]
-    vote_out, temperature = min(by_temperature, key=lambda item: log_loss(item[0], labels))
+    vote_out = np.stack([vote(example.ballots, classes, prior).probabilities for example in examples])
     combination = choose_combination(vote_out, probe_out, labels)
     combined = combination.combine(vote_out, probe_out)
     return Part(
         probe=fit_probe(vectors, labels, weights, len(classes), _STRENGTH),
-        temperature=temperature,
         combination=combination,
         held_out_accuracy=float((combined.argmax(1) == labels).mean()),
         held_out_calibration_error=calibration_error(combined, labels),

@@ -34,7 +34,8 @@ def fit_probe(
 ) -> Probe:
     """Fit by L-BFGS with an L2 penalty (scikit-learn's `LogisticRegression`).
 
-    A class that no row has keeps a very low bias, so that it is never predicted.
+    Every class counts the same, however rare: a family of diseases with few cases would else never be named. A class
+    that no row has keeps a very low bias, so that it is never predicted.
 
     Args:
         vectors: (n, d) unit vectors.
@@ -45,8 +46,10 @@ def fit_probe(
     from sklearn.linear_model import LogisticRegression
 
     present = np.unique(labels)
+    totals = np.bincount(labels, weights=weights, minlength=classes)
+    balanced = weights * (totals[present].mean() / totals[labels])
     model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
-    model.fit(vectors, labels, sample_weight=weights)
+    model.fit(vectors, labels, sample_weight=balanced)
     coefficients = np.zeros((classes, vectors.shape[1]))
     bias = np.full(classes, -30.0)
     if len(present) == 2:  # scikit-learn gives one row for two classes

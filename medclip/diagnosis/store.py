@@ -19,9 +19,8 @@ _JSON, _TENSORS = "diagnosers.json", "probes.safetensors"
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    temperature: float
     vote_weight: float
-    calibration_temperature: float
+    temperature: float
     held_out_accuracy: float
     held_out_calibration_error: float
     examples: int
@@ -49,9 +48,8 @@ def save_diagnosers(diagnosers: list[Diagnoser], folder: Path) -> None:
             key = f"{d.label_set}/{composition}"
             tensors[f"{key}/weights"], tensors[f"{key}/bias"] = part.probe.weights.copy(), part.probe.bias.copy()
             parts[composition] = _Part(
-                temperature=part.temperature,
                 vote_weight=part.combination.vote_weight,
-                calibration_temperature=part.combination.temperature,
+                temperature=part.combination.temperature,
                 held_out_accuracy=part.held_out_accuracy,
                 held_out_calibration_error=part.held_out_calibration_error,
                 examples=part.examples,
@@ -84,8 +82,7 @@ def _build(entry: _Diagnoser, tensors: dict[str, "np.ndarray[tuple[int, ...], np
             raise ValueError(key)
         parts[composition] = Part(
             probe=Probe(weights, bias),
-            temperature=part.temperature,
-            combination=Combination(part.vote_weight, part.calibration_temperature),
+            combination=Combination(part.vote_weight, part.temperature),
             held_out_accuracy=part.held_out_accuracy,
             held_out_calibration_error=part.held_out_calibration_error,
             examples=part.examples,

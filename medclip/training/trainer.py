@@ -44,7 +44,7 @@ class Settings:
     hidden: int = 512
     scan_kept: int = 512
     text_kept: int = 384
-    aligned_share: float = 0.5
+    aligned_share: float = 0.3
 
 
 @dataclass(frozen=True)

@@ -17,32 +17,32 @@ EVEN = np.asarray([0.5, 0.5])
 
 
 def test_nearer_cases_weigh_more() -> None:
-    outcome = vote([Ballot("a", 0.9, "x"), Ballot("b", 0.7, "y")], ("x", "y"), EVEN, 0.1)
+    outcome = vote([Ballot("a", 0.9, "x"), Ballot("b", 0.74, "y")], ("x", "y"), EVEN)
     assert outcome.weights[0] / outcome.weights[1] == pytest.approx(np.exp(2), rel=1e-6)
     assert outcome.probabilities.sum() == pytest.approx(1)
     assert outcome.probabilities[0] > outcome.probabilities[1]
 
 
 def test_an_unknown_label_does_not_vote() -> None:
-    outcome = vote([Ballot("a", 0.9, None), Ballot("b", 0.2, "y")], ("x", "y"), EVEN, 0.1)
+    outcome = vote([Ballot("a", 0.9, None), Ballot("b", 0.2, "y")], ("x", "y"), EVEN)
     assert outcome.weights[0] == 0
     assert outcome.probabilities[1] > 0.7
 
 
 def test_without_voters_the_archive_s_frequencies_answer() -> None:
     prior = np.asarray([0.8, 0.2])
-    np.testing.assert_allclose(vote([], ("x", "y"), prior, 0.1).probabilities, prior)
+    np.testing.assert_allclose(vote([], ("x", "y"), prior).probabilities, prior)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_the_probe_is_logistic_regression(classes: int) -> None:
+def test_the_probe_is_class_balanced_logistic_regression(classes: int) -> None:
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, classes, 200)
+    labels = rng.choice(classes, 200, p=np.arange(1, classes + 1) / np.arange(1, classes + 1).sum())
     vectors = (rng.normal(size=(200, 6)) + np.eye(classes, 6)[labels]).astype(np.float32)
     probe = fit_probe(vectors, labels, np.ones(200), classes, 1.0)
-    reference = LogisticRegression(C=1.0, max_iter=200, tol=1e-3).fit(vectors, labels)
+    reference = LogisticRegression(C=1.0, class_weight="balanced", max_iter=200, tol=1e-3).fit(vectors, labels)
     np.testing.assert_allclose(probe.probabilities(vectors), reference.predict_proba(vectors), atol=1e-4)
 
 
