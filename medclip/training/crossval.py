@@ -12,6 +12,7 @@ from medclip.archive import write_index
 from medclip.assistant import Assistant
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, kfold, published_split
+from medclip.diagnosis.diagnoser import STRENGTH
 from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedder import EmbeddedCase, View, ViewKind, fuse
@@ -28,8 +29,6 @@ from medclip.training.trainer import Settings, train_projection
 __all__ = ["cross_validate"]
 
 Array = NDArray[np.float32]
-
-_FROZEN_STRENGTH = 1.0  # of the probe on frozen towers; the best of 0.1 to 10 on the MedPix train cases
 
 
 def _embedded(features: CaseFeatures, scans: Array, texts: Array) -> list[EmbeddedCase]:
@@ -68,7 +67,7 @@ def _frozen(train: CaseFeatures, features: CaseFeatures) -> tuple[Array, Array]:
 
 
 def _frozen_figures(train: CaseFeatures, unseen: CaseFeatures) -> list[Figure]:
-    """A linear probe on the frozen towers' features, under every label protocol and label set."""
+    """The same linear probe on the frozen towers' features, under every label protocol and label set."""
     learnt, asked = (_embedded(f, *_frozen(train, f)) for f in (train, unseen))
     figures: list[Figure] = []
     for protocol in LABEL_PROTOCOLS:
@@ -89,7 +88,7 @@ def _frozen_figures(train: CaseFeatures, unseen: CaseFeatures) -> list[Figure]:
                 np.asarray([number[p.labels[label_set]] for p in rows], np.int64),
                 np.ones(len(rows)),
                 len(classes),
-                _FROZEN_STRENGTH,
+                STRENGTH,
             )
             probabilities = probe.probabilities(np.stack([p.vector for p in right]))
             labels = [p.labels[label_set] for p in right]
