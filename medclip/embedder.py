@@ -1,7 +1,8 @@
 """Cases → embeddings, with onnxruntime alone: one code path for archived cases and for queries."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -23,7 +24,6 @@ Array = NDArray[np.float32]
 ViewKind = Literal["scan", "report", "history", "fused"]
 
 _BATCH = 8
-_AHEAD = 4  # cases decoded before their turn
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,13 @@ class Embedder:
 
     def scans(self, pictures: Sequence[GreyPicture]) -> Array:
         """Pictures of any size → (n, d) unit vectors."""
-        how = self.model.manifest.preprocessing
-        if not pictures:
+        return self._scans([prepare_scan(p, self.model.manifest.preprocessing) for p in pictures])
+
+    def _scans(self, prepared: Sequence[GreyPicture]) -> Array:
+        if not prepared:
             return np.empty((0, self.model.manifest.width), np.float32)
-        return np.concatenate(
-            [
-                self.model.embed_prepared(np.stack([prepare_scan(p, how) for p in pictures[i : i + _BATCH]]))
-                for i in range(0, len(pictures), _BATCH)
-            ]
-        )
+        parts = [np.stack(prepared[i : i + _BATCH]) for i in range(0, len(prepared), _BATCH)]
+        return np.concatenate([self.model.embed_prepared(part) for part in parts])
 
     def text(self, text: str) -> Array:
         """One text → (d,) unit vector.
@@ -106,18 +104,23 @@ class Embedder:
         return vector
 
     def cases(self, cases: Sequence[Case], folder: Path) -> Iterator[EmbeddedCase | tuple[Case, str]]:
-        """Embed cases in order; files are decoded ahead on a second thread.
+        """Embed cases in order; several are worked on at once.
 
         A scan or text that cannot be read is left out and named in `EmbeddedCase.problems`; a case of which nothing
         can be read comes back as (case, why).
         """
-        with ThreadPoolExecutor(1) as ahead:
-            pending = [ahead.submit(self._load, case, folder) for case in cases[:_AHEAD]]
-            for number, case in enumerate(cases):
-                loaded = pending.pop(0).result()
-                if number + _AHEAD < len(cases):
-                    pending.append(ahead.submit(self._load, cases[number + _AHEAD], folder))
-                yield self._embed(case, loaded)
+        threads = self.model.towers.threads
+        with ThreadPoolExecutor(threads) as workers:
+            pending: deque[Future[EmbeddedCase | tuple[Case, str]]] = deque()
+            for case in cases:
+                pending.append(workers.submit(self._case, case, folder))
+                if len(pending) > 2 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+
+    def _case(self, case: Case, folder: Path) -> EmbeddedCase | tuple[Case, str]:
+        return self._embed(case, self._load(case, folder))
 
     def _load(self, case: Case, folder: Path) -> "_Loaded":
         how = self.model.manifest.preprocessing
@@ -144,7 +147,7 @@ class Embedder:
         if not loaded.numbers and not loaded.texts:
             return case, "; ".join(loaded.problems)
         width = self.model.manifest.width
-        scans = self.model.embed_prepared(np.stack(loaded.prepared)) if loaded.prepared else np.empty((0, width), "f4")
+        scans = self._scans(loaded.prepared)
         texts = self.model.embed_texts(list(loaded.texts.values())) if loaded.texts else np.empty((0, width), "f4")
         views = [View("scan", number, vector) for number, vector in zip(loaded.numbers, scans, strict=True)]
         views += [View(kind, 0, vector) for kind, vector in zip(loaded.texts, texts, strict=True)]

@@ -66,7 +66,7 @@ def export_graph(module: nn.Module, sample: Tensor, file: Path, *, free_length: 
         except torch.onnx.OnnxExporterError as error:
             detail = " ".join(str(error).split())[:150]
             raise BundleError(f"{file.name}: these towers cannot be exported to ONNX ({detail})") from error
-    graph = session(file, 0)
+    graph = session(file)
     for rows in (len(sample), 1):
         got = graph.run(None, {"input": sample[:rows].numpy()})[0]
         if np.abs(got - expected[:rows]).max() > _TOLERANCE * max(1.0, float(np.abs(expected).max())):

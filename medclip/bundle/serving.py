@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ _REMEDY = "copy the folder again, or train or build it again"
 _WINDOWS_AT_ONCE = 16
 
 
-def session(file: Path, threads: int) -> Any:
-    """An onnxruntime session on the CPU.
+def session(file: Path) -> Any:
+    """An onnxruntime session that runs on the thread which calls it; whoever has many files calls it from several.
 
     Raises:
         BundleError: the file is missing or is not a graph that onnxruntime can run.
@@ -33,7 +34,7 @@ def session(file: Path, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3
     if not file.is_file():
         raise BundleError(f"{file}: not found; {_REMEDY}")
@@ -51,12 +52,16 @@ def _threads(threads: int | None) -> int:
 
 
 class ServingTowers:
-    """The two towers of a serving folder, each loaded at its first use: pictures and texts → features."""
+    """The two towers of a serving folder, each loaded at its first use: pictures and texts → features.
+
+    Both may be called from several threads at once; `threads` says from how many it pays.
+    """
 
     def __init__(self, folder: Path, manifest: ServingManifest, threads: int | None = None) -> None:
         self._layout = ServingLayout(folder)
-        self._threads = _threads(threads)
+        self.threads = _threads(threads)
         self._sessions: dict[Path, Any] = {}
+        self._loading = Lock()
         self._manifest = manifest
         self.preprocessing = manifest.preprocessing
         self.scripts = manifest.reading.scripts
@@ -64,9 +69,10 @@ class ServingTowers:
 
     def run(self, file: Path, values: NDArray[Any]) -> Array:
         """Run one graph of the folder, of one input and one output."""
-        if file not in self._sessions:
-            self._sessions[file] = session(file, self._threads)
-        graph = self._sessions[file]
+        with self._loading:
+            if file not in self._sessions:
+                self._sessions[file] = session(file)
+            graph = self._sessions[file]
         return np.asarray(graph.run(None, {graph.get_inputs()[0].name: values})[0], np.float32)
 
     def scan_features(self, pictures: NDArray[np.uint8]) -> Array:

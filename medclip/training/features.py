@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +32,7 @@ Progress = Callable[[int, int], None]
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+|[•·]")
 _LEAST_SENTENCE = 12  # characters; anything shorter names nothing
 _BATCH = 8
+_TEXTS = 64
 
 
 class TowerRunner(Protocol):
@@ -38,6 +40,7 @@ class TowerRunner(Protocol):
 
     preprocessing: Preprocessing
     scripts: tuple[str, ...] | None
+    threads: int  # from how many to call it
 
     def scan_features(self, pictures: NDArray[np.uint8]) -> Array:
         """(n, size, size) uint8 → (n, d)."""
@@ -193,12 +196,6 @@ def _key(cases: Sequence[Case], folder: Path, copies: int, seed: int, towers: st
     return digest.hexdigest()[:16]
 
 
-def _scan_block(runner: TowerRunner, pictures: list[GreyPicture]) -> Array:
-    return np.concatenate(
-        [runner.scan_features(np.stack(pictures[i : i + _BATCH])) for i in range(0, len(pictures), _BATCH)]
-    )
-
-
 def compute_features(
     cases: Sequence[Case],
     folder: Path,
@@ -236,20 +233,29 @@ def compute_features(
         return np.asarray(np.load(file, allow_pickle=False), np.float32)
 
     def copy(number: int) -> Array:
-        blocks, pending = [], []
-        for i, file in enumerate(files):
-            picture = read_scan(file)
-            rng = np.random.default_rng((seed, number, i))
-            pending.append(
-                augment(picture, runner.preprocessing, rng) if number else prepare_scan(picture, runner.preprocessing)
-            )
-            if len(pending) == 64 or i == len(files) - 1:
-                blocks.append(_scan_block(runner, pending))
-                pending = []
-                progress(number * len(files) + i + 1, total)
+        def prepared(i: int) -> GreyPicture:
+            picture = read_scan(files[i])
+            if not number:
+                return prepare_scan(picture, runner.preprocessing)
+            return augment(picture, runner.preprocessing, np.random.default_rng((seed, number, i)))
+
+        def block(start: int) -> Array:
+            rows = range(start, min(start + _BATCH, len(files)))
+            return runner.scan_features(np.stack([prepared(i) for i in rows]))
+
+        blocks = []
+        for features in workers.map(block, range(0, len(files), _BATCH)):
+            blocks.append(features)
+            progress(number * len(files) + sum(map(len, blocks)), total)
         return np.concatenate(blocks)
 
-    scans = np.stack([part(f"scans{number}", lambda number=number: copy(number)) for number in range(copies + 1)])  # type: ignore[misc]
-    text_rows = part("texts", lambda: runner.text_features(texts))
+    def written() -> Array:
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together: less padding
+        parts = [[texts[i] for i in order[start : start + _TEXTS]] for start in range(0, len(texts), _TEXTS)]
+        return np.concatenate(list(workers.map(runner.text_features, parts)))[np.argsort(order)]
+
+    with ThreadPoolExecutor(runner.threads) as workers:
+        scans = np.stack([part(f"scans{number}", lambda number=number: copy(number)) for number in range(copies + 1)])  # type: ignore[misc]
+        text_rows = part("texts", written)
     progress(total, total)
     return CaseFeatures(rows, scans, text_rows)

@@ -96,8 +96,8 @@ def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None)
 class _TorchRunner:
     """The towers as torch modules on a GPU."""
 
-    def __init__(self, towers: Towers, tokenizer: Path, device: str) -> None:
-        self.preprocessing, self.scripts = towers.preprocessing, towers.reading.scripts
+    def __init__(self, towers: Towers, tokenizer: Path, device: str, threads: int) -> None:
+        self.preprocessing, self.scripts, self.threads = towers.preprocessing, towers.reading.scripts, threads
         self._device = device
         self._scan = ScanTower(towers.model.visual, towers.preprocessing).to(device).eval()  # type: ignore[arg-type]
         self._text = TextTower(towers.model, towers.reading).to(device).eval()
@@ -123,7 +123,9 @@ class _TorchRunner:
 
 
 def _runner(towers: Towers, served: ServingTowers, folder: Path, device: str) -> TowerRunner:
-    return served if device == "cpu" else _TorchRunner(towers, ServingLayout(folder).tokenizer, device)
+    if device == "cpu":
+        return served
+    return _TorchRunner(towers, ServingLayout(folder).tokenizer, device, served.threads)
 
 
 def _figures(trained: Trained, dev: CaseFeatures) -> dict[str, float]:
