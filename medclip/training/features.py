@@ -97,8 +97,7 @@ class CaseRows:
     """Which scan and which text belongs to which case.
 
     A case's texts are its captions, its report (findings and captions), findings, history and the sentences of its
-    report; those that the tower cannot
-    read are absent.
+    report; those that the tower cannot read are absent.
     """
 
     cases: tuple[Case, ...]
