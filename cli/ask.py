@@ -85,6 +85,9 @@ def _show(
     if as_json:
         render.print_json(asked.answer.model_dump(mode="json"))
         return
+    for number, read in enumerate(asked.scans, start=1):
+        if read.summary:
+            render.say(f"scan {number}: {read.summary}", markup=False)
     render.answer(asked.answer)
     if html is not None:
         render.say(f"page written to {html}")

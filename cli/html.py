@@ -40,7 +40,7 @@ def _pictures(assistant: "Assistant", case: "SimilarCase") -> list[_Picture]:
 
 def _asked_pictures(assistant: "Assistant", asked: "Asked", case_id: str | None) -> Sequence[str]:
     if case_id is None:
-        return [_uri(thumbnail(picture, _QUERY_SIDE)) for picture in asked.pictures]
+        return [_uri(thumbnail(scan.middle, _QUERY_SIDE)) for scan in asked.scans]
     count = len(assistant.index.record(case_id).document.get("scans", []))
     found = [assistant.index.thumbnail(case_id, n) for n in range(count)]
     return [_uri(jpeg) for jpeg in found if jpeg is not None]

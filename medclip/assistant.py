@@ -19,17 +19,17 @@ from medclip.diagnosis.store import load_diagnosers
 from medclip.embedder import Embedder, ViewKind
 from medclip.errors import ArchiveError
 from medclip.index import CaseIndex, Hit
-from medclip.modalities.scan.read import GreyPicture
+from medclip.modalities.scan.pictures import ScanPictures
 
 __all__ = ["Asked", "Assistant", "Capability", "Coverage"]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """An answer, and the pictures that were asked with."""
+    """An answer, and the scans that were asked with, as they were read."""
 
     answer: Answer
-    pictures: list[GreyPicture]
+    scans: list[ScanPictures]
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ class Assistant:
             ArchiveError: a label set is not one that the index can answer.
         """
         self._check(label_sets)
-        query, pictures = self.embedder.query(scans, texts)
+        query, read = self.embedder.query(scans, texts)
         composition = cast(Composition, "+".join(["scan"] * bool(query.scans) + ["text"] * bool(query.texts)))
-        return Asked(self._answer(query.vector, composition, k, label_sets, exclude_patient), pictures)
+        return Asked(self._answer(query.vector, composition, k, label_sets, exclude_patient), read)
 
     def similar(self, case_id: str, *, k: int = VOTERS, label_sets: Sequence[str] = ()) -> Answer:
         """Answer for an archived case as if it were new: its own patient's cases are left out.

@@ -14,16 +14,15 @@ from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.errors import ScanError, TextError
 from medclip.fusion import fuse_sum
+from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
 from medclip.modalities.scan.prepare import prepare_scan
-from medclip.modalities.scan.read import GreyPicture, read_scan, thumbnail
+from medclip.modalities.scan.read import read_scan, thumbnail
 from medclip.modalities.text.clean import require_readable
 
 __all__ = ["EmbeddedCase", "Embedder", "Query", "View", "ViewKind", "fuse"]
 
 Array = NDArray[np.float32]
 ViewKind = Literal["scan", "report", "history", "fused"]
-
-_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class _Loaded:
     """What could be read of a case."""
 
     numbers: list[int] = field(default_factory=list)
-    prepared: list[GreyPicture] = field(default_factory=list)
+    prepared: list[list[GreyPicture]] = field(default_factory=list)  # a scan has one or more
     thumbnails: dict[int, bytes] = field(default_factory=dict)
     texts: dict[ViewKind, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -84,15 +83,15 @@ class Embedder:
     def __init__(self, model: ServingModel) -> None:
         self.model = model
 
-    def scans(self, pictures: Sequence[GreyPicture]) -> Array:
-        """Pictures of any size → (n, d) unit vectors."""
-        return self._scans([prepare_scan(p, self.model.manifest.preprocessing) for p in pictures])
+    def scans(self, scans: Sequence[ScanPictures]) -> Array:
+        """n scans, of pictures of any size → (n, d) unit vectors."""
+        return self._scans([self._prepare(scan) for scan in scans])
 
-    def _scans(self, prepared: Sequence[GreyPicture]) -> Array:
-        if not prepared:
-            return np.empty((0, self.model.manifest.width), np.float32)
-        parts = [np.stack(prepared[i : i + _BATCH]) for i in range(0, len(prepared), _BATCH)]
-        return np.concatenate([self.model.embed_prepared(part) for part in parts])
+    def _prepare(self, scan: ScanPictures) -> list[GreyPicture]:
+        return [prepare_scan(picture, self.model.manifest.preprocessing) for picture in scan.pictures]
+
+    def _scans(self, prepared: Sequence[Sequence[GreyPicture]]) -> Array:
+        return self.model.embed_scans(prepared) if prepared else np.empty((0, self.model.manifest.width), np.float32)
 
     def text(self, text: str) -> Array:
         """One text → (d,) unit vector.
@@ -123,17 +122,16 @@ class Embedder:
         return self._embed(case, self._load(case, folder))
 
     def _load(self, case: Case, folder: Path) -> "_Loaded":
-        how = self.model.manifest.preprocessing
         loaded = _Loaded()
         for number, scan in enumerate(case.scans):
             try:
-                picture = read_scan(folder / scan.file)
+                read = read_scan(folder / scan.file)
             except ScanError as error:
                 loaded.problems.append(str(error))
                 continue
             loaded.numbers.append(number)
-            loaded.prepared.append(prepare_scan(picture, how))
-            loaded.thumbnails[number] = thumbnail(picture)
+            loaded.prepared.append(self._prepare(read))
+            loaded.thumbnails[number] = thumbnail(read.middle)
         for kind, text in (("report", case.report), ("history", case.note_text("history"))):
             if not text:
                 continue
@@ -154,8 +152,8 @@ class Embedder:
         views.append(View("fused", 0, fuse(scans, list(texts))))
         return EmbeddedCase(case, tuple(views), loaded.thumbnails, tuple(loaded.problems))
 
-    def query(self, scans: Sequence[Path], texts: Sequence[str]) -> tuple[Query, list[GreyPicture]]:
-        """Embed a new patient's scans and texts; the pictures come back for showing.
+    def query(self, scans: Sequence[Path], texts: Sequence[str]) -> tuple[Query, list[ScanPictures]]:
+        """Embed a new patient's scans and texts; the scans as read come back for showing.
 
         Raises:
             ScanError: a scan cannot be read.
@@ -163,6 +161,6 @@ class Embedder:
         """
         if not scans and not texts:
             raise TextError("nothing to ask with: give --scan FILE, --text TEXT or both")
-        pictures = [read_scan(path) for path in scans]
-        vector = fuse(self.scans(pictures), [self.text(text) for text in texts])
-        return Query(vector, len(pictures), len(texts)), pictures
+        read = [read_scan(path) for path in scans]
+        vector = fuse(self.scans(read), [self.text(text) for text in texts])
+        return Query(vector, len(read), len(texts)), read

@@ -32,8 +32,9 @@ from medclip.cases.splits import Fold
 from medclip.errors import BundleError, ScanError, TextError
 from medclip.folders import write_json
 from medclip.modalities.scan.encoder import ScanTower
+from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.prepare import prepare_scan
-from medclip.modalities.scan.read import GreyPicture, read_scan
+from medclip.modalities.scan.read import read_scan
 from medclip.modalities.text.clean import require_readable
 from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
@@ -69,7 +70,7 @@ def _probe_inputs(
     for case in cases:
         for scan in case.scans[:1]:
             try:
-                pictures.append(read_scan(folder / scan.file))
+                pictures.append(read_scan(folder / scan.file).middle)
             except ScanError:
                 continue
         try:

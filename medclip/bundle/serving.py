@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medclip.bundle.layout import FORMAT, ServingLayout, ServingManifest, digest, read_model
 from medclip.errors import BundleError
+from medclip.modalities.scan.pictures import GreyPicture, pooled_features
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
 
@@ -137,9 +138,9 @@ class ServingModel:
         """Identifies the model; vectors of two fingerprints must not be compared."""
         return self.manifest.fingerprint
 
-    def embed_prepared(self, pictures: NDArray[np.uint8]) -> Array:
-        """(n, size, size) uint8 → (n, width) unit vectors."""
-        return self.towers.run(ServingLayout(self.folder).scan_head, self.towers.scan_features(pictures))
+    def embed_scans(self, scans: Sequence[Sequence[GreyPicture]]) -> Array:
+        """n scans, each of one or more prepared (size, size) pictures → (n, width) unit vectors."""
+        return self.towers.run(ServingLayout(self.folder).scan_head, pooled_features(self.towers.scan_features, scans))
 
     def embed_texts(self, texts: Sequence[str]) -> Array:
         """n cleaned texts → (n, width) unit vectors.
@@ -165,7 +166,7 @@ class ServingModel:
             if not np.array_equal(prepared, stored["prepared"][i]):
                 raise BundleError(f"{file}: preparing a stored scan gives another picture here; {_REMEDY}")
         texts = [bytes(stored[f"text_{i}"]).decode() for i in range(len(stored["text_embeddings"]))]
-        now = (self.embed_prepared(stored["prepared"]), self.embed_texts(texts))
+        now = (self.embed_scans([[picture] for picture in stored["prepared"]]), self.embed_texts(texts))
         then = (stored["scan_embeddings"], stored["text_embeddings"])
         worst = min(float((a * b).sum(1).min()) for a, b in zip(now, then, strict=True))
         if not worst > LEAST_COSINE:

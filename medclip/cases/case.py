@@ -41,12 +41,13 @@ class _Record(BaseModel):
 
 
 class Scan(_Record):
-    """One image of a case."""
+    """One image, series or volume of a case."""
 
     file: FileName  # relative to the cases folder
     modality: Modality | None = None  # how it was acquired; a fact for the reader, never an input of the model
     plane: str | None = None  # "Axial", "PA", ...
     caption: str | None = None  # the report's words about this very image
+    window: str | None = None  # how its stored values became grey, recorded at import: "C 40 W 400 (file)"
     labels: Labels = Field(default_factory=dict)  # labels of this scan alone; they override the case's
     licence: str | None = None
 

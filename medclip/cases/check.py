@@ -15,7 +15,8 @@ from PIL import Image
 from medclip.cases.case import Case
 from medclip.cases.manifest import BadLine, scan_manifest
 from medclip.errors import CaseError, ScanError
-from medclip.modalities.scan.read import GreyPicture, read_scan
+from medclip.modalities.scan.pictures import GreyPicture
+from medclip.modalities.scan.read import read_scan
 
 __all__ = ["CheckReport", "Problem", "check_cases"]
 
@@ -101,14 +102,17 @@ def _read_all(cases: Sequence[Case], folder: Path, progress: Callable[[str], Non
         progress(case.id)
         for scan in case.scans:
             try:
-                picture = read_scan(folder / scan.file)
+                read = read_scan(folder / scan.file)
             except ScanError as error:
                 seen.unreadable.append(case.id)
                 seen.first_fault = seen.first_fault or str(error)
                 continue
             seen.owners.append(case)
-            seen.digests.append(hashlib.sha256(picture.tobytes() + str(picture.shape).encode()).hexdigest())
-            seen.signatures.append(_signature(picture))
+            digest = hashlib.sha256()
+            for picture in read.pictures:
+                digest.update(picture.tobytes() + str(picture.shape).encode())
+            seen.digests.append(digest.hexdigest())
+            seen.signatures.append(_signature(read.middle))
     return seen
 
 

@@ -28,9 +28,14 @@ class ImportReport:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def _store(draft: Draft, folder: Path) -> Skipped | None:
-    """Copy the draft's files into the folder, and read every scan once; on failure nothing of it stays."""
+def _store(draft: Draft, folder: Path) -> Case | Skipped:
+    """Copy the draft's files into the folder, and read every scan once; on failure nothing of it stays.
+
+    Returns:
+        The case, with the window that each of its scans was read through; or why it was left out.
+    """
     written: list[Path] = []
+    windows: dict[str, str] = {}
     try:
         for name, source in draft.files.items():
             target = folder / name
@@ -41,13 +46,15 @@ def _store(draft: Draft, folder: Path) -> Skipped | None:
             if isinstance(source, bytes):
                 target.write_bytes(source)
             else:
-                read_scan(source)
+                if window := read_scan(source).window:
+                    windows[name] = window
                 shutil.copyfile(source, target)
     except (ScanError, CaseError) as error:
         for path in written:
             path.unlink(missing_ok=True)
         return Skipped(draft.case.id, str(error))
-    return None
+    scans = [s.model_copy(update={"window": windows[s.file]}) if s.file in windows else s for s in draft.case.scans]
+    return draft.case.model_copy(update={"scans": tuple(scans)})
 
 
 def import_cases(
@@ -82,17 +89,19 @@ def import_cases(
         seen: set[str] = set()
         skipped: list[Skipped] = []
         for item in layout.draft(path, seed=seed):
-            if isinstance(item, Draft):
-                progress(item.case.id)
-                if item.case.id in seen:
-                    item = Skipped(item.case.id, "an earlier case has the same id")
-                else:
-                    item = _store(item, folder) or item
+            result: Case | Skipped
             if isinstance(item, Skipped):
-                skipped.append(item)
+                result = item
+            elif item.case.id in seen:
+                result = Skipped(item.case.id, "an earlier case has the same id")
             else:
-                seen.add(item.case.id)
-                cases.append(item.case)
+                progress(item.case.id)
+                result = _store(item, folder)
+            if isinstance(result, Skipped):
+                skipped.append(result)
+            else:
+                seen.add(result.id)
+                cases.append(result)
         if not cases:
             reason = f" (the first: {skipped[0].case_id}: {skipped[0].reason})" if skipped else ""
             raise CaseError(f"{path or source}: no case could be imported{reason}")

@@ -20,8 +20,9 @@ from PIL import Image
 
 from medclip.cases.case import Case
 from medclip.errors import TextError
+from medclip.modalities.scan.pictures import GreyPicture, pooled_features
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
-from medclip.modalities.scan.read import GreyPicture, read_scan
+from medclip.modalities.scan.read import read_scan
 from medclip.modalities.text.clean import require_readable
 
 __all__ = ["CaseFeatures", "CaseRows", "TowerRunner", "augment", "compute_features", "gather", "sentences"]
@@ -232,15 +233,16 @@ def compute_features(
         return np.asarray(np.load(file, allow_pickle=False), np.float32)
 
     def copy(number: int) -> Array:
-        def prepared(i: int) -> GreyPicture:
-            picture = read_scan(files[i])
+        def prepared(i: int) -> list[GreyPicture]:
+            pictures = read_scan(files[i]).pictures
             if not number:
-                return prepare_scan(picture, runner.preprocessing)
-            return augment(picture, runner.preprocessing, np.random.default_rng((seed, number, i)))
+                return [prepare_scan(picture, runner.preprocessing) for picture in pictures]
+            # every slice of a volume moves alike
+            return [augment(p, runner.preprocessing, np.random.default_rng((seed, number, i))) for p in pictures]
 
         def block(start: int) -> Array:
             rows = range(start, min(start + _BATCH, len(files)))
-            return runner.scan_features(np.stack([prepared(i) for i in rows]))
+            return pooled_features(runner.scan_features, [prepared(i) for i in rows])
 
         blocks = []
         for features in workers.map(block, range(0, len(files), _BATCH)):

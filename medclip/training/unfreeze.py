@@ -49,14 +49,15 @@ class _Data:
         self.how, self.tokenizer = towers.preprocessing, tokenizer
 
     def pictures(self, rows: Sequence[int], seed: tuple[int, ...] | None) -> Tensor:
-        """(n, size, size) uint8; augmented where a seed is given."""
+        """(n, size, size) uint8: the middle slice; where a seed is given any slice, augmented."""
         out = []
         for row in rows:
-            picture = read_scan(self.files[row])
+            read = read_scan(self.files[row])
             if seed is None:
-                out.append(prepare_scan(picture, self.how))
+                out.append(prepare_scan(read.middle, self.how))
             else:
-                out.append(augment(picture, self.how, np.random.default_rng((*seed, int(row)))))
+                rng = np.random.default_rng((*seed, int(row)))
+                out.append(augment(read.pictures[rng.integers(len(read.pictures))], self.how, rng))
         return torch.from_numpy(np.stack(out))
 
     def tokens(self, rows: Sequence[int]) -> Tensor:

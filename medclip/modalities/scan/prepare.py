@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from medclip.modalities.scan.read import GreyPicture
+from medclip.modalities.scan.pictures import GreyPicture
 
 __all__ = ["Preprocessing", "prepare_scan"]
 

@@ -1,0 +1,71 @@
+"""A scan as pictures: one for a radiograph, a choice of slices or frames for a series, a volume or a cine loop."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MOST_PIXELS", "SLICES", "GreyPicture", "ScanPictures", "choose_slices", "pooled_features", "stretch"]
+
+GreyPicture = NDArray[np.uint8]
+"""(height, width) uint8, 0 black to 255 white."""
+
+SLICES = 12
+"""How many slices of a volume are read."""
+
+MOST_PIXELS = 100_000_000
+"""Of one picture; a larger one is a bomb or a slide, not a scan."""
+
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class ScanPictures:
+    """What was read of one scan."""
+
+    pictures: tuple[GreyPicture, ...]  # in geometric order; never empty
+    total: int  # slices or frames there were to choose from
+    window: str | None = None  # how stored values became grey, such as "C 40 W 400 (file)"; None where they were grey
+    notes: tuple[str, ...] = ()  # what was left out or had to be assumed
+
+    @property
+    def middle(self) -> GreyPicture:
+        """The picture that stands for the scan where one is shown."""
+        return self.pictures[len(self.pictures) // 2]
+
+    @property
+    def summary(self) -> str:
+        """One line about how it was read; empty where there is nothing to say."""
+        chosen = f"{len(self.pictures)} of {self.total} slices" if self.total > 1 else ""
+        window = f"window {self.window}" if self.window else ""
+        return "; ".join(part for part in (chosen, window, *self.notes) if part)
+
+
+def choose_slices(total: int) -> list[int]:
+    """At most `SLICES` of `total` slices: the middles of as many equal parts, so that both ends weigh little."""
+    if total <= SLICES:
+        return list(range(total))
+    return [int((i + 0.5) * total / SLICES) for i in range(SLICES)]
+
+
+def stretch(values: NDArray[np.floating], low: float, high: float) -> GreyPicture:
+    """Map low..high onto 0..255 and clip what lies outside; all black where there is no range."""
+    if not high > low:
+        return np.zeros(values.shape, np.uint8)
+    return np.asarray(np.round(np.clip((values - low) / (high - low), 0, 1) * 255), np.uint8)
+
+
+def pooled_features(
+    run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], scans: Sequence[Sequence[GreyPicture]]
+) -> NDArray[np.float32]:
+    """Features of n scans, each of one or more prepared pictures: (n, d), the mean over a scan's pictures.
+
+    Args:
+        run: (m, size, size) uint8 → (m, d).
+    """
+    flat = [picture for pictures in scans for picture in pictures]
+    features = np.concatenate([run(np.stack(flat[i : i + _AT_ONCE])) for i in range(0, len(flat), _AT_ONCE)])
+    counts = np.asarray([len(pictures) for pictures in scans])
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    return np.asarray(np.add.reduceat(features, starts, axis=0) / counts[:, None], np.float32)
