@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
 
 from medclip.errors import ScanError
+from medclip.modalities.scan.pictures import SLICES
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.scan.read import read_scan
 from medclip.training.features import augment
@@ -23,12 +23,12 @@ def _ramp(height: int = 40, width: int = 60) -> np.ndarray:
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp"])
 def test_grey_pictures_come_back_as_they_are(name: str, tmp_path: Path) -> None:
     Image.fromarray(_ramp()).save(tmp_path / name)
-    np.testing.assert_array_equal(read_scan(tmp_path / name), _ramp())
+    np.testing.assert_array_equal(read_scan(tmp_path / name).middle, _ramp())
 
 
 def test_sixteen_bits_are_stretched_not_clipped(tmp_path: Path) -> None:
     Image.fromarray(_ramp().astype(np.uint16) * 16).save(tmp_path / "a.png")
-    np.testing.assert_allclose(read_scan(tmp_path / "a.png").astype(int), _ramp().astype(int), atol=1)
+    np.testing.assert_allclose(read_scan(tmp_path / "a.png").middle.astype(int), _ramp().astype(int), atol=1)
 
 
 def test_transparency_lies_on_black(tmp_path: Path) -> None:
@@ -36,23 +36,20 @@ def test_transparency_lies_on_black(tmp_path: Path) -> None:
     rgba[..., :3] = 200
     rgba[:, 16:, 3] = 255
     Image.fromarray(rgba).save(tmp_path / "a.png")
-    picture = read_scan(tmp_path / "a.png")
+    picture = read_scan(tmp_path / "a.png").middle
     assert (picture[:, :16].max(), picture[:, 16:].min()) == (0, 200)
 
 
-def test_a_real_dicom_file_is_read() -> None:
-    file = get_testdata_file("CT_small.dcm")
-    picture = read_scan(Path(str(file)))
-    assert picture.shape == (128, 128)
-    assert picture.std() > 20
-
-
-def test_monochrome1_is_inverted(tmp_path: Path) -> None:
-    dataset = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
-    plain = read_scan(Path(str(get_testdata_file("CT_small.dcm"))))
-    dataset.PhotometricInterpretation = "MONOCHROME1"
-    dataset.save_as(tmp_path / "inverted.dcm")
-    np.testing.assert_array_equal(read_scan(tmp_path / "inverted.dcm"), 255 - plain)
+def test_the_pages_of_a_tiff_are_slices_and_a_preview_is_not(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((40, 50), n, np.uint8)) for n in range(30)]
+    pages.insert(1, Image.fromarray(np.full((20, 25), 255, np.uint8)))
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    scan = read_scan(tmp_path / "a.tif")
+    assert (len(scan.pictures), scan.total) == (SLICES, 30)
+    levels = [int(picture.max()) for picture in scan.pictures]
+    assert levels == sorted(levels)
+    assert levels[0] < 3
+    assert levels[-1] > 26
 
 
 @pytest.mark.parametrize(
@@ -84,17 +81,6 @@ def test_a_truncated_file_is_an_error_never_a_grey_half(suffix: str, tmp_path: P
         file.write_bytes(file.read_bytes()[:4000])
     with pytest.raises(ScanError):
         read_scan(file)
-
-
-def test_multi_frame_and_colour_dicom_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match="colour"):
-        read_scan(Path(str(get_testdata_file("SC_rgb_rle.dcm"))))
-    dataset = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
-    dataset.NumberOfFrames = 2
-    dataset.PixelData = dataset.PixelData * 2
-    dataset.save_as(tmp_path / "two.dcm")
-    with pytest.raises(ScanError, match="several frames"):
-        read_scan(tmp_path / "two.dcm")
 
 
 def test_padding_keeps_the_shape_and_the_middle() -> None:

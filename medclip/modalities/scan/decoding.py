@@ -27,14 +27,14 @@ from medclip.modalities.scan.header import read_header
 
 __all__ = ["decode"]
 
-_SECONDS = 60  # for the chosen frames of one file
+_SECONDS = 20  # for the chosen frames of one file; a radiograph takes one
 _MEMORY = 2 << 30  # bytes of address space
 
 _own = threading.local()  # each thread's process
 
 
 def _start() -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", __name__]
+    command = [sys.executable, "-P", "-m", __name__]  # -P: nothing is imported from where the user happens to be
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
@@ -45,7 +45,7 @@ def decode(path: Path, numbers: Sequence[int]) -> list[NDArray[Any]]:
     """The stored values of some frames of a compressed file.
 
     Raises:
-        ScanError: no decoder manages, or one crashes, or it takes over a minute.
+        ScanError: no decoder manages, or one crashes, or it takes too long.
     """
     process = getattr(_own, "process", None)
     if process is None or process.poll() is not None:

@@ -22,6 +22,7 @@ from medclip.modalities.scan.pictures import MOST_PIXELS, ScanPictures, choose_s
 __all__ = ["read_dicom", "read_series"]
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_LEAST_FRAME = 16  # bytes of a compressed frame with its item's header
 _NO_SCAN = {"SEG": "a segmentation", "RTSTRUCT": "a structure set", "SR": "a structured report", "PR": "a presentation"}
 
 
@@ -45,6 +46,8 @@ def _check(dataset: FileDataset, path: Path) -> None:
     twelve = syntax == JPEGExtended12Bit and integer(dataset.get("BitsStored"), 8) > 8
     if twelve and find_spec("libjpeg") is None:
         raise ScanError(f"{path}: is 12-bit JPEG; to read it:  pip install 'medclip-assistant[jpeg]'")
+    if integer(dataset.get("NumberOfFrames"), 1) * _LEAST_FRAME > len(dataset.get("PixelData") or b""):
+        raise ScanError(f"{path}: holds fewer frames than it says; copy or export it again")
     if not decodable:
         raise ScanError(f"{path}: is compressed as {syntax.name}, which medclip cannot decode; export it uncompressed")
 
@@ -78,7 +81,7 @@ def _read(frames: Sequence[Frame]) -> ScanPictures:
         raise failed or ScanError("no frame")
     readable = [found[frame.file, frame.number] for frame in chosen if (frame.file, frame.number) in found]
     if len(readable) < len(chosen):
-        notes.append(f"{len(chosen) - len(readable)} damaged slices left out")
+        notes.append(f"{len(chosen) - len(readable)} left out: damaged")
     pictures, how = to_grey(readable, header)
     return ScanPictures(tuple(pictures), len(ordered), how, tuple(notes))
 
@@ -130,5 +133,5 @@ def read_series(folder: Path) -> ScanPictures:
                 f"{folder}: holds {len(series)} series; name the folder of one, or use  medclip cases import dicom"
             )
         read = _read(frames)
-    notes = (*read.notes, f"{left_out} files that are no DICOM image left out") if left_out else read.notes
+    notes = (*read.notes, f"{left_out} left out: no DICOM image") if left_out else read.notes
     return ScanPictures(read.pictures, read.total, read.window, notes)

@@ -58,7 +58,7 @@ def in_order(frames: Sequence[Frame]) -> tuple[list[Frame], list[str]]:
     kept_group, most = groups.most_common(1)[0]
     kept = [frame for frame in frames if (frame.turn, frame.size) == kept_group]
     if most < len(frames):
-        notes.append(f"{len(frames) - most} images of another orientation or size left out")
+        notes.append(f"{len(frames) - most} left out: another orientation or size")
     by_number = sorted(kept, key=lambda f: (f.instance, f.file.name, f.number))
     if any(frame.along is None for frame in kept):
         return by_number, notes
@@ -69,7 +69,7 @@ def in_order(frames: Sequence[Frame]) -> tuple[list[Frame], list[str]]:
     if len(places) == 1:  # a cine loop: one place, many times
         return by_number, notes
     if len(places) < len(kept):
-        notes.append(f"{len(kept) - len(places)} images at a place already taken left out")
+        notes.append(f"{len(kept) - len(places)} left out: a place already taken")
     order = sorted(places)
     steps = np.diff(order)
     gaps = int((steps > _GAP * np.median(steps)).sum())
