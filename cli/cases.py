@@ -14,30 +14,56 @@ app = typer.Typer(
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help="medpix-2.0, covid-chestxray, folder or sample.")],
+    source: Annotated[str, typer.Argument(help="folder, dicom, medpix-2.0, covid-chestxray or sample.")],
     path: Annotated[Path | None, typer.Argument(help="The published folder (none for sample).")] = None,
     out: Annotated[Path, typer.Option("--out", help="The cases folder to make.")] = ...,  # type: ignore[assignment]
     force: Annotated[bool, typer.Option("--force", help="Replace an existing cases folder.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the sample cohort.")] = 0,
+    key: Annotated[
+        Path | None, typer.Option(help="File of the key that ids are hashed with, made if need be (dicom). [OUT.key]")
+    ] = None,
+    reports: Annotated[Path | None, typer.Option(help="CSV with the studies' texts and labels (dicom).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Import cases from a published layout, a folder of your own, or a synthetic sample."""
     from dataclasses import asdict
 
     from medclip.cases.importing import REPORT, import_cases
+    from medclip.cases.sources import Options
     from medclip.cli import render
 
     with render.progress() as bar:
         bar.stage("importing cases")
-        report = import_cases(source, path, out, force=force, seed=seed, progress=bar.advance)
+        options = Options(seed=seed, key=key, reports=reports)
+        report = import_cases(source, path, out, force=force, options=options, progress=bar.advance)
     if as_json:
         render.print_json(asdict(report))
         return
     render.say(f"{out}: {report.cases} cases of {report.patients} patients, {report.scans} scans")
+    listed = f"{report.key}.{REPORT}" if report.key else str(out / REPORT)
+    if report.key:
+        render.say(f"ids are hashed with the key in {report.key}: keep it, apart from the cases")
     if report.skipped:
-        render.say(f"[yellow]{len(report.skipped)} cases skipped[/]; {out / REPORT} says why. The first:")
+        render.say(f"[yellow]{len(report.skipped)} left out[/]; {listed} says why. The first:")
         for skipped in report.skipped[:3]:
             render.say(f"  {skipped.case_id}: {skipped.reason}", markup=False)
+
+
+@app.command("sample-dicom")
+def sample_dicom(
+    out: Annotated[Path, typer.Option("--out", help="The folder tree to make.")] = ...,  # type: ignore[assignment]
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing tree.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the sample cohort.")] = 0,
+) -> None:
+    """Write the synthetic sample as a PACS would export it: DICOM series, reports and a CSV of labels."""
+    from medclip.cases.sample_dicom import REPORTS, write_sample_dicom
+    from medclip.cli import render
+
+    with render.progress() as bar:
+        bar.stage("writing DICOM files")
+        studies = write_sample_dicom(out, seed=seed, force=force)
+    render.say(f"{out}: {studies} studies")
+    render.say(f"next:  medclip cases import dicom {out} --reports {out / REPORTS} --out CASES", markup=False)
 
 
 @app.command()

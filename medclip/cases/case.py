@@ -70,6 +70,7 @@ class Measurement(_Record):
 class Outcome(_Record):
     """What the case turned out to be. It states the answer, so it is shown with a similar case and never embedded."""
 
+    impression: str | None = None  # the report's conclusion: somebody's reading, not a verified diagnosis
     diagnosis: str | None = None
     confirmed_by: str | None = None  # how the diagnosis was verified
     differential: str | None = None

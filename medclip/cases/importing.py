@@ -2,12 +2,12 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from medclip.cases.case import Case
 from medclip.cases.manifest import MANIFEST, write_cases
-from medclip.cases.sources import Draft, Skipped, load_source
+from medclip.cases.sources import Draft, Options, Skipped, load_source
 from medclip.errors import CaseError, ScanError
 from medclip.folders import new_folder, write_json
 from medclip.modalities.scan.read import read_scan
@@ -25,6 +25,7 @@ class ImportReport:
     cases: int
     scans: int
     patients: int
+    key: str | None = None  # the file of the key that ids were hashed with
     skipped: list[Skipped] = field(default_factory=list)
 
 
@@ -63,10 +64,13 @@ def import_cases(
     out: Path,
     *,
     force: bool = False,
-    seed: int = 0,
+    options: Options | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> ImportReport:
     """Import `path` in the layout of `source` into a new cases folder `out`.
+
+    A source that hashes ids with a key leaves no name behind in the cases folder, and file names often are names: its
+    report is written beside the key. Without ``options.key`` that is OUT.key.
 
     Args:
         progress: called with each case id.
@@ -76,6 +80,14 @@ def import_cases(
         OutputError: `out` exists (without `force`) or cannot be written.
     """
     layout = load_source(source)
+    options = options or Options()
+    for chosen in fields(Options):
+        if getattr(options, chosen.name) != chosen.default and chosen.name not in layout.OPTIONS:
+            raise CaseError(f"source {source} takes no --{chosen.name}")
+    if "key" in layout.OPTIONS and options.key is None:
+        options = replace(options, key=out.with_name(f"{out.name}.key"))
+    if options.key and out.resolve() in options.key.resolve().parents:
+        raise CaseError(f"{options.key}: lies in the cases folder; keep the key apart from the cases that it hides")
     if layout.NEEDS_PATH and path is None:
         raise CaseError(
             f"source {source} reads a folder: name it, as in  medclip cases import {source} PATH --out CASES"
@@ -88,7 +100,7 @@ def import_cases(
         cases: list[Case] = []
         seen: set[str] = set()
         skipped: list[Skipped] = []
-        for item in layout.draft(path, seed=seed):
+        for item in layout.draft(path, options):
             result: Case | Skipped
             if isinstance(item, Skipped):
                 result = item
@@ -111,7 +123,9 @@ def import_cases(
             cases=len(cases),
             scans=sum(len(case.scans) for case in cases),
             patients=len({case.patient for case in cases}),
+            key=str(options.key) if options.key else None,
             skipped=skipped,
         )
-        write_json(folder / REPORT, asdict(report))
+        private = options.key.with_name(f"{options.key.name}.{REPORT}") if options.key else folder / REPORT
+        write_json(private, asdict(report))
     return report

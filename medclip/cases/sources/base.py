@@ -10,7 +10,7 @@ from typing import Protocol, cast
 from medclip.cases.case import Case
 from medclip.errors import CaseError
 
-__all__ = ["Draft", "Skipped", "Source", "load_source", "source_names"]
+__all__ = ["Draft", "Options", "Skipped", "Source", "load_source", "source_names"]
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,28 @@ class Skipped:
     reason: str  # one line, with no patient data but the case id
 
 
+@dataclass(frozen=True)
+class Options:
+    """What a user may say about an import beside its path; a source names in ``OPTIONS`` those that it heeds."""
+
+    seed: int = 0  # of a source that draws its cases
+    key: Path | None = None  # the file of the key that ids are hashed with; it stays with the user
+    reports: Path | None = None  # a CSV with the texts and labels of studies
+
+
 class Source(Protocol):
     """A module in this folder."""
 
     NAME: str
     NEEDS_PATH: bool
+    OPTIONS: frozenset[str]
 
-    def draft(self, path: Path | None, *, seed: int) -> Iterator[Draft | Skipped]:
+    def draft(self, path: Path | None, options: Options) -> Iterator[Draft | Skipped]:
         """Yield every case of the source.
 
         Args:
             path: the folder or file that the user named; None where ``NEEDS_PATH`` is false.
-            seed: for sources that draw their cases; the others leave it alone.
+            options: those of them that are not in ``OPTIONS`` are at their defaults.
 
         Raises:
             CaseError: `path` is not in the source's layout at all.

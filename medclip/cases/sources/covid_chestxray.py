@@ -17,12 +17,13 @@ from pydantic import ValidationError
 
 from medclip.cases.case import Case, Measurement, Modality, Note, Outcome, Scan
 from medclip.cases.manifest import describe
-from medclip.cases.sources.base import Draft, Skipped
+from medclip.cases.sources.base import Draft, Options, Skipped
 from medclip.errors import CaseError
 from medclip.modalities.text.clean import mask_words
 
 NAME = "covid-chestxray"
 NEEDS_PATH = True
+OPTIONS: frozenset[str] = frozenset()
 
 COVID, PNEUMONIA, NONE = "COVID-19", "other pneumonia", "no finding"
 
@@ -154,7 +155,7 @@ def _case(patient: str, key: str, rows: list[dict[str, str]], folder: Path) -> D
     return Draft(case, files)
 
 
-def draft(path: Path | None, *, seed: int) -> Iterator[Draft | Skipped]:  # noqa: ARG001
+def draft(path: Path | None, options: Options) -> Iterator[Draft | Skipped]:  # noqa: ARG001
     """Yield every case of a covid-chestxray folder (``metadata.csv`` beside ``images/``)."""
     assert path is not None
     table = path / "metadata.csv"

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 from medclip.cases.case import Case, Modality, Note, Outcome, Scan, Sex, Split
 from medclip.cases.manifest import describe
-from medclip.cases.sources.base import Draft, Skipped
+from medclip.cases.sources.base import Draft, Options, Skipped
 from medclip.errors import CaseError
 
 NAME = "medpix-2.0"
 NEEDS_PATH = True
+OPTIONS: frozenset[str] = frozenset()
 
 _LICENCE = "U.S. National Library of Medicine, MedPix teaching file; see doi 10.1007/s41019-025-00297-8"
 
@@ -149,7 +150,7 @@ def _case(
     return Draft(case, files)
 
 
-def draft(path: Path | None, *, seed: int) -> Iterator[Draft | Skipped]:  # noqa: ARG001
+def draft(path: Path | None, options: Options) -> Iterator[Draft | Skipped]:  # noqa: ARG001
     """Yield every case of a MedPix 2.0 folder; images are taken as ``.png`` (as published) or ``.jpg``."""
     assert path is not None
     topics = _read(path / "Case_topic.json")

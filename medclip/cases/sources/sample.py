@@ -13,10 +13,11 @@ import numpy as np
 
 from medclip.cases.case import Case, Modality, Note, Outcome, Scan, Sex, Split
 from medclip.cases.phantoms import LESIONS, REGIONS, Anatomy, Lesion, Region, draw
-from medclip.cases.sources.base import Draft, Skipped
+from medclip.cases.sources.base import Draft, Options, Skipped
 
 NAME = "sample"
 NEEDS_PATH = False
+OPTIONS: frozenset[str] = frozenset({"seed"})
 
 COUNT = 160
 
@@ -110,9 +111,9 @@ def _report(region: Region, lesion: Lesion, anatomy: Anatomy, rng: np.random.Gen
     return caption, " ".join([f"{verb} {seen}.", *absent])
 
 
-def draft(path: Path | None, *, seed: int) -> Iterator[Draft | Skipped]:  # noqa: ARG001
+def draft(path: Path | None, options: Options) -> Iterator[Draft | Skipped]:  # noqa: ARG001
     """Yield `COUNT` cases; every tenth patient has two."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(options.seed)
     anatomy, patient = Anatomy.of(rng), ""
     for number in range(1, COUNT + 1):
         case_id = f"sample-{number:03d}"

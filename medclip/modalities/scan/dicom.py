@@ -100,13 +100,13 @@ def read_dicom(path: Path) -> ScanPictures:
         return _read(list(frames_of(header, path)))
 
 
-def read_series(folder: Path) -> ScanPictures:
-    """Read a folder that holds one DICOM series: a choice of its slices, in geometric order.
+def read_series(files: Sequence[Path]) -> ScanPictures:
+    """Read the files of one DICOM series: a choice of its slices, in geometric order.
 
     Files that are not DICOM images are left out and counted in the notes.
 
     Raises:
-        ScanError: it holds no series or several.
+        ScanError: they hold no series or several.
         Exception: whatever pydicom and its decoders make of a damaged file.
     """
     frames: list[Frame] = []
@@ -114,7 +114,7 @@ def read_series(folder: Path) -> ScanPictures:
     left_out = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        for file in files:
             try:
                 with file.open("rb") as handle:
                     known = is_dicom(handle.read(132), file)
@@ -126,6 +126,7 @@ def read_series(folder: Path) -> ScanPictures:
                 continue
             series[str(header.get("SeriesInstanceUID", ""))] += 1
             frames += frames_of(header, file)
+        folder = files[0].parent
         if not frames:
             raise ScanError(f"{folder}: holds no DICOM image; name the folder of one series")
         if len(series) > 1:

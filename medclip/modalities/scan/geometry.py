@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from medclip.modalities.scan.header import functional, integer, numbers
 
-__all__ = ["Frame", "frames_of", "in_order"]
+__all__ = ["Frame", "frames_of", "in_order", "plane_of"]
 
 _GAP = 1.5  # of the usual distance; more means that a slice is missing
 
@@ -40,6 +40,15 @@ def _geometry(dataset: Dataset, frame: int) -> tuple[tuple[float, ...] | None, f
     if abs(length - 1) > 0.1:
         return None, None
     return tuple(np.round(turn, 2).tolist()), float(position @ normal / length)
+
+
+def plane_of(header: Dataset) -> str | None:
+    """The anatomical plane of a file's first frame by its orientation, else its radiographic view; None if unknown."""
+    turn, _ = _geometry(header, 0)
+    if turn is None:
+        return str(header.get("ViewPosition") or "").strip() or None
+    normal = np.abs(np.cross(turn[:3], turn[3:]))
+    return ("Sagittal", "Coronal", "Axial")[int(normal.argmax())]
 
 
 def frames_of(dataset: Dataset, file: Path) -> Iterator[Frame]:

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from medclip.errors import ScanError
 from medclip.modalities.scan.pictures import MOST_PIXELS, GreyPicture, ScanPictures, choose_slices, stretch
 
-__all__ = ["SCAN_FORMATS", "read_scan", "thumbnail"]
+__all__ = ["SCAN_FORMATS", "as_tiff", "read_scan", "read_slices", "thumbnail"]
 
 SCAN_FORMATS = "PNG, JPEG, TIFF, DICOM, NIfTI, or a folder that holds one DICOM series"
 
@@ -52,12 +52,8 @@ def _from_pillow(path: Path) -> ScanPictures:
             return ScanPictures(tuple(pictures), len(pages))
 
 
-def _decoder(path: Path) -> Callable[[Path], ScanPictures]:
-    """How a file or folder is read; the libraries of a format are loaded where it is met."""
-    if path.is_dir():
-        from medclip.modalities.scan.dicom import read_series
-
-        return read_series
+def _from_file(path: Path) -> ScanPictures:
+    """By the format that the file is in; the libraries of a format are loaded where it is met."""
     with path.open("rb") as handle:
         head = handle.read(132)
     if not head:
@@ -65,14 +61,38 @@ def _decoder(path: Path) -> Callable[[Path], ScanPictures]:
     if path.name.lower().endswith((".nii", ".nii.gz")):
         from medclip.modalities.scan.nifti import read_nifti
 
-        return read_nifti
+        return read_nifti(path)
     from medclip.modalities.scan.header import is_dicom
 
     if not is_dicom(head, path):
-        return _from_pillow
+        return _from_pillow(path)
     from medclip.modalities.scan.dicom import read_dicom
 
-    return read_dicom
+    return read_dicom(path)
+
+
+def _from_series(files: Sequence[Path]) -> ScanPictures:
+    from medclip.modalities.scan.dicom import read_series
+
+    return read_series(files)
+
+
+def _named(path: Path, read: Callable[[], ScanPictures]) -> ScanPictures:
+    """Turn whatever a library makes of a damaged file into one line about it."""
+    try:
+        scan = read()
+    except ScanError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ScanError(f"{path}: is not an image that medclip reads ({SCAN_FORMATS})") from error
+    except PermissionError as error:
+        raise ScanError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    except Exception as error:
+        detail = " ".join(str(error).split())[:120]
+        raise ScanError(f"{path}: is damaged or truncated; copy or export it again ({detail})") from error
+    if any(picture.ndim != 2 or min(picture.shape) < _LEAST_SIDE for picture in scan.pictures):
+        raise ScanError(f"{path}: is smaller than {_LEAST_SIDE} pixels on a side; that is no scan")
+    return scan
 
 
 def read_scan(path: Path) -> ScanPictures:
@@ -86,20 +106,29 @@ def read_scan(path: Path) -> ScanPictures:
     """
     if not path.exists():
         raise ScanError(f"{path}: not found; check the path")
-    try:
-        read = _decoder(path)(path)
-    except ScanError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ScanError(f"{path}: is not an image that medclip reads ({SCAN_FORMATS})") from error
-    except PermissionError as error:
-        raise ScanError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    except Exception as error:
-        detail = " ".join(str(error).split())[:120]
-        raise ScanError(f"{path}: is damaged or truncated; copy or export it again ({detail})") from error
-    if any(picture.ndim != 2 or min(picture.shape) < _LEAST_SIDE for picture in read.pictures):
-        raise ScanError(f"{path}: is smaller than {_LEAST_SIDE} pixels on a side; that is no scan")
-    return read
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file())
+        if not files:
+            raise ScanError(f"{path}: holds no DICOM image; name the folder of one series")
+        return read_slices(files)
+    return _named(path, lambda: _from_file(path))
+
+
+def read_slices(files: Sequence[Path]) -> ScanPictures:
+    """Read the files of one DICOM series, as `read_scan` reads the folder that holds them; at least one file.
+
+    Raises:
+        ScanError: as `read_scan`.
+    """
+    return _named(files[0].parent, lambda: _from_series(files))
+
+
+def as_tiff(pictures: Sequence[GreyPicture]) -> bytes:
+    """The pictures of one scan as the pages of a lossless TIFF, which `read_scan` reads back unchanged."""
+    first, *others = [Image.fromarray(picture) for picture in pictures]
+    out = io.BytesIO()
+    first.save(out, format="TIFF", save_all=True, append_images=others, compression="tiff_adobe_deflate")
+    return out.getvalue()
 
 
 def thumbnail(picture: GreyPicture, side: int = 256) -> bytes:

@@ -1,0 +1,207 @@
+"""A folder tree of DICOM files, as a PACS or a CD gives it → de-identified cases, one a study.
+
+A CT, MR or PET series is one scan, stored as a choice of its slices; every radiograph or ultrasound file is one.
+Localizers are left out of a study that has anything else. Report text comes from structured reports in the tree, or
+from a CSV (``--reports``) whose column ``study`` names a study by its StudyInstanceUID or its accession number, beside
+the columns of a case in `medclip.cases.sources.folder`, and ``report``: free text to be split at its headings.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydicom.dataset import Dataset
+
+from medclip.cases.case import Case, Modality
+from medclip.cases.deidentify import Key, age_years, identifiers_of, scrub
+from medclip.cases.manifest import describe
+from medclip.cases.sources.base import Draft, Options, Skipped
+from medclip.cases.structured_report import report_sections
+from medclip.cases.table import CASE_COLUMNS, case_fields, first, grouped_rows
+from medclip.errors import CaseError, ScanError
+from medclip.modalities.scan.geometry import plane_of
+from medclip.modalities.scan.header import is_dicom, read_header
+from medclip.modalities.scan.pictures import ScanPictures
+from medclip.modalities.scan.read import as_tiff, read_scan, read_slices
+from medclip.modalities.text.sections import split_sections
+
+NAME = "dicom"
+NEEDS_PATH = True
+OPTIONS: frozenset[str] = frozenset({"key", "reports"})
+
+_MODALITY: dict[str, Modality] = {
+    **dict.fromkeys(("CR", "DX", "RG", "RF", "XA", "MG", "PX", "IO"), "CR"),
+    "CT": "CT",
+    "MR": "MR",
+    "US": "US",
+}
+_VOLUMES = {"CT", "MR", "PT", "NM"}
+_NOT_SCANS = {"SR", "PR", "KO", "SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "REG", "DOC", "AU", "ECG", "PLAN"}
+_SEX = {"F": "female", "M": "male", "O": "other"}
+_IGNORED = {"DICOMDIR", "LOCKFILE", "VERSION"}
+
+
+@dataclass
+class _Study:
+    """The files of one study, by series."""
+
+    header: Dataset  # of one of its files, for the patient's age and sex
+    series: dict[str, list[tuple[Path, Dataset]]] = field(default_factory=lambda: defaultdict(list))
+    reports: list[Path] = field(default_factory=list)
+    identifiers: set[str] = field(default_factory=set)
+    accession: str = ""
+
+
+def _studies(root: Path, passed_over: Path | None) -> tuple[dict[str, _Study], list[Skipped]]:
+    """Every study of a tree, by its UID, and the files that are no use."""
+    studies: dict[str, _Study] = {}
+    skipped: list[Skipped] = []
+    for file in sorted(root.rglob("*")):
+        if not file.is_file() or file.name in _IGNORED or file.name.startswith(".") or file == passed_over:
+            continue
+        name = str(file.relative_to(root))
+        try:
+            with file.open("rb") as handle:
+                known = is_dicom(handle.read(132), file)
+            header = read_header(file) if known else None
+            uid = str(header.get("StudyInstanceUID", "")) if header is not None else ""
+        except Exception as error:  # noqa: BLE001 (whatever pydicom makes of a damaged file)
+            skipped.append(Skipped(name, f"is damaged or cannot be read ({type(error).__name__})"))
+            continue
+        if header is None or not uid:
+            skipped.append(Skipped(name, "is no DICOM file" if header is None else "names no study; is it damaged?"))
+            continue
+        study = studies.setdefault(uid, _Study(header))
+        study.identifiers |= identifiers_of(header)
+        study.accession = study.accession or str(header.get("AccessionNumber") or "").strip()
+        modality = str(header.get("Modality", ""))
+        if modality == "SR":
+            study.reports.append(file)
+        elif modality not in _NOT_SCANS and "Rows" in header:
+            study.series[str(header.get("SeriesInstanceUID", ""))].append((file, header))
+    return studies, skipped
+
+
+def _is_localizer(header: Dataset) -> bool:
+    return "LOCALIZER" in [str(value).upper() for value in header.get("ImageType") or []]
+
+
+def _scans_of(study: _Study) -> list[list[tuple[Path, Dataset]]]:
+    """The files of each scan."""
+    found: list[list[tuple[Path, Dataset]]] = []
+    for files in study.series.values():
+        if str(files[0][1].get("Modality", "")) in _VOLUMES:
+            found.append(files)
+        else:
+            found += [[one] for one in files]
+    return [files for files in found if not _is_localizer(files[0][1])] or found
+
+
+class _Importer:
+    """Makes the case of each study."""
+
+    def __init__(self, root: Path, key: Key, rows: dict[str, list[dict[str, str]]]) -> None:
+        self.root, self.key, self.rows = root, key, rows
+        self.used: set[str] = set()
+
+    def _pictures(self, files: list[tuple[Path, Dataset]]) -> ScanPictures:
+        if any(str(header.get("BurnedInAnnotation", "")).upper() == "YES" for _, header in files):
+            raise ScanError("has words burnt into its pixels (BurnedInAnnotation), which may name the patient")
+        return read_slices([file for file, _ in files]) if len(files) > 1 else read_scan(files[0][0])
+
+    def _fields(self, uid: str, study: _Study) -> dict[str, Any]:
+        """What the reports say of a study."""
+        found = next((name for name in (uid, study.accession) if name in self.rows), None)
+        fields: dict[str, Any] = {}
+        history, findings, impression = [], [], []
+        texts = [report_sections(read_header(file)) for file in study.reports]
+        if found is not None:
+            self.used.add(found)
+            fields = case_fields(self.rows[found])
+            texts += [split_sections(first(self.rows[found], "report") or "")]
+        for text in texts:
+            history.append(text.history)
+            findings.append(text.findings)
+            impression.append(text.impression)
+        notes = [*fields.get("notes", [])]
+        notes += [{"kind": "history", "text": t} for t in history if t] + [
+            {"kind": "findings", "text": t} for t in findings if t
+        ]
+        outcome = {**fields.get("outcome", {})}
+        if any(impression):
+            outcome.setdefault("impression", "\n".join(t for t in impression if t))
+        fields["notes"] = [{**note, "text": scrub(note["text"], study.identifiers)} for note in notes]
+        fields["outcome"] = {name: scrub(text, study.identifiers) for name, text in outcome.items()}
+        return fields
+
+    def draft(self, uid: str, study: _Study) -> Iterator[Draft | Skipped]:
+        """The case of a study, after what had to be left out of it."""
+        case_id = self.key.hashed("case", uid)
+        header = study.header
+        patient = f"{header.get('IssuerOfPatientID', '')}|{header.get('PatientID') or uid}"
+        scans: list[dict[str, Any]] = []
+        files: dict[str, Path | bytes] = {}
+        modalities = set()
+        for number, group in enumerate(_scans_of(study), start=1):
+            first_file, about = group[0]
+            try:
+                pictures = self._pictures(group)
+            except ScanError as error:
+                reason = str(error).replace(f"{first_file}: ", "")
+                yield Skipped(str(first_file.relative_to(self.root)), reason)
+                continue
+            if lost := [note for note in pictures.notes if "damaged" in note]:
+                yield Skipped(str(first_file.parent.relative_to(self.root)), lost[0])
+            name = f"scans/{case_id}-{number}.tif"
+            files[name] = as_tiff(pictures.pictures)
+            modality = _MODALITY.get(str(about.get("Modality", "")), "OT")
+            modalities.add(modality)
+            scan = {"file": name, "modality": modality, "plane": plane_of(about), "window": pictures.window}
+            scans.append({field_: value for field_, value in scan.items() if value})
+        fields = self._fields(uid, study)
+        if not scans and not fields["notes"]:
+            if not study.series:
+                yield Skipped(case_id, "its study holds neither a scan nor a report")
+            return  # its files are listed
+        facts = {"age": age_years(header.get("PatientAge")), "sex": _SEX.get(str(header.get("PatientSex", "")).upper())}
+        labels = {"modality": modalities.pop()} if len(modalities) == 1 else {}
+        try:
+            case = Case.model_validate(
+                {
+                    "id": case_id,
+                    **{name: value for name, value in facts.items() if value is not None},
+                    **fields,
+                    "patient": self.key.hashed("patient", patient),
+                    "labels": labels | fields.get("labels", {}),
+                    "scans": scans,
+                    "source": NAME,
+                    "synthetic": str(header.get("SyntheticData", "")).upper() == "YES",
+                }
+            )
+        except ValidationError as error:
+            yield Skipped(case_id, describe(error))
+            return
+        yield Draft(case, files)
+
+
+def draft(path: Path | None, options: Options) -> Iterator[Draft | Skipped]:
+    """Yield every study below `path` as a case, and every file that had to be left out."""
+    assert path is not None
+    assert options.key is not None
+    if not path.is_dir():
+        raise CaseError(f"{path}: is a file; name the folder that holds the DICOM files")
+    columns = (*CASE_COLUMNS, "report")
+    rows, empty = grouped_rows(options.reports, "study", columns) if options.reports else ({}, [])
+    for number in empty:
+        yield Skipped(f"line {number}", "its study column is empty")
+    studies, skipped = _studies(path, options.reports)
+    yield from skipped
+    importer = _Importer(path, Key.at(options.key), rows)
+    for uid in sorted(studies):
+        yield from importer.draft(uid, studies[uid])
+    for number, name in enumerate(rows, start=1):
+        if name not in importer.used:
+            yield Skipped(f"report {number}", "its study is not in the folder")

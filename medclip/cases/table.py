@@ -1,0 +1,65 @@
+"""CSV tables that describe cases: the columns that a `Case` takes, and rows grouped by what they belong to."""
+
+import csv
+from pathlib import Path
+from typing import Any, cast
+
+from medclip.cases.case import NoteKind, Outcome
+from medclip.errors import CaseError
+
+__all__ = ["CASE_COLUMNS", "case_fields", "first", "grouped_rows"]
+
+_NOTES = cast(tuple[NoteKind, ...], NoteKind.__args__)  # type: ignore[attr-defined]
+_FACTS = ("patient", "age", "sex", "split")
+
+CASE_COLUMNS = (*_FACTS, *_NOTES, *Outcome.model_fields)
+"""Columns of a case, beside ``label.<set>``."""
+
+Row = dict[str, str]
+
+
+def first(rows: list[Row], column: str) -> str | None:
+    """The first value of a column that is not empty."""
+    return next((value for row in rows if (value := (row.get(column) or "").strip())), None)
+
+
+def grouped_rows(table: Path, key: str, columns: tuple[str, ...]) -> tuple[dict[str, list[Row]], list[int]]:
+    """A table's rows by their value of `key`, and the numbers of the lines where it is empty.
+
+    Raises:
+        CaseError: the table is missing, is no UTF-8 CSV file, or has a column that is not known.
+    """
+    if not table.is_file():
+        raise CaseError(f"{table}: not found; write one, with at least the column {key}")
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle)
+            named = reader.fieldnames or []
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CaseError(f"{table}: is not a UTF-8 CSV file; save it as one ({error})") from error
+    if key not in named:
+        raise CaseError(f"{table}: has no column named {key}; name one, so that rows can be grouped")
+    unknown = [c for c in named if c not in (key, *columns) and not c.startswith("label.")]
+    if unknown:
+        raise CaseError(f"{table}: column {unknown[0]!r} is not known; labels are named label.<set>")
+    groups: dict[str, list[Row]] = {}
+    empty: list[int] = []
+    for number, row in enumerate(rows, start=2):
+        value = (row.get(key) or "").strip()
+        if value:
+            groups.setdefault(value, []).append(row)
+        else:
+            empty.append(number)
+    return groups, empty
+
+
+def case_fields(rows: list[Row]) -> dict[str, Any]:
+    """What the columns of a case's rows say, as fields of a `Case` that is still to be validated."""
+    sets = [column for column in rows[0] if column and column.startswith("label.")]
+    return {
+        **{key: found for key in _FACTS if (found := first(rows, key))},
+        "notes": [{"kind": kind, "text": text} for kind in _NOTES if (text := first(rows, kind))],
+        "labels": {column.removeprefix("label."): found for column in sets if (found := first(rows, column))},
+        "outcome": {key: found for key in Outcome.model_fields if (found := first(rows, key))},
+    }
