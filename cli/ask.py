@@ -21,6 +21,17 @@ def query(
     scan: Annotated[list[Path] | None, typer.Option("--scan", help="A scan of the patient; may be repeated.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="History or report of the patient.")] = None,
     text_file: Annotated[Path | None, typer.Option("--text-file", help="The same, from a UTF-8 file.")] = None,
+    audio: Annotated[
+        list[Path] | None, typer.Option("--audio", help="A dictation (wav, flac, mp3), which is transcribed offline.")
+    ] = None,
+    speech_model: Annotated[
+        str, typer.Option(help="base, a folder in CTranslate2's format, or a Whisper name on the hub.")
+    ] = "base",
+    measure: Annotated[
+        list[str] | None, typer.Option("--measure", help="A vital sign or lab value: temperature=38.9Cel (UCUM units).")
+    ] = None,
+    age: Annotated[float | None, typer.Option(min=0, max=130, help="Years.")] = None,
+    sex: Annotated[str | None, typer.Option(help="female, male or other.")] = None,
     k: Annotated[int, _K] = 10,
     label: Annotated[list[str] | None, _LABEL] = None,
     as_json: Annotated[bool, _JSON] = False,
@@ -28,13 +39,19 @@ def query(
     exclude_patient: Annotated[str | None, typer.Option(help="Leave this patient's archived cases out.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
 ) -> None:
-    """Find similar cases for a new patient's scans, text or both, and say what they turned out to be."""
+    """Find similar cases for what is known of a new patient, and say what they turned out to be."""
     from medclip.assistant import Assistant
+    from medclip.modalities.measurements.values import values_of
 
     texts = [part for part in (text, _read_text(text_file)) if part is not None]
     assistant = Assistant.open(index, threads=threads)
-    asked = assistant.query(scan or [], texts, k=k, label_sets=label or [], exclude_patient=exclude_patient)
-    _show(assistant, asked, "\n\n".join(texts), as_json, html, title="New patient")
+    values = values_of(measure or [], age, sex, known=assistant.embedder.coding)
+    asked = assistant.query(
+        scan or [], texts, values, recordings=audio or [], speech_model=speech_model,
+        k=k, label_sets=label or [], exclude_patient=exclude_patient,
+    )  # fmt: skip
+    texts += [heard.text for heard in asked.answer.transcripts]
+    _show(assistant, asked, texts, as_json, html, title="New patient")
 
 
 def similar(
@@ -50,7 +67,7 @@ def similar(
 
     assistant = Assistant.open_without_model(index)
     answer = assistant.similar(case_id, k=k, label_sets=label or [])
-    _show(assistant, Asked(answer, []), "", as_json, html, title=f"Case {case_id}", case_id=case_id)
+    _show(assistant, Asked(answer, []), [], as_json, html, title=f"Case {case_id}", case_id=case_id)
 
 
 def _read_text(file: Path | None) -> str | None:
@@ -69,7 +86,7 @@ def _read_text(file: Path | None) -> str | None:
 def _show(
     assistant: "Assistant",
     asked: "Asked",
-    text: str,
+    texts: list[str],
     as_json: bool,
     html: Path | None,
     *,
@@ -81,13 +98,17 @@ def _show(
     if html is not None:
         from medclip.cli.html import write_page
 
-        write_page(html, assistant, asked, title=title, text=text, case_id=case_id)
+        write_page(html, assistant, asked, title=title, texts=texts, case_id=case_id)
     if as_json:
         render.print_json(asked.answer.model_dump(mode="json"))
         return
     for number, read in enumerate(asked.scans, start=1):
         if read.summary:
             render.say(f"scan {number}: {read.summary}", markup=False)
+    for heard in asked.answer.transcripts:
+        render.say(
+            f"heard ({heard.language}, {heard.seconds:.0f} s, Whisper {heard.model}): {heard.text}", markup=False
+        )
     render.answer(asked.answer)
     if html is not None:
         render.say(f"page written to {html}")

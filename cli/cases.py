@@ -49,6 +49,28 @@ def import_(
             render.say(f"  {skipped.case_id}: {skipped.reason}", markup=False)
 
 
+@app.command()
+def transcribe(
+    cases: Annotated[Path, typer.Argument(help="A cases folder.")],
+    speech_model: Annotated[
+        str, typer.Option(help="base, a folder in CTranslate2's format, or a Whisper name on the hub.")
+    ] = "base",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
+) -> None:
+    """Write down what is said in the cases' recordings, offline; exit code 1 where one could not be understood."""
+    from medclip.cases.transcribing import transcribe_cases
+    from medclip.cli import render
+
+    with render.progress() as bar:
+        bar.stage("listening")
+        done = transcribe_cases(cases, model=speech_model, threads=threads, progress=bar.advance)
+    render.say(f"{cases}: {done.new} recordings transcribed, {done.kept} already were")
+    for case_id, reason in done.failed.items():
+        render.say(f"  {case_id}: {reason}", markup=False)
+    if done.failed:
+        raise typer.Exit(1)
+
+
 @app.command("sample-dicom")
 def sample_dicom(
     out: Annotated[Path, typer.Option("--out", help="The folder tree to make.")] = ...,  # type: ignore[assignment]

@@ -16,7 +16,15 @@ def evaluate(
     index: Annotated[
         Path | None, typer.Option(help="Measure this index on the cases, which it must never have seen.")
     ] = None,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Every fuser on every subset of the modalities, in one table.")
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="With --ablate: the table as a picture (PNG, SVG or PDF).")
+    ] = None,
     towers: Annotated[str, typer.Option(help="As for train.")] = "default",
+    fuser: Annotated[str, typer.Option(help="As for train.")] = "sum",
+    loss_weights: Annotated[str, typer.Option(help="As for train.")] = "1,1,0.3",
     seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the projection, at most.")] = 30,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -30,6 +38,10 @@ def evaluate(
     from medclip.cli import render
     from medclip.errors import CaseError
 
+    if index is not None and ablate:
+        raise CaseError("--ablate trains anew and --index measures what is there; give one of them")
+    if picture is not None and not ablate:
+        raise CaseError("--picture draws what --ablate measures; give both")
     if folds is not None and index is not None:
         raise CaseError("--folds trains anew and --index measures what is there; give one of them")
     loaded = read_cases(cases)
@@ -44,6 +56,8 @@ def evaluate(
 
             device = choose_device(device)
             from medclip.training.crossval import cross_validate
+            from medclip.training.joint import FuserSettings
+            from medclip.training.losses import parse_weights
             from medclip.training.run import Reporter
             from medclip.training.trainer import Epoch, Settings
 
@@ -56,13 +70,22 @@ def evaluate(
                 folds=folds,
                 towers_name=towers,
                 settings=Settings(seed=seed, epochs=epochs),
+                ablate=ablate,
+                fuser=FuserSettings(fuser, parse_weights(loss_weights)),
                 device=device,
                 threads=threads,
                 report=Reporter(stage=bar.stage, features=bar.at, epoch=show),
             )
+    if picture is not None:
+        from medclip.cli.plot import draw_ablation
+
+        draw_ablation(measured, picture)
     if as_json:
         render.print_json([asdict(figure) for figure in measured])
         return
     if any(case.synthetic for case in loaded):
         render.say("[magenta]SYNTHETIC cases: these figures say nothing about real scans.[/]")
-    render.figures(measured)
+    if ablate:
+        render.ablation(measured)
+    else:
+        render.figures(measured)

@@ -1,15 +1,20 @@
 """The answer as one self-contained page."""
 
 import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from medclip.cli.render import caveats
 from medclip.folders import new_file
+from medclip.heatmap import relevance
+from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.read import thumbnail
 
 if TYPE_CHECKING:
@@ -19,6 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["write_page"]
 
 _QUERY_SIDE = 360  # pixels
+_HEATED = 3  # scans of the query, at most, that are searched for what matched
+
+
+@dataclass(frozen=True)
+class _Heat:
+    """One scan of the query, with what resembles something marked on it."""
+
+    source: str  # a data: URI
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -46,8 +60,37 @@ def _asked_pictures(assistant: "Assistant", asked: "Asked", case_id: str | None)
     return [_uri(jpeg) for jpeg in found if jpeg is not None]
 
 
+def _overlay(picture: GreyPicture, heat: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> str:
+    """The picture with the upper half of the heat in red over it."""
+    grey = np.repeat(picture[..., None].astype(np.float32), 3, axis=2)
+    strength = np.clip(heat * 2 - 1, 0, 1)[..., None] * 0.55
+    mixed = grey * (1 - strength) + np.asarray([255, 60, 20], np.float32) * strength
+    image = Image.fromarray(mixed.astype(np.uint8))
+    image.thumbnail((_QUERY_SIDE, _QUERY_SIDE))
+    out = io.BytesIO()
+    image.save(out, format="JPEG", quality=85)
+    return _uri(out.getvalue())
+
+
+def _heats(assistant: "Assistant", asked: "Asked", texts: Sequence[str]) -> list[_Heat]:
+    """Each scan of the query, marked where it resembles the best case's scan, and where it resembles the text."""
+    targets = []
+    best = next((case for case in asked.answer.similar if case.scan is not None or case.view == "fused"), None)
+    if best is not None:
+        kind = "scan" if best.scan is not None else "fused"
+        vector = assistant.index.view(best.case_id, kind, (best.scan or 1) - 1 if kind == "scan" else 0)
+        targets.append((vector, f"what resembles {best.case_id}"))
+    if texts:
+        targets.append((assistant.embedder.texts(texts).mean(0), "what resembles the text"))
+    return [
+        _Heat(_overlay(scan.middle, relevance(assistant.embedder, scan.middle, vector)), caption)
+        for scan in asked.scans[:_HEATED]
+        for vector, caption in targets
+    ]
+
+
 def write_page(
-    file: Path, assistant: "Assistant", asked: "Asked", *, title: str, text: str, case_id: str | None
+    file: Path, assistant: "Assistant", asked: "Asked", *, title: str, texts: Sequence[str], case_id: str | None
 ) -> None:
     """Write the page: the query beside the similar cases, what they turned out to be, and whose vote counted how much.
 
@@ -66,7 +109,8 @@ def write_page(
         answer=asked.answer,
         caveats={found.label_set: caveats(found) for found in asked.answer.labels},
         asked=_asked_pictures(assistant, asked, case_id),
-        text=text,
+        text="\n\n".join(texts),
+        heats=_heats(assistant, asked, texts) if asked.scans else [],
         pictures={case.case_id: _pictures(assistant, case) for case in asked.answer.similar},
         synthetic=any(case.synthetic for case in asked.answer.similar),
     )

@@ -36,6 +36,10 @@ def train(
     towers: Annotated[
         str, typer.Option(help="default, hf-hub:ORG/REPO, local-dir:FOLDER or an open_clip NAME:TAG.")
     ] = "default",
+    fuser: Annotated[str, typer.Option(help="sum, concat, gated or attention.")] = "sum",
+    loss_weights: Annotated[
+        str, typer.Option(help="Of alignment, labels and similarity in the fuser's joint loss.")
+    ] = "1,1,0.3",
     seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the projection, at most.")] = 30,
     unfreeze: Annotated[bool, typer.Option("--unfreeze", help="Tune the towers too (slow without a GPU).")] = False,
@@ -56,10 +60,13 @@ def train(
     check_free(out, force=force, marker="bundle.json")
     device = choose_device(device)
     from medclip.cases.manifest import read_cases
+    from medclip.training.joint import FuserSettings
+    from medclip.training.losses import parse_weights
     from medclip.training.run import Reporter, train_model
     from medclip.training.trainer import Epoch, Settings
     from medclip.training.unfreeze import TuneSettings
 
+    weights = parse_weights(loss_weights)
     loaded = read_cases(cases)
     started = time.monotonic()
     with render.progress() as bar:
@@ -74,6 +81,7 @@ def train(
             out,
             towers_name=towers,
             settings=Settings(seed=seed, epochs=epochs),
+            fuser=FuserSettings(fuser, weights),
             tune=TuneSettings(seed=seed, epochs=unfreeze_epochs) if unfreeze else None,
             device=device,
             resume=resume,

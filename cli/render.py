@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medclip.diagnosis.answer import Answer, LabelAnswer
     from medclip.evaluation.protocols import Figure
 
-__all__ = ["Bar", "answer", "check_report", "err", "figures", "out", "print_json", "progress", "say"]
+__all__ = ["Bar", "ablation", "answer", "check_report", "err", "figures", "out", "print_json", "progress", "say"]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -155,6 +155,12 @@ def answer(given: "Answer") -> None:
         cells = (str(rank), case.case_id, f"{case.similarity:.3f}", view, labels, case.diagnosis or "-", person or "-")
         table.add_row(*map(escape, cells))
     out.print(table)
+    for part in given.contributions:
+        moved = "; ".join(
+            f"{name}: {label} ({part.shift[name]:.0%} moved)" for name, label in sorted(part.without.items())
+        )
+        others = f"{part.new_neighbours} of the {len(given.similar)} cases above would be others"
+        say(f"without the {part.modality}: {others}; {moved}", markup=False)
 
 
 def figures(measured: Sequence["Figure"]) -> None:
@@ -190,6 +196,23 @@ def figures(measured: Sequence["Figure"]) -> None:
             last = key[:2]
             table.add_row(key[0], key[1], key[2], str(rows[0].n), *(cells.get(metric, "-") for metric in metrics))
         out.print(table)
+
+
+def ablation(measured: Sequence["Figure"]) -> None:
+    """A table a label set: what the query shows down, by what it is fused across; balanced accuracy and accuracy."""
+    methods = list(dict.fromkeys(figure.method for figure in measured))
+    for label_set in sorted({figure.label_set for figure in measured if figure.label_set}):
+        for metric in ("balanced_accuracy", "accuracy", "macro_auroc"):
+            rows = [f for f in measured if f.label_set == label_set and f.metric == metric]
+            title = f"{label_set}: {metric.replace('_', ' ')}"
+            table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+            for column in ("query", "n", *methods):
+                table.add_column(column, justify="left" if column == "query" else "right")
+            for protocol in dict.fromkeys(figure.protocol for figure in rows):
+                cells = {figure.method: _value(figure) for figure in rows if figure.protocol == protocol}
+                count = next(figure.n for figure in rows if figure.protocol == protocol)
+                table.add_row(protocol, str(count), *(cells.get(method, "-") for method in methods))
+            out.print(table)
 
 
 def _value(figure: "Figure") -> str:

@@ -177,6 +177,17 @@ class CaseIndex:
         except (ValueError, OSError, EOFError) as error:
             raise ArchiveError(f"{file}: is damaged; build the index again") from error
 
+    def view(self, case_id: str, kind: str, number: int) -> Vectors:
+        """(d,) unit vector of one view.
+
+        Raises:
+            ArchiveError: there is no such view.
+        """
+        for row, view in enumerate(self._views):
+            if (view.case_id, view.kind, view.number) == (case_id, kind, number):
+                return np.asarray(self.vectors()[row], np.float32)
+        raise ArchiveError(f"{self.folder}: has no {kind} {number + 1} of case {case_id}")
+
     def record(self, case_id: str) -> Record:
         """The record of one case.
 
@@ -197,7 +208,7 @@ class CaseIndex:
         return self._catalogue.thumbnail(case_id, number)
 
     def attachment(self, name: str) -> Path:
-        """A folder that travels inside the index."""
+        """A file or folder that travels inside the index."""
         return self.folder / name
 
     def search(

@@ -1,9 +1,12 @@
 """Building an index: cases → embeddings → `CaseIndex`, with the serving model and the fitted diagnosers inside."""
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -13,15 +16,28 @@ from medclip.cases.case import Case
 from medclip.diagnosis.diagnoser import COMPOSITIONS, Composition, Example, fit_diagnoser
 from medclip.diagnosis.store import save_diagnosers
 from medclip.diagnosis.voting import Ballot
-from medclip.embedder import Array, EmbeddedCase, Embedder, ViewKind, fuse
+from medclip.embedder import Array, EmbeddedCase, Embedder, ViewKind
 from medclip.errors import ArchiveError
 from medclip.folders import new_folder, write_json
+from medclip.fusion import Fuser, Parts
 from medclip.index import CaseIndex
 from medclip.index.case_index import MANIFEST, Entry, Hit, Record, VectorView
+from medclip.modalities.text.vocabulary import words_of
 
-__all__ = ["KINDS", "MODEL", "PROBE", "REPORT", "VOTERS", "BuildReport", "ballots_of", "build_index", "write_index"]
+__all__ = [
+    "MODEL",
+    "PROBE",
+    "REPORT",
+    "VOCABULARY",
+    "VOTERS",
+    "BuildReport",
+    "ballots_of",
+    "build_index",
+    "kinds_for",
+    "write_index",
+]
 
-MODEL, PROBE, REPORT = "model", "probe", "build-report.json"
+MODEL, PROBE, REPORT, VOCABULARY = "model", "probe", "build-report.json", "vocabulary.json"
 VOTERS = 10
 """How many similar cases are shown and vote, unless the user says otherwise; the diagnosers are fitted at this number."""
 
@@ -46,22 +62,26 @@ def _view_labels(case: Case, kind: str, number: int) -> dict[str, str]:
     return case.scan_labels(case.scans[number]) if kind == "scan" else case.case_labels
 
 
-def _entry(embedded: EmbeddedCase) -> Entry:
+def _entry(embedded: EmbeddedCase, fuser: Fuser) -> Entry:
     case = embedded.case
-    return Entry(
-        Record(case.id, case.patient, case.case_labels, _document(case)),
-        [VectorView(v.kind, v.number, v.vector, _view_labels(case, v.kind, v.number)) for v in embedded.views],
-        embedded.thumbnails,
-    )
+    views = [
+        VectorView(v.kind, v.number, v.vector, _view_labels(case, v.kind, v.number)) for v in embedded.views(fuser)
+    ]
+    return Entry(Record(case.id, case.patient, case.case_labels, _document(case)), views, embedded.thumbnails)
 
 
-KINDS: dict[Composition, tuple[ViewKind, ...]] = {
-    "scan": ("scan", "fused"),
-    "text": ("report", "history", "fused"),
-    "scan+text": ("fused",),
-}
-"""Which views of the archive a query is compared with. A query of both is compared with whole cases: with single views
-it would be drawn to any case of a like history, whatever its scans show."""
+def kinds_for(composition: Composition) -> tuple[ViewKind, ...]:
+    """Which views of the archive a query is compared with.
+
+    A query of several modalities is compared with whole cases: with single views it would be drawn to any case of a
+    like history, whatever its scans show.
+    """
+    alone: dict[Composition, tuple[ViewKind, ...]] = {
+        "scan": ("scan", "fused"),
+        "text": ("report", "history", "fused"),
+        "measurements": ("measurements", "fused"),
+    }
+    return alone.get(composition, ("fused",))
 
 
 def ballots_of(hits: Sequence[Hit], label_set: str) -> list[Ballot]:
@@ -79,42 +99,43 @@ class _Posed:
     weight: float
 
 
-def _posed(embedded: EmbeddedCase) -> dict[Composition, list[_Posed]]:
-    """A case as the queries that a new patient like it could make: each scan, all scans, texts, and both."""
-    case = embedded.case
-    scans, report, history = (embedded.vectors(kind) for kind in ("scan", "report", "history"))
-    numbers = [view.number for view in embedded.views if view.kind == "scan"]
-    alone = [(vector, case.scan_labels(case.scans[n])) for vector, n in zip(scans, numbers, strict=True)]
-    options: dict[Composition, list[tuple[Array, dict[str, str]]]] = {
-        "scan": [*alone, *([(fuse(scans, []), case.case_labels)] if len(scans) > 1 else [])],
-        "text": [(fuse(scans[:0], part), case.case_labels) for part in _subsets(report, history)],
-        "scan+text": [(fuse(scans, part), case.case_labels) for part in _subsets(report, history)]
-        if len(scans)
-        else [],
-    }
-    return {
-        composition: [_Posed(v, case.patient, labels, 1 / len(rows)) for v, labels in rows]
-        for composition, rows in options.items()
-    }
+def _posed(cases: Sequence[EmbeddedCase], fuser: Fuser) -> dict[Composition, list[_Posed]]:
+    """Every case as the queries that a new patient like it could make.
 
-
-def _subsets(report: Array, history: Array) -> list[list[Array]]:
-    """Report alone, history alone, both; as far as they are there."""
-    parts = [list(report), list(history), [*report, *history]]
-    return [part for i, part in enumerate(parts) if part and (i < 2 or (len(report) and len(history)))]
-
-
-def _fit(index: CaseIndex, embedded: Iterable[EmbeddedCase], seed: int, folder: Path) -> list[str]:
-    """Fit and store a diagnoser for every label set that can have one; returns their names."""
+    Scans, one or all, or none; with report, history, both or neither; with measurements or without: as far as the case
+    has them.
+    """
+    asked: list[tuple[EmbeddedCase, Parts, dict[str, str]]] = []
+    for case in cases:
+        labels = case.case.case_labels
+        for scans, report, history, values in product((True, False), repeat=4):
+            if scans > bool(len(case.scans)) or report > bool(len(case.report)) or history > bool(len(case.history)):
+                continue
+            if values > bool(np.any(case.measurements)) or not (scans or report or history or values):
+                continue
+            parts = case.parts(scans=scans, report=report, history=history, measured=values)
+            if parts.composition == "scan" and len(case.scans) == 1:
+                continue  # the scan alone, below
+            asked.append((case, parts, labels))
+        for position, number in enumerate(case.numbers):
+            asked.append((case, case.scan(position), case.case.scan_labels(case.case.scans[number])))
+    vectors = fuser.fuse([parts for _, parts, _ in asked])
+    count = Counter((id(case), parts.composition) for case, parts, _ in asked)
     posed: dict[Composition, list[_Posed]] = {composition: [] for composition in COMPOSITIONS}
-    for case in embedded:
-        for composition, rows in _posed(case).items():
-            posed[composition].extend(rows)
+    for (case, parts, labels), vector in zip(asked, vectors, strict=True):
+        weight = 1 / count[id(case), parts.composition]
+        posed[cast(Composition, parts.composition)].append(_Posed(vector, case.case.patient, labels, weight))
+    return posed
+
+
+def _fit(index: CaseIndex, embedded: Sequence[EmbeddedCase], fuser: Fuser, seed: int, folder: Path) -> list[str]:
+    """Fit and store a diagnoser for every label set that can have one; returns their names."""
+    posed = _posed(embedded, fuser)
     hits: dict[Composition, list[list[Hit]]] = {
         composition: index.search(
             np.stack([row.vector for row in rows]),
             VOTERS,
-            kinds=KINDS[composition],
+            kinds=kinds_for(composition),
             exclude_patients=[row.patient for row in rows],
             one_per_patient=True,
         )
@@ -140,13 +161,15 @@ def _fit(index: CaseIndex, embedded: Iterable[EmbeddedCase], seed: int, folder: 
     return [diagnoser.label_set for diagnoser in fitted]
 
 
-def write_index(embedded: Sequence[EmbeddedCase], fingerprint: str, folder: Path, *, seed: int = 0) -> list[str]:
+def write_index(
+    embedded: Sequence[EmbeddedCase], fuser: Fuser, fingerprint: str, folder: Path, *, seed: int = 0
+) -> list[str]:
     """Write vectors, catalogue and diagnosers into an existing folder; returns the label sets it can answer."""
-    CaseIndex.create(folder, (_entry(case) for case in embedded), fingerprint=fingerprint)
+    CaseIndex.create(folder, (_entry(case, fuser) for case in embedded), fingerprint=fingerprint)
     (folder / PROBE).mkdir()
     index = CaseIndex.open(folder)
     try:
-        return _fit(index, embedded, seed, folder / PROBE)
+        return _fit(index, embedded, fuser, seed, folder / PROBE)
     finally:
         index.close()
 
@@ -192,10 +215,11 @@ def build_index(
                 progress(result[0].id)
         if not embedded:
             raise ArchiveError(f"{cases_folder}: no case could be embedded; see  medclip cases check {cases_folder}")
-        label_sets = write_index(embedded, source.fingerprint, folder, seed=seed)
+        label_sets = write_index(embedded, source.fuser, source.fingerprint, folder, seed=seed)
+        write_json(folder / VOCABULARY, words_of(f"{e.case.report} {e.case.note_text('history')}" for e in embedded))
         report = BuildReport(
             cases=len(embedded),
-            views=sum(len(case.views) for case in embedded),
+            views=sum(len(case.seen()) for case in embedded),
             label_sets=label_sets,
             skipped=skipped,
             partial={case.case.id: list(case.problems) for case in embedded if case.problems},

@@ -1,25 +1,29 @@
 """The whole product in one object: ``Assistant.open(index).query(...)`` → `Answer`."""
 
+import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medclip import DISCLAIMER, __version__
-from medclip.archive import KINDS, MODEL, PROBE, VOTERS, ballots_of
+from medclip.archive import MODEL, PROBE, VOCABULARY, VOTERS, ballots_of, kinds_for
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
-from medclip.diagnosis.answer import Answer, LabelAnswer, SimilarCase, answer_label_set
+from medclip.diagnosis.answer import Answer, Contribution, Heard, LabelAnswer, SimilarCase, answer_label_set
 from medclip.diagnosis.diagnoser import Composition, Diagnoser
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedder import Embedder, ViewKind
 from medclip.errors import ArchiveError
+from medclip.fusion import MODALITIES, Parts
 from medclip.index import CaseIndex, Hit
 from medclip.modalities.scan.pictures import ScanPictures
+from medclip.modalities.speech.models import DEFAULT
+from medclip.modalities.speech.transcribe import Transcriber
 
 __all__ = ["Asked", "Assistant", "Capability", "Coverage"]
 
@@ -93,7 +97,10 @@ class Assistant:
         self,
         scans: Sequence[Path] = (),
         texts: Sequence[str] = (),
+        values: Mapping[str, float] | None = None,
         *,
+        recordings: Sequence[Path] = (),
+        speech_model: str = DEFAULT,
         k: int = VOTERS,
         label_sets: Sequence[str] = (),
         exclude_patient: str | None = None,
@@ -101,18 +108,80 @@ class Assistant:
         """Answer for a new patient.
 
         Args:
+            recordings: dictations, which are transcribed and go on as texts.
+            speech_model: as `medclip.modalities.speech.models` knows it.
+            values: measurements by name, in the units that the model knows them in (`Embedder.coding`).
             k: how many similar cases, one a patient, are shown and vote.
             label_sets: which to answer; all where none is named.
             exclude_patient: a patient whose archived cases are left out.
 
         Raises:
-            ScanError, TextError: an input cannot be used.
+            ScanError, TextError, SpeechError, MeasurementError: an input cannot be used.
+            MissingDependencyError: there are recordings, and the extra ``speech`` is not installed.
             ArchiveError: a label set is not one that the index can answer.
         """
         self._check(label_sets)
-        query, read = self.embedder.query(scans, texts)
-        composition = cast(Composition, "+".join(["scan"] * bool(query.scans) + ["text"] * bool(query.texts)))
-        return Asked(self._answer(query.vector, composition, k, label_sets, exclude_patient), read)
+        heard = self._transcribe(recordings, speech_model)
+        query = self.embedder.query(scans, [*texts, *(one.text for one in heard)], values or {})
+        fuser, parts = self.embedder.fuser, query.parts
+        composition = cast(Composition, parts.composition)
+        answer = self._answer(fuser.fuse([parts])[0], composition, k, label_sets, exclude_patient)
+        without = {name: parts.without(name) for name in composition.split("+")} if "+" in composition else {}
+        contributions = [
+            self._contribution(answer, name, rest, k, label_sets, exclude_patient) for name, rest in without.items()
+        ]
+        known = {"contributions": contributions, "transcripts": heard}
+        return Asked(answer.model_copy(update=known), query.scans)
+
+    def _transcribe(self, recordings: Sequence[Path], model: str) -> list[Heard]:
+        if not recordings:
+            return []
+        transcriber = Transcriber(model, threads=self.embedder.model.towers.threads)
+        vocabulary = self.vocabulary()
+        return [Heard(**asdict(transcriber.transcribe(file, vocabulary))) for file in recordings]
+
+    def vocabulary(self) -> list[str]:
+        """The words of the archive's texts, most frequent first.
+
+        Raises:
+            ArchiveError: their file is missing or damaged.
+        """
+        file = self.index.attachment(VOCABULARY)
+        try:
+            return [str(word) for word in json.loads(file.read_bytes())]
+        except (OSError, ValueError, TypeError) as error:
+            raise ArchiveError(f"{file}: is missing or damaged; build the index again") from error
+
+    def _contribution(
+        self,
+        answer: Answer,
+        modality: str,
+        rest: Parts,
+        k: int,
+        label_sets: Sequence[str],
+        exclude_patient: str | None,
+    ) -> Contribution:
+        """What one modality of a query changed: the answer compared with that to the rest."""
+        labels, hits, _ = self.diagnose(
+            self.embedder.fuser.fuse([rest])[0],
+            cast(Composition, rest.composition),
+            k=k,
+            label_sets=label_sets,
+            exclude_patient=exclude_patient,
+        )
+        shown = {case.case_id for case in answer.similar}
+        now = {found.label_set: {r.label: r.probability for r in found.ranked} for found in answer.labels}
+        shift = {
+            found.label_set: sum(abs(now[found.label_set][r.label] - r.probability) for r in found.ranked) / 2
+            for found in labels
+            if found.label_set in now
+        }
+        return Contribution(
+            modality=cast(Literal["scan", "text", "measurements"], modality),
+            new_neighbours=len(shown - {hit.case_id for hit in hits}),
+            shift=shift,
+            without={found.label_set: found.ranked[0].label for found in labels if found.label_set in shift},
+        )
 
     def similar(self, case_id: str, *, k: int = VOTERS, label_sets: Sequence[str] = ()) -> Answer:
         """Answer for an archived case as if it were new: its own patient's cases are left out.
@@ -124,8 +193,8 @@ class Assistant:
         record = self.index.record(case_id)
         rows = [i for i, view in enumerate(self.index.views) if view.case_id == case_id]
         kinds = {self.index.views[i].kind: i for i in rows}
-        has_text = "report" in kinds or "history" in kinds
-        composition = cast(Composition, "+".join(["scan"] * ("scan" in kinds) + ["text"] * has_text))
+        there = ("scan" in kinds, "report" in kinds or "history" in kinds, "measurements" in kinds)
+        composition = cast(Composition, "+".join(m for m, present in zip(MODALITIES, there, strict=True) if present))
         vector = np.asarray(self.index.vectors()[kinds["fused"]], np.float32)
         return self._answer(vector, composition, k, label_sets, record.patient)
 
@@ -140,7 +209,7 @@ class Assistant:
     ) -> tuple[list[LabelAnswer], list[Hit], dict[str, list[float]]]:
         """The label answers for a (d,) unit vector, the similar cases, and each one's share of the vote by label set."""
         hits = self.index.search(
-            vector[None], k, kinds=KINDS[composition], exclude_patients=[exclude_patient], one_per_patient=True
+            vector[None], k, kinds=kinds_for(composition), exclude_patients=[exclude_patient], one_per_patient=True
         )[0]
         answers, weights = [], {}
         for diagnoser in self.diagnosers:
@@ -204,6 +273,7 @@ class Assistant:
                     vote_weights={name: shares[rank] for name, shares in weights.items()},
                     age=case.age,
                     sex=case.sex,
+                    impression=case.outcome.impression,
                     diagnosis=case.outcome.diagnosis,
                     confirmed_by=case.outcome.confirmed_by,
                     differential=case.outcome.differential,
@@ -215,5 +285,11 @@ class Assistant:
                 )
             )
         return Answer(
-            disclaimer=DISCLAIMER, medclip_version=__version__, query=composition, labels=answers, similar=similar
+            disclaimer=DISCLAIMER,
+            medclip_version=__version__,
+            query=composition,
+            transcripts=[],
+            contributions=[],
+            labels=answers,
+            similar=similar,
         )

@@ -1,7 +1,7 @@
 """Cases → embeddings, with onnxruntime alone: one code path for archived cases and for queries."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
-from medclip.errors import ScanError, TextError
-from medclip.fusion import fuse_sum
+from medclip.errors import MeasurementError, ScanError, TextError
+from medclip.fusion import Fuser, Parts
+from medclip.modalities.measurements.coding import MeasurementCoding, measured
 from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.scan.read import read_scan, thumbnail
 from medclip.modalities.text.clean import require_readable
 
-__all__ = ["EmbeddedCase", "Embedder", "Query", "View", "ViewKind", "fuse"]
+__all__ = ["EmbeddedCase", "Embedder", "Query", "View", "ViewKind"]
 
 Array = NDArray[np.float32]
-ViewKind = Literal["scan", "report", "history", "fused"]
+ViewKind = Literal["scan", "report", "history", "measurements", "fused"]
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,49 @@ class View:
 
 @dataclass(frozen=True)
 class EmbeddedCase:
-    """A case with its views; what could not be read is named."""
+    """What is known of a case, embedded but not yet fused; what could not be read is named."""
 
     case: Case
-    views: tuple[View, ...]  # never empty; one of them is `fused`
-    thumbnails: dict[int, bytes]  # scan number → JPEG
+    numbers: tuple[int, ...]  # of the scans that could be read
+    scans: Array  # (n, base) unit vectors
+    report: Array  # (0 or 1, base)
+    history: Array  # (0 or 1, base)
+    measurements: Array  # (c,) unit vector, or zeros
+    thumbnails: dict[int, bytes] = field(default_factory=dict)  # scan number → JPEG
     problems: tuple[str, ...] = ()
 
-    def vectors(self, kind: ViewKind) -> Array:
-        """(n, d) vectors of one kind."""
-        found = [view.vector for view in self.views if view.kind == kind]
-        return np.stack(found) if found else np.empty((0, len(self.views[0].vector)), np.float32)
+    def parts(self, *, scans: bool = True, report: bool = True, history: bool = True, measured: bool = True) -> Parts:
+        """The case, or some of it, ready to be fused."""
+        texts = [part for part, wanted in ((self.report, report), (self.history, history)) if wanted]
+        return Parts(
+            self.scans if scans else self.scans[:0],
+            np.concatenate([self.report[:0], *texts]),
+            self.measurements if measured else np.zeros_like(self.measurements),
+        )
+
+    def scan(self, position: int) -> Parts:
+        """One of the scans that could be read, alone."""
+        return Parts(self.scans[position : position + 1], self.report[:0], np.zeros_like(self.measurements))
+
+    def seen(self) -> list[tuple[ViewKind, int, Parts]]:
+        """(kind, number, what it shows) of each view: every scan and text, the measurements, and all of it."""
+        found: list[tuple[ViewKind, int, Parts]] = [
+            ("scan", number, self.scan(position)) for position, number in enumerate(self.numbers)
+        ]
+        if len(self.report):
+            found.append(("report", 0, self.parts(scans=False, history=False, measured=False)))
+        if len(self.history):
+            found.append(("history", 0, self.parts(scans=False, report=False, measured=False)))
+        if np.any(self.measurements):
+            found.append(("measurements", 0, self.parts(scans=False, report=False, history=False)))
+        found.append(("fused", 0, self.parts()))
+        return found
+
+    def views(self, fuser: Fuser) -> list[View]:
+        """The views as vectors."""
+        seen = self.seen()
+        vectors = fuser.fuse([parts for _, _, parts in seen])
+        return [View(kind, number, vector) for (kind, number, _), vector in zip(seen, vectors, strict=True)]
 
 
 @dataclass
@@ -64,17 +97,8 @@ class _Loaded:
 class Query:
     """What is known of a new patient, embedded."""
 
-    vector: Array  # (d,) unit vector, all of it fused
-    scans: int
-    texts: int
-
-
-def fuse(scans: Array, texts: Sequence[Array]) -> Array:
-    """Fuse (n, d) scan vectors and (d,) text vectors into one (d,) unit vector.
-
-    Scans are one modality (their mean) and every text is another.
-    """
-    return fuse_sum([scans, *(text[None] for text in texts)])
+    parts: Parts
+    scans: list[ScanPictures]  # as read, for showing
 
 
 class Embedder:
@@ -91,16 +115,29 @@ class Embedder:
         return [prepare_scan(picture, self.model.manifest.preprocessing) for picture in scan.pictures]
 
     def _scans(self, prepared: Sequence[Sequence[GreyPicture]]) -> Array:
-        return self.model.embed_scans(prepared) if prepared else np.empty((0, self.model.manifest.width), np.float32)
+        return self.model.embed_scans(prepared) if prepared else self._none()
 
-    def text(self, text: str) -> Array:
-        """One text → (d,) unit vector.
+    def _none(self) -> Array:
+        return np.empty((0, self.model.manifest.base), np.float32)
+
+    @property
+    def coding(self) -> MeasurementCoding:
+        """What the model knows of measurements."""
+        return self.model.manifest.measurements
+
+    @property
+    def fuser(self) -> Fuser:
+        """The model's fuser."""
+        return self.model.fuser
+
+    def texts(self, texts: Sequence[str]) -> Array:
+        """n texts → (n, base) unit vectors.
 
         Raises:
-            TextError: it is empty, or in a script that the text tower cannot read.
+            TextError: one is empty, or in a script that the text tower cannot read.
         """
-        vector: Array = self.model.embed_texts([require_readable(text, self.model.manifest.reading.scripts)])[0]
-        return vector
+        readable = [require_readable(text, self.model.manifest.reading.scripts) for text in texts]
+        return self.model.embed_texts(readable) if readable else self._none()
 
     def cases(self, cases: Sequence[Case], folder: Path) -> Iterator[EmbeddedCase | tuple[Case, str]]:
         """Embed cases in order; several are worked on at once.
@@ -144,23 +181,35 @@ class Embedder:
     def _embed(self, case: Case, loaded: "_Loaded") -> EmbeddedCase | tuple[Case, str]:
         if not loaded.numbers and not loaded.texts:
             return case, "; ".join(loaded.problems)
-        width = self.model.manifest.width
-        scans = self._scans(loaded.prepared)
-        texts = self.model.embed_texts(list(loaded.texts.values())) if loaded.texts else np.empty((0, width), "f4")
-        views = [View("scan", number, vector) for number, vector in zip(loaded.numbers, scans, strict=True)]
-        views += [View(kind, 0, vector) for kind, vector in zip(loaded.texts, texts, strict=True)]
-        views.append(View("fused", 0, fuse(scans, list(texts))))
-        return EmbeddedCase(case, tuple(views), loaded.thumbnails, tuple(loaded.problems))
+        texts = self.model.embed_texts(list(loaded.texts.values())) if loaded.texts else self._none()
+        kinds = np.asarray([*loaded.texts], np.str_)
+        return EmbeddedCase(
+            case,
+            tuple(loaded.numbers),
+            self._scans(loaded.prepared),
+            texts[kinds == "report"],
+            texts[kinds == "history"],
+            self.model.manifest.measurements.encode(measured(case)),
+            loaded.thumbnails,
+            tuple(loaded.problems),
+        )
 
-    def query(self, scans: Sequence[Path], texts: Sequence[str]) -> tuple[Query, list[ScanPictures]]:
-        """Embed a new patient's scans and texts; the scans as read come back for showing.
+    def query(self, scans: Sequence[Path], texts: Sequence[str], values: Mapping[str, float]) -> Query:
+        """Embed what is known of a new patient.
+
+        Args:
+            values: measurements by name, in the units of the model.
 
         Raises:
             ScanError: a scan cannot be read.
-            TextError: a text cannot be embedded, or there is neither a scan nor a text.
+            TextError: a text cannot be embedded, or nothing is known at all.
+            MeasurementError: the model knows none of the measurements' names.
         """
-        if not scans and not texts:
-            raise TextError("nothing to ask with: give --scan FILE, --text TEXT or both")
+        if not scans and not texts and not values:
+            raise TextError("nothing to ask with: give --scan FILE, --text TEXT, --measure NAME=VALUE or several")
+        coding = self.coding
+        if strange := [name for name in values if name not in coding.names]:
+            known = ", ".join(coding.names) or "none"
+            raise MeasurementError(f"{strange[0]}: too few archived cases have it for this model, which knows {known}")
         read = [read_scan(path) for path in scans]
-        vector = fuse(self.scans(read), [self.text(text) for text in texts])
-        return Query(vector, len(read), len(texts)), read
+        return Query(Parts(self.scans(read), self.texts(texts), coding.encode(values)), read)

@@ -9,6 +9,8 @@ Anything else that is raised is a bug and may show its traceback.
     ├── CaseError               a case, a cases folder or a published source is not as documented
     ├── ScanError               an image file cannot be read as a scan
     ├── TextError               a text cannot be embedded (empty, or in a script the text tower cannot read)
+    ├── SpeechError             a recording or speech model cannot be used, or nobody speaks in the recording
+    ├── MeasurementError        a measurement is unknown, implausible or in a unit that does not fit
     ├── BundleError             a model folder is damaged, incomplete or of another format
     ├── ArchiveError            an index folder is damaged, or does not fit the model or the query
     ├── OutputError             an output cannot be written (it exists, the disk is full, no permission)
@@ -19,10 +21,12 @@ __all__ = [
     "ArchiveError",
     "BundleError",
     "CaseError",
+    "MeasurementError",
     "MedclipError",
     "MissingDependencyError",
     "OutputError",
     "ScanError",
+    "SpeechError",
     "TextError",
 ]
 
@@ -41,6 +45,14 @@ class ScanError(MedclipError):
 
 class TextError(MedclipError):
     """A text cannot be embedded."""
+
+
+class SpeechError(MedclipError):
+    """A recording or speech model cannot be used, or nobody speaks in the recording."""
+
+
+class MeasurementError(MedclipError):
+    """A measurement is unknown, implausible or in a unit that does not fit."""
 
 
 class BundleError(MedclipError):

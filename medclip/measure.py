@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 from medclip.assistant import Assistant
 from medclip.cases.case import Case
 from medclip.diagnosis.answer import LabelAnswer
-from medclip.embedder import EmbeddedCase, fuse
+from medclip.diagnosis.diagnoser import Composition
+from medclip.embedder import EmbeddedCase
 from medclip.errors import CaseError
 from medclip.evaluation.protocols import (
     LABEL_PROTOCOLS,
+    SHOWN,
     Figure,
     Posed,
     Predicted,
@@ -21,26 +24,46 @@ from medclip.evaluation.protocols import (
     retrieval_figures,
 )
 from medclip.evaluation.retrieval import measure_captions
+from medclip.fusion import Fuser, Parts
 
 __all__ = ["caption_figures", "measure_index", "measure_labels", "pose", "require_unseen"]
 
 Vector = NDArray[np.float32]
 
 
-def pose(embedded: EmbeddedCase, protocol: str) -> list[Posed]:
-    """An unseen case as the queries of a label protocol; none where the case lacks what the protocol asks with."""
-    case = embedded.case
-    scans, history, report = (embedded.vectors(kind) for kind in ("scan", "history", "report"))
-    if not len(scans):
-        return []
-    if protocol == "scan-only":
-        numbers = [view.number for view in embedded.views if view.kind == "scan"]
-        return [
-            Posed(vector, "scan", case.scan_labels(case.scans[n]), case.patient)
-            for vector, n in zip(scans, numbers, strict=True)
-        ]
-    texts = [*history] if protocol == "scan+history" else [*report, *history]
-    return [Posed(fuse(scans, texts), "scan+text" if texts else "scan", case.case_labels, case.patient)]
+def pose(cases: Sequence[EmbeddedCase], fuser: Fuser, protocol: str) -> list[Posed]:
+    """Unseen cases as the queries of a label protocol; a case that lacks what the protocol asks with asks with the rest.
+
+    A case asks only if it has the modality that the protocol's name begins with.
+    """
+    asked: list[tuple[Parts, dict[str, str], str]] = []
+    for embedded in cases:
+        case = embedded.case
+        if protocol == "scan-only":
+            asked += [
+                (embedded.scan(position), case.scan_labels(case.scans[number]), case.patient)
+                for position, number in enumerate(embedded.numbers)
+            ]
+            continue
+        shown = SHOWN[protocol]
+        parts = embedded.parts(
+            scans="scan" in shown,
+            report="report" in shown,
+            history="history" in shown,
+            measured="measurements" in shown,
+        )
+        there = {
+            "scan": len(parts.scans) > 0,
+            "history": len(embedded.history) > 0,
+            "measurements": bool(np.any(parts.measurements)),
+        }
+        if there[shown[0]]:
+            asked.append((parts, case.case_labels, case.patient))
+    vectors = fuser.fuse([parts for parts, _, _ in asked]) if asked else np.empty((0, fuser.width), np.float32)
+    return [
+        Posed(vector, cast(Composition, parts.composition), labels, patient)
+        for vector, (parts, labels, patient) in zip(vectors, asked, strict=True)
+    ]
 
 
 def require_unseen(assistant: Assistant, cases: Sequence[Case]) -> None:
@@ -78,17 +101,18 @@ def _majority(assistant: Assistant, label_set: str, labels: Sequence[str]) -> Pr
     return Predicted(classes, np.tile(share / share.sum(), (len(labels), 1)), labels)
 
 
-def measure_labels(assistant: Assistant, unseen: Sequence[EmbeddedCase]) -> list[Figure]:
+def measure_labels(
+    assistant: Assistant, unseen: Sequence[EmbeddedCase], fuser: Fuser, protocols: Sequence[str] = LABEL_PROTOCOLS
+) -> list[Figure]:
     """Vote, probe, their combination and the majority class, under every label protocol and label set."""
     figures: list[Figure] = []
-    for protocol in LABEL_PROTOCOLS:
+    for protocol in protocols:
         rows: dict[str, list[tuple[LabelAnswer, str]]] = defaultdict(list)
-        for embedded in unseen:
-            for posed in pose(embedded, protocol):
-                answers, _, _ = assistant.diagnose(posed.vector, posed.composition, exclude_patient=posed.patient)
-                for answer in answers:
-                    if answer.label_set in posed.labels:
-                        rows[answer.label_set].append((answer, posed.labels[answer.label_set]))
+        for posed in pose(unseen, fuser, protocol):
+            answers, _, _ = assistant.diagnose(posed.vector, posed.composition, exclude_patient=posed.patient)
+            for answer in answers:
+                if answer.label_set in posed.labels:
+                    rows[answer.label_set].append((answer, posed.labels[answer.label_set]))
         for label_set, answered in sorted(rows.items()):
             for method in ("vote", "probe", "combined"):
                 figures += classification_figures(protocol, label_set, method, _predicted(answered, method))
@@ -137,13 +161,11 @@ def measure_index(
             continue
         unseen.append(result)
         progress(result.case.id)
-        for view in result.views:
-            if view.kind != "scan":
-                continue
-            scans.append(view.vector)
+        for scan, vector in zip(result.numbers, result.scans, strict=True):
+            scans.append(vector)
             scan_cases.append(number)
-            if caption := result.case.scans[view.number].caption:
-                captions.append(embedder.text(caption))
+            if caption := result.case.scans[scan].caption:
+                captions.append(embedder.texts([caption])[0])
                 caption_cases.append(number)
     if not unseen:
         raise CaseError(f"{cases_folder}: no case could be embedded; see  medclip cases check {cases_folder}")
@@ -152,4 +174,4 @@ def measure_index(
         if captions
         else []
     )
-    return [*retrieval, *measure_labels(assistant, unseen)]
+    return [*retrieval, *measure_labels(assistant, unseen, embedder.fuser)]

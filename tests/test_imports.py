@@ -11,6 +11,7 @@ TORCH_ROOMS = (
     "training/",
     "bundle/export.py",
     "bundle/save.py",
+    "fusion/",
     "modalities/scan/encoder.py",
     "modalities/text/encoder.py",
 )

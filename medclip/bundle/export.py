@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from medclip.bundle.serving import session
 from medclip.errors import BundleError, MissingDependencyError
 
-__all__ = ["export_graph", "export_heads", "export_towers"]
+__all__ = ["export_fuser", "export_graph", "export_heads", "export_towers"]
 
 _TOLERANCE = 1e-3  # relative to the largest output
 
@@ -27,6 +27,31 @@ class _Method(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = getattr(self.module, self.name)(x)
         return result
+
+
+class _Packed(nn.Module):
+    """A fuser's network with its mask as the last column of its tokens."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, packed: Tensor) -> Tensor:
+        result: Tensor = self.network(packed[..., :-1], packed[..., -1])
+        return result
+
+
+def export_fuser(network: nn.Module, tokens: int, width: int, file: Path) -> None:
+    """Export a fuser's network.
+
+    Args:
+        tokens: how many modalities there are.
+        width: of one modality's vector.
+    """
+    generator = torch.Generator().manual_seed(0)
+    sample = torch.randn(4, tokens, width + 1, generator=generator) / width**0.5
+    sample[..., -1] = torch.tensor([[1.0, 1, 1], [1, 0, 0], [0, 1, 0], [0, 1, 1]])
+    export_graph(_Packed(network), sample, file)
 
 
 def export_graph(module: nn.Module, sample: Tensor, file: Path, *, free_length: bool = False) -> None:

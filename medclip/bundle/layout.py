@@ -8,8 +8,9 @@
         serving.json          `ServingManifest`
         scan_tower.onnx       (n, size, size) uint8 → (n, scan_features) float32
         text_tower.onnx       (n, tokens) int64 → (n, text_features) float32
-        scan_head.onnx        (n, scan_features) → (n, width) unit vectors
-        text_head.onnx        (n, text_features) → (n, width) unit vectors
+        scan_head.onnx        (n, scan_features) → (n, base) unit vectors
+        text_head.onnx        (n, text_features) → (n, base) unit vectors
+        fuser.onnx            (n, modalities, base + measurements + 1) → (n, joint) unit vectors; none for ``sum``
         tokenizer.json
         probes.safetensors    stored inputs with the embeddings that training saw
       weights.safetensors     every tensor of towers and projection, for torch
@@ -29,12 +30,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medclip.cases.manifest import describe
 from medclip.errors import BundleError
+from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.prepare import Preprocessing
 from medclip.modalities.text.tokens import TextReading
 
 __all__ = ["FORMAT", "Layout", "Manifest", "ServingLayout", "ServingManifest", "TensorSpec", "digest", "read_model"]
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class ServingLayout:
         return self.root / "text_head.onnx"
 
     @property
+    def fuser(self) -> Path:
+        return self.root / "fuser.onnx"
+
+    @property
     def tokenizer(self) -> Path:
         return self.root / "tokenizer.json"
 
@@ -71,10 +77,10 @@ class ServingLayout:
     def probes(self) -> Path:
         return self.root / "probes.safetensors"
 
-    @property
-    def listed(self) -> tuple[Path, ...]:
-        """Every file whose checksum the manifest holds."""
-        return (self.scan_tower, self.text_tower, self.scan_head, self.text_head, self.tokenizer, self.probes)
+    def listed(self, fuser: str) -> tuple[Path, ...]:
+        """Every file whose checksum the manifest of a model with that fuser holds."""
+        always = (self.scan_tower, self.text_tower, self.scan_head, self.text_head, self.tokenizer, self.probes)
+        return always if fuser == "sum" else (*always, self.fuser)
 
 
 @dataclass(frozen=True)
@@ -121,10 +127,13 @@ class ServingManifest(_Strict):
     format: int
     preprocessing: Preprocessing
     reading: TextReading
-    width: int  # of an embedding
-    aligned: int  # width of the block that scans and texts share
+    base: int  # width of a scan's or text's embedding, before it is fused
+    aligned: int  # of these, the block that scans and texts share
     aligned_share: float  # its squared length, of 1
+    measurements: MeasurementCoding
     fuser: str
+    joint: int  # width of what the fuser's network adds; 0 for sum
+    joint_share: float  # its squared length, of 1
     synthetic: bool  # trained on a synthetic cohort alone
     sha256: dict[str, str]  # file name → checksum
 

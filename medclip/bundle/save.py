@@ -31,6 +31,9 @@ from medclip.cases.case import Case
 from medclip.cases.splits import Fold
 from medclip.errors import BundleError, ScanError, TextError
 from medclip.folders import write_json
+from medclip.fusion import MODALITIES, Parts
+from medclip.fusion.base import FuserShape, build_network
+from medclip.modalities.measurements.coding import measured
 from medclip.modalities.scan.encoder import ScanTower
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.prepare import prepare_scan
@@ -38,12 +41,15 @@ from medclip.modalities.scan.read import read_scan
 from medclip.modalities.text.clean import require_readable
 from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
+from medclip.training.joint import TrainedFuser
 from medclip.training.projection import Projection, Shape
 from medclip.training.towers import Towers, rebuild_towers, save_configs
 from medclip.training.trainer import Epoch, Settings
 from medclip.training.unfreeze import TuneSettings
 
 __all__ = ["Provenance", "save_bundle", "verify_torch"]
+
+Array = NDArray[np.float32]
 
 _PROBES = 2
 _PROBE_CHARACTERS = 200  # probes are recomputed whenever a model is opened: enough text to tell, and no more
@@ -82,12 +88,20 @@ def _probe_inputs(
     return pictures[:_PROBES], texts[:_PROBES]
 
 
-class _TorchModel(nn.Module):
-    """Towers and projection as one module: what ``weights.safetensors`` holds."""
+def _probe_parts(cases: Sequence[Case], scans: Array, texts: Array, fused: TrainedFuser) -> list[Parts]:
+    """The stored probes as cases of every composition."""
+    coded = [fused.coding.encode(measured(case)) for case in cases]
+    values = max(coded, key=lambda vector: int(np.count_nonzero(vector)))
+    whole = Parts(scans, texts, values)
+    return [whole, *(whole.without(modality) for modality in MODALITIES)]
 
-    def __init__(self, model: nn.Module, projection: Projection) -> None:
+
+class _TorchModel(nn.Module):
+    """Towers, projection and fuser as one module: what ``weights.safetensors`` holds."""
+
+    def __init__(self, model: nn.Module, projection: Projection, fuser: nn.Module | None) -> None:
         super().__init__()
-        self.towers, self.projection = model, projection
+        self.towers, self.projection, self.fuser = model, projection, fuser
 
     def embed(
         self, prepared: NDArray[np.uint8], texts: Sequence[str], manifest: ServingManifest, tokenizer: Path
@@ -110,7 +124,12 @@ def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def save_bundle(
-    folder: Path, towers: Towers, projection: Projection, provenance: Provenance, cases_folder: Path
+    folder: Path,
+    towers: Towers,
+    projection: Projection,
+    fused: TrainedFuser,
+    provenance: Provenance,
+    cases_folder: Path,
 ) -> None:
     """Complete a model folder whose ``serving/`` holds the exported graphs, and verify it as a user will.
 
@@ -119,7 +138,7 @@ def save_bundle(
     """
     layout = Layout(folder)
     serving = layout.serving
-    module = _TorchModel(towers.model, projection).eval().cpu()
+    module = _TorchModel(towers.model, projection, fused.network).eval().cpu()
     tensors = _tensors(module)
     save_file(tensors, layout.weights)
     save_configs(towers, folder)
@@ -130,27 +149,35 @@ def save_bundle(
         format=FORMAT,
         preprocessing=towers.preprocessing,
         reading=towers.reading,
-        width=shape.width,
+        base=shape.width,
         aligned=shape.aligned,
         aligned_share=shape.aligned_share,
-        fuser="sum",
+        measurements=fused.coding,
+        fuser=fused.settings.name,
+        joint=fused.shape.joint if fused.network is not None else 0,
+        joint_share=fused.settings.share if fused.network is not None else 0,
         synthetic=all(case.synthetic for case in provenance.fold.train),
         sha256={},
     )
     scan_embeddings, text_embeddings = module.embed(prepared, texts, partial, serving.tokenizer)
+    fuser = fused.fuser()
+    tokens = fuser.tokens(_probe_parts(provenance.fold.train, scan_embeddings, text_embeddings, fused))
     save_arrays(
         {
             "prepared": prepared,
             "scan_embeddings": scan_embeddings,
             "text_embeddings": text_embeddings,
+            **({"tokens": tokens, "joint": fuser.run(tokens)} if fuser.run is not None else {}),
             **{f"picture_{i}": np.ascontiguousarray(picture) for i, picture in enumerate(pictures)},
             **{f"text_{i}": np.frombuffer(text.encode(), np.uint8).copy() for i, text in enumerate(texts)},
         },
         serving.probes,
     )
-    manifest = partial.model_copy(update={"sha256": {file.name: digest(file) for file in serving.listed}})
+    manifest = partial.model_copy(
+        update={"sha256": {file.name: digest(file) for file in serving.listed(partial.fuser)}}
+    )
     serving.manifest.write_text(manifest.model_dump_json(indent=2) + "\n")
-    _write_training(layout, towers, provenance, shape)
+    _write_training(layout, towers, provenance, shape, fused)
     stored = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != layout.manifest]
     bundle = Manifest(
         format=FORMAT,
@@ -162,12 +189,15 @@ def save_bundle(
     ServingModel(serving.root).verify_probes()
 
 
-def _write_training(layout: Layout, towers: Towers, provenance: Provenance, shape: Shape) -> None:
+def _write_training(layout: Layout, towers: Towers, provenance: Provenance, shape: Shape, fused: TrainedFuser) -> None:
     fold = provenance.fold
     facts: dict[str, Any] = {
         "towers": towers.name,
         "origin": towers.origin,
         "shape": asdict(shape),
+        "fuser": asdict(fused.settings),
+        "fuser_shape": asdict(fused.shape),
+        "measurements": list(fused.coding.names),
         "settings": asdict(provenance.settings),
         "tuning": asdict(provenance.tune) if provenance.tune else None,
         "device": provenance.device,
@@ -209,7 +239,8 @@ def verify_torch(folder: Path) -> float:
     layout = Layout(folder)
     facts = json.loads(layout.training.read_text())
     manifest = read_model(layout.serving.manifest, ServingManifest, "train it again")
-    module = _TorchModel(rebuild_towers(folder), Projection(Shape(**facts["shape"])))
+    network = build_network(manifest.fuser, FuserShape(**facts["fuser_shape"]))
+    module = _TorchModel(rebuild_towers(folder), Projection(Shape(**facts["shape"])), network)
     try:
         module.load_state_dict(load_file(layout.weights), strict=True)
     except RuntimeError as error:
@@ -217,10 +248,12 @@ def verify_torch(folder: Path) -> float:
     stored = load_arrays(ServingLayout(layout.serving.root).probes)
     texts = [bytes(stored[f"text_{i}"]).decode() for i in range(len(stored["text_embeddings"]))]
     now = module.embed(stored["prepared"], texts, manifest, layout.serving.tokenizer)
-    worst = min(
-        float((a * b).sum(1).min())
-        for a, b in zip(now, (stored["scan_embeddings"], stored["text_embeddings"]), strict=True)
-    )
+    pairs = [*zip(now, (stored["scan_embeddings"], stored["text_embeddings"]), strict=True)]
+    if network is not None:
+        packed = torch.from_numpy(stored["tokens"])
+        with torch.inference_mode():
+            pairs.append((network.eval()(packed[..., :-1], packed[..., -1]).numpy(), stored["joint"]))
+    worst = min(float((a * b).sum(1).min()) for a, b in pairs)
     if not worst > LEAST_COSINE:
         raise BundleError(
             f"{layout.weights}: torch gives other embeddings than stored (cosine {worst:.4f}); train it again"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medclip.bundle.layout import FORMAT, ServingLayout, ServingManifest, digest, read_model
 from medclip.errors import BundleError
+from medclip.fusion import Fuser
 from medclip.modalities.scan.pictures import GreyPicture, pooled_features
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
@@ -125,13 +126,21 @@ class ServingModel:
             raise BundleError(
                 f"{layout.manifest}: has format {manifest.format}, this medclip reads {FORMAT}; {_REMEDY}"
             )
-        for file in layout.listed:
+        for file in layout.listed(manifest.fuser):
             if not file.is_file():
                 raise BundleError(f"{file}: not found; {_REMEDY}")
             if digest(file) != manifest.sha256.get(file.name):
                 raise BundleError(f"{file}: has changed since it was written; {_REMEDY}")
         self.folder, self.manifest = folder, manifest
         self.towers = ServingTowers(folder, manifest, threads)
+        network = manifest.fuser != "sum"
+        self.fuser = Fuser(
+            manifest.base,
+            manifest.measurements.width,
+            manifest.joint,
+            manifest.joint_share,
+            (lambda tokens: self.towers.run(layout.fuser, tokens)) if network else None,
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -139,11 +148,11 @@ class ServingModel:
         return self.manifest.fingerprint
 
     def embed_scans(self, scans: Sequence[Sequence[GreyPicture]]) -> Array:
-        """n scans, each of one or more prepared (size, size) pictures → (n, width) unit vectors."""
+        """n scans, each of one or more prepared (size, size) pictures → (n, base) unit vectors."""
         return self.towers.run(ServingLayout(self.folder).scan_head, pooled_features(self.towers.scan_features, scans))
 
     def embed_texts(self, texts: Sequence[str]) -> Array:
-        """n cleaned texts → (n, width) unit vectors.
+        """n cleaned texts → (n, base) unit vectors.
 
         Raises:
             TextError: a text is empty.
@@ -166,8 +175,11 @@ class ServingModel:
             if not np.array_equal(prepared, stored["prepared"][i]):
                 raise BundleError(f"{file}: preparing a stored scan gives another picture here; {_REMEDY}")
         texts = [bytes(stored[f"text_{i}"]).decode() for i in range(len(stored["text_embeddings"]))]
-        now = (self.embed_scans([[picture] for picture in stored["prepared"]]), self.embed_texts(texts))
-        then = (stored["scan_embeddings"], stored["text_embeddings"])
+        now = [self.embed_scans([[picture] for picture in stored["prepared"]]), self.embed_texts(texts)]
+        then = [stored["scan_embeddings"], stored["text_embeddings"]]
+        if self.fuser.run is not None:
+            now.append(self.fuser.run(stored["tokens"]))
+            then.append(stored["joint"])
         worst = min(float((a * b).sum(1).min()) for a, b in zip(now, then, strict=True))
         if not worst > LEAST_COSINE:
             raise BundleError(f"{file}: embeddings differ from training's (cosine {worst:.4f}); {_REMEDY}")

@@ -9,7 +9,19 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-__all__ = ["Case", "Labels", "Measurement", "Modality", "Note", "NoteKind", "Outcome", "Scan", "Sex", "Split"]
+__all__ = [
+    "Case",
+    "Labels",
+    "Measurement",
+    "Modality",
+    "Note",
+    "NoteKind",
+    "Outcome",
+    "Recording",
+    "Scan",
+    "Sex",
+    "Split",
+]
 
 Modality = Literal["CR", "CT", "MR", "US", "OT"]
 """DICOM modality codes (PS3.3 C.7.3.1.1.1): radiograph, CT, MR, ultrasound, other."""
@@ -59,11 +71,21 @@ class Note(_Record):
     text: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
+class Recording(_Record):
+    """One dictation of a case. Its transcript counts as a note; without one it is silent."""
+
+    file: FileName  # relative to the cases folder
+    kind: NoteKind  # what is dictated
+    transcript: str | None = None  # by ``medclip cases transcribe``
+    sha256: str | None = None  # of the file that was transcribed
+    model: str | None = None  # that transcribed it
+
+
 class Measurement(_Record):
     """One vital sign or laboratory value."""
 
     name: Name
-    value: float
+    value: Annotated[float, Field(allow_inf_nan=False)]
     unit: str  # UCUM, for example "Cel", "%", "10*9/L"
 
 
@@ -89,6 +111,7 @@ class Case(_Record):
     patient: Identifier
     scans: tuple[Scan, ...] = ()
     notes: tuple[Note, ...] = ()
+    recordings: tuple[Recording, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     labels: Labels = Field(default_factory=dict)
     outcome: Outcome = Outcome()
@@ -107,11 +130,11 @@ class Case(_Record):
 
     @model_validator(mode="after")
     def _has_evidence(self) -> "Case":
-        if not self.scans and not self.notes:
-            raise ValueError("a case needs at least one scan or note")
-        files = [scan.file for scan in self.scans]
+        if not (self.scans or self.notes or self.recordings or self.measurements):
+            raise ValueError("a case needs at least one scan, note, recording or measurement")
+        files = [scan.file for scan in self.scans] + [recording.file for recording in self.recordings]
         if len(set(files)) != len(files):
-            raise ValueError("two of its scans name the same file")
+            raise ValueError("two of its scans or recordings name the same file")
         return self
 
     def scan_labels(self, scan: Scan) -> Labels:
@@ -129,8 +152,10 @@ class Case(_Record):
         return {k: v for k, v in {**self.labels, **agreed}.items() if k not in conflicting}
 
     def note_text(self, kind: NoteKind) -> str:
-        """All notes of one kind, joined by blank lines; empty where there is none."""
-        return "\n\n".join(note.text for note in self.notes if note.kind == kind)
+        """All notes and transcripts of one kind, joined by blank lines; empty where there is none."""
+        written = [note.text for note in self.notes if note.kind == kind]
+        spoken = [r.transcript for r in self.recordings if r.kind == kind and r.transcript]
+        return "\n\n".join([*written, *spoken])
 
     @property
     def report(self) -> str:

@@ -17,6 +17,7 @@ from medclip.cases.manifest import BadLine, scan_manifest
 from medclip.errors import CaseError, ScanError
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.read import read_scan
+from medclip.modalities.speech.transcribe import checksum
 
 __all__ = ["CheckReport", "Problem", "check_cases"]
 
@@ -172,6 +173,26 @@ def _label_words(cases: Sequence[Case]) -> list[Problem]:
     ]
 
 
+def _recordings(cases: Sequence[Case], folder: Path) -> list[Problem]:
+    """Recordings that are missing, not yet transcribed, or not those that were."""
+    missing, silent, changed = [], [], []
+    for case in cases:
+        for recording in case.recordings:
+            file = folder / recording.file
+            if not file.is_file():
+                missing.append(case.id)
+            elif recording.transcript is None:
+                silent.append(case.id)
+            elif checksum(file) != recording.sha256:
+                changed.append(case.id)
+    found = [
+        Problem("missing-recording", "error", "a recording is not there", _ids(missing)),
+        Problem("changed-recording", "error", "a recording is not the one that was transcribed", _ids(changed)),
+        Problem("no-transcript", "warning", "a recording is not transcribed: medclip cases transcribe", _ids(silent)),
+    ]
+    return [problem for problem in found if problem.count]
+
+
 def _classes(cases: Sequence[Case]) -> tuple[dict[str, dict[str, int]], list[Problem]]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     patients: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -217,7 +238,8 @@ def check_cases(folder: Path, *, progress: Callable[[str], None] = lambda _: Non
                 "unreadable-scan", "error", f"scan missing or unreadable: {seen.first_fault}", _ids(seen.unreadable)
             )
         )
-    textless = _ids(case.id for case in cases if not case.notes and not case.report)
+    problems += _recordings(cases, folder)
+    textless = _ids(case.id for case in cases if not case.note_text("history") and not case.report)
     if textless:
         problems.append(Problem("no-text", "warning", "no text: cannot train the alignment", textless))
     label_sets, rare = _classes(cases)

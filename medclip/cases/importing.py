@@ -37,6 +37,7 @@ def _store(draft: Draft, folder: Path) -> Case | Skipped:
     """
     written: list[Path] = []
     windows: dict[str, str] = {}
+    scanned = {scan.file for scan in draft.case.scans}
     try:
         for name, source in draft.files.items():
             target = folder / name
@@ -47,7 +48,7 @@ def _store(draft: Draft, folder: Path) -> Case | Skipped:
             if isinstance(source, bytes):
                 target.write_bytes(source)
             else:
-                if window := read_scan(source).window:
+                if name in scanned and (window := read_scan(source).window):
                     windows[name] = window
                 shutil.copyfile(source, target)
     except (ScanError, CaseError) as error:

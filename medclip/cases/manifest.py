@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from medclip.cases.case import Case
 from medclip.errors import CaseError
+from medclip.folders import new_file
 
-__all__ = ["MANIFEST", "BadLine", "describe", "read_cases", "scan_manifest", "write_cases"]
+__all__ = ["MANIFEST", "BadLine", "describe", "read_cases", "replace_cases", "scan_manifest", "write_cases"]
 
 MANIFEST = "cases.jsonl"
 
@@ -89,12 +90,26 @@ def read_cases(folder: Path) -> list[Case]:
     return cases
 
 
-def write_cases(folder: Path, cases: Iterable[Case]) -> int:
-    """Write the manifest of a cases folder and return the number of cases; fields at their defaults are left out."""
+def _write(file: Path, cases: Iterable[Case]) -> int:
     count = 0
-    with (folder / MANIFEST).open("w", encoding="utf-8") as out:
+    with file.open("w", encoding="utf-8") as out:
         for case in cases:
             record = case.model_dump(mode="json", exclude_defaults=True)
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
             count += 1
     return count
+
+
+def write_cases(folder: Path, cases: Iterable[Case]) -> int:
+    """Write the manifest of a cases folder and return the number of cases; fields at their defaults are left out."""
+    return _write(folder / MANIFEST, cases)
+
+
+def replace_cases(folder: Path, cases: Iterable[Case]) -> None:
+    """Replace the manifest of a cases folder, as a whole or not at all.
+
+    Raises:
+        OutputError: the disk is full, or the folder is not writable.
+    """
+    with new_file(folder / MANIFEST) as partial:
+        _write(partial, cases)

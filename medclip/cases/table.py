@@ -6,14 +6,17 @@ from typing import Any, cast
 
 from medclip.cases.case import NoteKind, Outcome
 from medclip.errors import CaseError
+from medclip.modalities.measurements.values import measurement_of
 
-__all__ = ["CASE_COLUMNS", "case_fields", "first", "grouped_rows"]
+__all__ = ["CASE_COLUMNS", "NOTE_KINDS", "case_fields", "first", "grouped_rows"]
 
-_NOTES = cast(tuple[NoteKind, ...], NoteKind.__args__)  # type: ignore[attr-defined]
+NOTE_KINDS = cast(tuple[NoteKind, ...], NoteKind.__args__)  # type: ignore[attr-defined]
 _FACTS = ("patient", "age", "sex", "split")
 
-CASE_COLUMNS = (*_FACTS, *_NOTES, *Outcome.model_fields)
-"""Columns of a case, beside ``label.<set>``."""
+CASE_COLUMNS = (*_FACTS, *NOTE_KINDS, *Outcome.model_fields)
+"""Columns of a case, beside ``label.<set>`` and ``measure.<name>``."""
+
+_FAMILIES = ("label.", "measure.")
 
 Row = dict[str, str]
 
@@ -40,7 +43,7 @@ def grouped_rows(table: Path, key: str, columns: tuple[str, ...]) -> tuple[dict[
         raise CaseError(f"{table}: is not a UTF-8 CSV file; save it as one ({error})") from error
     if key not in named:
         raise CaseError(f"{table}: has no column named {key}; name one, so that rows can be grouped")
-    unknown = [c for c in named if c not in (key, *columns) and not c.startswith("label.")]
+    unknown = [c for c in named if c not in (key, *columns) and not c.startswith(_FAMILIES)]
     if unknown:
         raise CaseError(f"{table}: column {unknown[0]!r} is not known; labels are named label.<set>")
     groups: dict[str, list[Row]] = {}
@@ -55,11 +58,20 @@ def grouped_rows(table: Path, key: str, columns: tuple[str, ...]) -> tuple[dict[
 
 
 def case_fields(rows: list[Row]) -> dict[str, Any]:
-    """What the columns of a case's rows say, as fields of a `Case` that is still to be validated."""
-    sets = [column for column in rows[0] if column and column.startswith("label.")]
+    """What the columns of a case's rows say, as fields of a `Case` that is still to be validated.
+
+    Raises:
+        MeasurementError: a measurement is not plausible, or not written as a value and its unit.
+    """
+
+    def family(prefix: str) -> dict[str, str]:
+        named = [column for column in rows[0] if column and column.startswith(prefix)]
+        return {column.removeprefix(prefix): value for column in named if (value := first(rows, column))}
+
     return {
         **{key: found for key in _FACTS if (found := first(rows, key))},
-        "notes": [{"kind": kind, "text": text} for kind in _NOTES if (text := first(rows, kind))],
-        "labels": {column.removeprefix("label."): found for column in sets if (found := first(rows, column))},
+        "notes": [{"kind": kind, "text": text} for kind in NOTE_KINDS if (text := first(rows, kind))],
+        "measurements": [measurement_of(name, written).model_dump() for name, written in family("measure.").items()],
+        "labels": family("label."),
         "outcome": {key: found for key in Outcome.model_fields if (found := first(rows, key))},
     }

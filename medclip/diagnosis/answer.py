@@ -11,7 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from medclip.diagnosis.diagnoser import Composition, Diagnoser
 from medclip.diagnosis.voting import Ballot, vote
 
-__all__ = ["Answer", "Answered", "LabelAnswer", "RankedLabel", "SimilarCase", "answer_label_set"]
+__all__ = [
+    "Answer",
+    "Answered",
+    "Contribution",
+    "Heard",
+    "LabelAnswer",
+    "RankedLabel",
+    "SimilarCase",
+    "answer_label_set",
+]
 
 LEAST_PROBABILITY = 0.5
 """Below it an answer is more likely wrong than right, so it is withheld."""
@@ -46,12 +55,15 @@ class SimilarCase(_Out):
 
     case_id: str
     similarity: float = Field(description="cosine between the query and the view that matched")
-    view: Literal["scan", "report", "history", "fused"] = Field(description="which view of the case matched")
+    view: Literal["scan", "report", "history", "measurements", "fused"] = Field(
+        description="which view of the case matched"
+    )
     scan: int | None = Field(description="which scan matched, counted from 1; null for other views")
     labels: dict[str, str]
     vote_weights: dict[str, float] = Field(description="label set → this case's share of the vote")
     age: float | None
     sex: str | None
+    impression: str | None = Field(description="the report's conclusion, not a verified diagnosis")
     diagnosis: str | None
     confirmed_by: str | None
     differential: str | None
@@ -62,12 +74,33 @@ class SimilarCase(_Out):
     synthetic: bool
 
 
+class Contribution(_Out):
+    """How the answer would differ without one modality of the query."""
+
+    modality: Literal["scan", "text", "measurements"]
+    new_neighbours: int = Field(description="similar cases that would not be among those shown without it")
+    shift: dict[str, float] = Field(description="label set → total variation between the answers with and without it")
+    without: dict[str, str] = Field(description="label set → most probable class without it")
+
+
+class Heard(_Out):
+    """What was understood of a recording, and searched like any text."""
+
+    text: str
+    language: str = Field(description="ISO 639-1")
+    seconds: float
+    sha256: str = Field(description="of the recording's file")
+    model: str = Field(description="the speech model")
+
+
 class Answer(_Out):
     """All that is answered to one query."""
 
     disclaimer: str
     medclip_version: str
-    query: Literal["scan", "text", "scan+text"] = Field(description="what the query was made of")
+    query: Composition = Field(description="what the query was made of")
+    transcripts: list[Heard] = Field(description="of the query's recordings")
+    contributions: list[Contribution] = Field(description="what each modality of the query changed, if several")
     labels: list[LabelAnswer]
     similar: list[SimilarCase] = Field(description="most similar first, one a patient")
 

@@ -1,6 +1,6 @@
 """A diagnoser for one label set: what an index can answer, fitted when the index is built.
 
-A query is made of scans, of text, or of both, and these lie in different parts of the embedding space: each
+A query is made of scans, text, measurements or several, and these lie in different parts of the embedding space: each
 composition has its own probe, combination and calibration. All choices are made on predictions for patients that the
 prediction has not seen: the vote leaves the patient's own cases out, the probe is fitted on the other folds.
 """
@@ -21,7 +21,9 @@ __all__ = ["COMPOSITIONS", "STRENGTH", "Composition", "Diagnoser", "Example", "P
 
 Probabilities = NDArray[np.float64]
 
-Composition = Literal["scan", "text", "scan+text"]
+Composition = Literal[
+    "scan", "text", "measurements", "scan+text", "scan+measurements", "text+measurements", "scan+text+measurements"
+]
 COMPOSITIONS: tuple[Composition, ...] = get_args(Composition)
 
 STRENGTH = 3.0

@@ -21,9 +21,35 @@ from medclip.diagnosis.diagnoser import Composition
 from medclip.evaluation.classification import measure_classification
 from medclip.evaluation.retrieval import Retrieval
 
-__all__ = ["LABEL_PROTOCOLS", "Figure", "Posed", "Predicted", "average", "classification_figures", "retrieval_figures"]
+__all__ = [
+    "LABEL_PROTOCOLS",
+    "SHOWN",
+    "SUBSETS",
+    "Figure",
+    "Posed",
+    "Predicted",
+    "average",
+    "classification_figures",
+    "retrieval_figures",
+]
 
-LABEL_PROTOCOLS = ("scan-only", "scan+history", "full")
+LABEL_PROTOCOLS = ("scan-only", "scan+history", "scan+history+measurements", "full")
+"""Those that every evaluation measures."""
+
+SHOWN: dict[str, tuple[str, ...]] = {
+    "scans": ("scan",),
+    "history": ("history",),
+    "measurements": ("measurements",),
+    "scan+history": ("scan", "history"),
+    "scan+measurements": ("scan", "measurements"),
+    "history+measurements": ("history", "measurements"),
+    "scan+history+measurements": ("scan", "history", "measurements"),
+    "full": ("scan", "history", "report"),
+}
+"""What of a case a query shows; ``scan-only`` shows one scan."""
+
+SUBSETS = tuple(SHOWN)
+"""Those that an ablation measures."""
 
 
 @dataclass(frozen=True)

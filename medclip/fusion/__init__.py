@@ -1,5 +1,6 @@
-"""Fusion: the vectors of the modalities that are present → one vector."""
+"""Fusion: the vectors of the modalities that are present → one vector. One file a trained fuser; see `base`."""
 
-from medclip.fusion.sum import fuse_sum
+from medclip.fusion.base import MODALITIES, fuser_names
+from medclip.fusion.case_vector import Fuser, Parts
 
-__all__ = ["fuse_sum"]
+__all__ = ["MODALITIES", "Fuser", "Parts", "fuser_names"]

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,19 @@ from numpy.typing import NDArray
 from medclip.archive import write_index
 from medclip.assistant import Assistant
 from medclip.cases.case import Case
-from medclip.cases.splits import Fold, kfold, published_split
+from medclip.cases.splits import kfold, published_split
 from medclip.diagnosis.diagnoser import STRENGTH
 from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers
-from medclip.embedder import EmbeddedCase, View, ViewKind, fuse
+from medclip.embedder import EmbeddedCase
 from medclip.errors import CaseError
-from medclip.evaluation.protocols import LABEL_PROTOCOLS, Figure, Predicted, average, classification_figures
+from medclip.evaluation.protocols import LABEL_PROTOCOLS, SUBSETS, Figure, Predicted, average, classification_figures
+from medclip.fusion import Fuser, fuser_names
 from medclip.index import CaseIndex
 from medclip.measure import caption_figures, measure_labels, pose
+from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding, measured
 from medclip.training.features import CaseFeatures, compute_features
+from medclip.training.joint import FuserSettings, TrainedFuser, embed_features, train_fuser
 from medclip.training.projection import Projection
 from medclip.training.run import Reporter, exported_towers
 from medclip.training.towers import load_towers
@@ -31,27 +35,17 @@ __all__ = ["cross_validate"]
 Array = NDArray[np.float32]
 
 
-def _embedded(features: CaseFeatures, scans: Array, texts: Array) -> list[EmbeddedCase]:
-    """Cases with their views, from one vector a scan and one a text, as `Embedder.cases` makes them."""
+def _embedded(features: CaseFeatures, scans: Array, texts: Array, coding: MeasurementCoding) -> list[EmbeddedCase]:
+    """Embedded cases, from one vector a scan and one a text, as `Embedder.cases` makes them."""
     rows = features.rows
     out = []
     for i, case in enumerate(rows.cases):
         own = np.flatnonzero(rows.scan_case == i)
-        views = [View("scan", number, scans[row]) for number, row in enumerate(own)]
-        named: tuple[ViewKind, ...] = ("report", "history")
-        views += [View(kind, 0, texts[row]) for kind in named for row in rows.texts(i, kind)]
-        if not views:
-            continue
-        written = [view.vector for view in views if view.kind != "scan"]
-        views.append(View("fused", 0, fuse(scans[own], written)))
-        out.append(EmbeddedCase(case, tuple(views), {}))
+        report, history = (texts[rows.texts(i, kind)[:1]] for kind in ("report", "history"))
+        values = coding.encode(measured(case))
+        if len(own) or len(report) or len(history) or np.any(values):
+            out.append(EmbeddedCase(case, tuple(range(len(own))), scans[own], report, history, values))
     return out
-
-
-def _project(projection: Projection, features: CaseFeatures) -> tuple[Array, Array]:
-    with torch.inference_mode():
-        scans = projection.embed_scan(torch.from_numpy(features.scans[0])).numpy()
-        return scans, projection.embed_text(torch.from_numpy(features.texts)).numpy()
 
 
 def _frozen(train: CaseFeatures, features: CaseFeatures) -> tuple[Array, Array]:
@@ -66,12 +60,14 @@ def _frozen(train: CaseFeatures, features: CaseFeatures) -> tuple[Array, Array]:
     return blocks[0], blocks[1]
 
 
-def _frozen_figures(train: CaseFeatures, unseen: CaseFeatures) -> list[Figure]:
+def _frozen_figures(train: CaseFeatures, unseen: CaseFeatures, protocols: Sequence[str]) -> list[Figure]:
     """The same linear probe on the frozen towers' features, under every label protocol and label set."""
-    learnt, asked = (_embedded(f, *_frozen(train, f)) for f in (train, unseen))
+    coding = fit_coding(train.rows.cases)
+    learnt, asked = (_embedded(f, *_frozen(train, f), coding) for f in (train, unseen))
+    fuser = Fuser(train.scans.shape[2] + train.texts.shape[1], coding.width)
     figures: list[Figure] = []
-    for protocol in LABEL_PROTOCOLS:
-        known, queries = ([p for case in part for p in pose(case, protocol)] for part in (learnt, asked))
+    for protocol in protocols:
+        known, queries = (pose(part, fuser, protocol) for part in (learnt, asked))
         for label_set in sorted({name for p in queries for name in p.labels}):
             owners: dict[str, set[str]] = {}
             for p in known:
@@ -96,28 +92,57 @@ def _frozen_figures(train: CaseFeatures, unseen: CaseFeatures) -> list[Figure]:
     return figures
 
 
-def _measure_fold(
-    features: CaseFeatures, fold: Fold, settings: Settings, device: str, report: Reporter
+def _indexed_figures(
+    trained: TrainedFuser, projection: Projection, train: CaseFeatures, unseen: CaseFeatures, protocols: Sequence[str]
 ) -> list[Figure]:
-    train, unseen = features.select(fold.train), features.select(fold.unseen)
-    trained = train_projection(
-        train,
-        None,
-        settings,
-        device=device,
-        progress=lambda epoch: report.epoch(epoch, settings.epochs),
-    )
-    scans, texts = _project(trained.projection, unseen)
-    rows = unseen.rows
-    shown = rows.caption_row[rows.caption_row >= 0]
-    figures = caption_figures(scans, rows.scan_case, texts[shown], rows.text_case[shown])
+    """An index of the training cases, measured on the unseen ones."""
+    fuser = trained.fuser()
+    learnt, asked = ([*_whole(projection, part, trained)] for part in (train, unseen))
     with tempfile.TemporaryDirectory() as folder:
-        write_index(_embedded(train, *_project(trained.projection, train)), "cross-validation", Path(folder))
+        write_index(learnt, fuser, "cross-validation", Path(folder))
         index = CaseIndex.open(Path(folder))
         assistant = Assistant(index, load_diagnosers(index.attachment("probe")), None)
-        figures += measure_labels(assistant, _embedded(unseen, scans, texts))
+        figures = measure_labels(assistant, asked, fuser, protocols)
         index.close()
-    return figures + _frozen_figures(train, unseen)
+    return figures
+
+
+def _whole(projection: Projection, features: CaseFeatures, trained: TrainedFuser) -> list[EmbeddedCase]:
+    scans, texts = embed_features(projection, features)
+    return _embedded(features, scans[0], texts, trained.coding)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One fold with its trained projection."""
+
+    train: CaseFeatures
+    unseen: CaseFeatures
+    projection: Projection
+    settings: Settings
+
+
+def _measure_fold(work: _Work, fuser: FuserSettings) -> list[Figure]:
+    """Retrieval, and every label protocol by every method."""
+    scans, texts = embed_features(work.projection, work.unseen)
+    rows = work.unseen.rows
+    shown = rows.caption_row[rows.caption_row >= 0]
+    figures = caption_figures(scans[0], rows.scan_case, texts[shown], rows.text_case[shown])
+    fused = train_fuser(work.projection, work.train, fuser, seed=work.settings.seed)
+    figures += _indexed_figures(fused, work.projection, work.train, work.unseen, LABEL_PROTOCOLS)
+    return figures + _frozen_figures(work.train, work.unseen, LABEL_PROTOCOLS)
+
+
+def _ablate_fold(work: _Work, fuser: FuserSettings, report: Reporter) -> list[Figure]:
+    """Every fuser on every subset of the modalities, the frozen towers' probe and the majority class."""
+    figures = _frozen_figures(work.train, work.unseen, SUBSETS)
+    for name in fuser_names():
+        report.stage(f"the {name} fuser")
+        fused = train_fuser(work.projection, work.train, replace(fuser, name=name), seed=work.settings.seed)
+        measured = _indexed_figures(fused, work.projection, work.train, work.unseen, SUBSETS)
+        figures += [replace(figure, method=name) for figure in measured if figure.method == "combined"]
+        figures += [figure for figure in measured if figure.method == "majority" and name == "sum"]
+    return figures
 
 
 def cross_validate(
@@ -127,6 +152,8 @@ def cross_validate(
     folds: int | None,
     towers_name: str,
     settings: Settings,
+    fuser: FuserSettings | None = None,
+    ablate: bool = False,
     device: str = "cpu",
     threads: int | None = None,
     report: Reporter | None = None,
@@ -134,6 +161,10 @@ def cross_validate(
     """Train and measure on the published train and dev split, or on `folds` patient-disjoint folds.
 
     The unseen cases choose nothing: every fold trains for the same number of epochs.
+
+    Args:
+        fuser: what to fuse with; for `ablate`, the settings of every fuser but its name.
+        ablate: measure every fuser on every subset of the modalities instead; the method of a figure is then the fuser.
 
     Raises:
         CaseError: the cases name no dev split and no folds are asked for, or are too few.
@@ -158,5 +189,15 @@ def cross_validate(
         measured = []
         for number, part in enumerate(parts, start=1):
             report.stage(f"fold {number} of {len(parts)}" if len(parts) > 1 else "training on train, measuring on dev")
-            measured.append(_measure_fold(features, part, settings, device, report))
+            train = features.select(part.train)
+            projection = train_projection(
+                train,
+                None,
+                settings,
+                device=device,
+                progress=lambda epoch: report.epoch(epoch, settings.epochs),
+            ).projection
+            work = _Work(train, features.select(part.unseen), projection, settings)
+            chosen_fuser = fuser or FuserSettings()
+            measured.append(_ablate_fold(work, chosen_fuser, report) if ablate else _measure_fold(work, chosen_fuser))
     return average(measured)

@@ -1,10 +1,38 @@
-"""The contrastive loss."""
+"""The losses."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["contrastive_loss"]
+from medclip.errors import CaseError
+
+__all__ = ["LossWeights", "contrastive_loss", "parse_weights", "supervised_contrastive_loss"]
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each term of the joint loss counts."""
+
+    alignment: float = 1.0  # two views of a case, made of whatever modalities, find each other
+    labels: float = 1.0  # cross-entropy on every label set, averaged; unknown labels masked, classes balanced
+    similarity: float = 0.3  # supervised contrastive: cases of one class lie together
+
+
+def parse_weights(written: str) -> LossWeights:
+    """``alignment,labels,similarity``, each a number from 0 up.
+
+    Raises:
+        CaseError: it is not written so.
+    """
+    try:
+        alignment, labels, similarity = (float(part) for part in written.split(","))
+    except ValueError:
+        raise CaseError(f"--loss-weights {written}: give three numbers, as in 1,1,0.3") from None
+    if not all(0 <= weight < 1e6 for weight in (alignment, labels, similarity)):
+        raise CaseError(f"--loss-weights {written}: give three numbers from 0 up, as in 1,1,0.3")
+    return LossWeights(alignment, labels, similarity)
 
 
 def contrastive_loss(scans: Tensor, texts: Tensor, cases: Tensor, scale: Tensor) -> Tensor:
@@ -25,3 +53,23 @@ def contrastive_loss(scans: Tensor, texts: Tensor, cases: Tensor, scale: Tensor)
     by_scan = -(target * functional.log_softmax(logits, 1)).sum(1).mean()
     by_text = -(target * functional.log_softmax(logits.T, 1)).sum(1).mean()
     return torch.add(by_scan, by_text) / 2
+
+
+def supervised_contrastive_loss(vectors: Tensor, labels: Tensor, scale: float) -> Tensor:
+    """SupCon (Khosla et al. 2020, arXiv 2004.11362, eq. 2) over the rows whose label is known; 0 where there is no pair.
+
+    Args:
+        vectors: (n, d) unit vectors.
+        labels: (n,) class of each row, −1 where unknown.
+        scale: inverse temperature.
+    """
+    known = labels >= 0
+    vectors, labels = vectors[known], labels[known]
+    own = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    same = ((labels[:, None] == labels[None]) & ~own).to(vectors.dtype)
+    pairs = same.sum(1)
+    if not bool((pairs > 0).any()):
+        return vectors.sum() * 0
+    logits = (vectors @ vectors.T * scale).masked_fill(own, -1e4)
+    likelihood = (same * functional.log_softmax(logits, 1)).sum(1) / pairs.clamp(min=1)
+    return -likelihood[pairs > 0].mean()

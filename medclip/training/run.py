@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medclip.bundle.export import export_heads, export_towers
+from medclip.bundle.export import export_fuser, export_heads, export_towers
 from medclip.bundle.layout import FORMAT, Layout, ServingLayout, ServingManifest, digest
 from medclip.bundle.save import Provenance, save_bundle
 from medclip.bundle.serving import ServingTowers
@@ -18,11 +18,14 @@ from medclip.cases.case import Case
 from medclip.cases.splits import Fold, hold_out, published_split
 from medclip.errors import OutputError
 from medclip.folders import check_free, named_failures, new_folder
+from medclip.fusion.base import require_fuser
+from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.encoder import ScanTower
 from medclip.modalities.text.clean import require_readable
 from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer
 from medclip.training.features import CaseFeatures, Progress, TowerRunner, compute_features
+from medclip.training.joint import FuserSettings, train_fuser
 from medclip.training.towers import Towers, copy_tokenizer, load_towers
 from medclip.training.trainer import Epoch, Settings, Trained, retrieval_of, train_projection
 from medclip.training.unfreeze import TuneSettings, tune_towers
@@ -81,10 +84,13 @@ def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None)
             format=FORMAT,
             preprocessing=towers.preprocessing,
             reading=towers.reading,
-            width=0,
+            base=0,
             aligned=0,
             aligned_share=0,
+            measurements=MeasurementCoding(),
             fuser="sum",
+            joint=0,
+            joint_share=0,
             synthetic=False,
             sha256={file.name: digest(file) for file in (layout.scan_tower, layout.text_tower, layout.tokenizer)},
         )
@@ -146,6 +152,7 @@ def train_model(
     *,
     towers_name: str = "default",
     settings: Settings | None = None,
+    fuser: FuserSettings | None = None,
     tune: TuneSettings | None = None,
     device: str = "cpu",
     resume: bool = False,
@@ -162,10 +169,13 @@ def train_model(
         CaseError: the cases cannot be trained on.
         OutputError: `out` or an unfinished training exists, and neither `force` nor `resume` says what to do with it.
     """
-    settings, report = settings or Settings(), report or Reporter()
+    settings, fuser, report = settings or Settings(), fuser or FuserSettings(), report or Reporter()
+    require_fuser(fuser.name)
     check_free(out, force=force, marker=Layout(out).manifest.name)
     with named_failures(out):
-        return _train(cases, cases_folder, out, towers_name, settings, tune, device, resume, force, threads, report)
+        return _train(
+            cases, cases_folder, out, towers_name, settings, fuser, tune, device, resume, force, threads, report
+        )
 
 
 def _train(
@@ -174,6 +184,7 @@ def _train(
     out: Path,
     towers_name: str,
     settings: Settings,
+    fuser: FuserSettings,
     tune: TuneSettings | None,
     device: str,
     resume: bool,
@@ -225,6 +236,8 @@ def _train(
         checkpoint=work / "projection.safetensors",
         progress=lambda epoch: report.epoch(epoch, settings.epochs),
     )
+    report.stage(f"fitting the {fuser.name} fuser")
+    fused = train_fuser(trained.projection, train, fuser, seed=settings.seed)
     figures = _figures(trained, dev)
     report.stage("exporting and verifying the model")
     with new_folder(out, force=force, marker=Layout(out).manifest.name) as folder:
@@ -232,6 +245,8 @@ def _train(
         shutil.copytree(exported, serving)
         layout = ServingLayout(serving)
         export_heads(trained.projection, layout.scan_head, layout.text_head)
+        if fused.network is not None:
+            export_fuser(fused.network, fused.shape.tokens, fused.shape.token, layout.fuser)
         provenance = Provenance(
             fold=fold,
             settings=settings,
@@ -241,7 +256,7 @@ def _train(
             best=trained.best,
             figures=figures,
         )
-        save_bundle(folder, towers, trained.projection, provenance, cases_folder)
+        save_bundle(folder, towers, trained.projection, fused, provenance, cases_folder)
     shutil.rmtree(work)
     return TrainingReport(
         train_cases=len(fold.train),

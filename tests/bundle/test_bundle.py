@@ -15,6 +15,7 @@ from medclip.bundle.verify import verify_bundle
 from medclip.cases import Case
 from medclip.embedder import EmbeddedCase, Embedder
 from medclip.errors import BundleError
+from medclip.modalities.measurements.coding import measured
 from medclip.modalities.scan.read import read_scan
 
 pytest.importorskip("torch", reason="needs the extra train")
@@ -93,12 +94,14 @@ def test_a_query_walks_the_same_way_as_an_archived_case(model: Path, sample: Pat
     case = next(c for c in sample_cases if len(c.scans) == 2)
     archived = next(iter(embedder.cases([case], sample)))
     assert isinstance(archived, EmbeddedCase)
-    query, _ = embedder.query([sample / s.file for s in case.scans], [case.report, case.note_text("history")])
-    assert float(query.vector @ archived.vectors("fused")[0]) > 0.9999
+    texts = [case.report, case.note_text("history")]
+    query = embedder.query([sample / s.file for s in case.scans], texts, measured(case))
+    fused = next(view.vector for view in archived.views(embedder.fuser) if view.kind == "fused")
+    assert float(embedder.fuser.fuse([query.parts])[0] @ fused) > 0.9999
 
 
 def test_a_long_text_is_read_to_its_end(model: Path) -> None:
     embedder = Embedder(ServingModel(Layout(model).serving.root))
     start = "The lungs are clear. " * 200
-    one, other = embedder.text(start + "No effusion."), embedder.text(start + "Meningioma of the left convexity. " * 60)
+    one, other = embedder.texts([start + "No effusion.", start + "Meningioma of the left convexity. " * 60])
     assert float(one @ other) < 0.999

@@ -199,4 +199,4 @@ def test_the_projection_keeps_what_the_towers_know(model: Path) -> None:
     facts = json.loads(Layout(model).training.read_text())
     assert facts["figures"]["caption-to-scan recall@10"] > 0.4
     manifest = json.loads(Layout(model).serving.manifest.read_text())
-    assert manifest["width"] == facts["shape"]["aligned"] + facts["shape"]["scan_kept"] + facts["shape"]["text_kept"]
+    assert manifest["base"] == facts["shape"]["aligned"] + facts["shape"]["scan_kept"] + facts["shape"]["text_kept"]

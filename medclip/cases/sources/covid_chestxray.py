@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,7 +19,8 @@ from pydantic import ValidationError
 from medclip.cases.case import Case, Measurement, Modality, Note, Outcome, Scan
 from medclip.cases.manifest import describe
 from medclip.cases.sources.base import Draft, Options, Skipped
-from medclip.errors import CaseError
+from medclip.errors import CaseError, MeasurementError
+from medclip.modalities.measurements.values import standardise
 from medclip.modalities.text.clean import mask_words
 
 NAME = "covid-chestxray"
@@ -64,13 +66,13 @@ LABEL_WORDS = (
 )  # fmt: skip
 
 _MEASUREMENTS = {
-    "temperature": ("temperature", "Cel", 30.0, 45.0),
-    "pO2_saturation": ("oxygen saturation", "%", 20.0, 100.0),
-    "leukocyte_count": ("leukocytes", "10*9/L", 0.0, 200.0),
-    "neutrophil_count": ("neutrophils", "10*9/L", 0.0, 200.0),
-    "lymphocyte_count": ("lymphocytes", "10*9/L", 0.0, 200.0),
+    "temperature": "Cel",
+    "pO2_saturation": "%",
+    "leukocyte_count": "10*9/L",
+    "neutrophil_count": "10*9/L",
+    "lymphocyte_count": "10*9/L",
 }
-"""Column → name, UCUM unit, and the plausible range; a value outside it is a typing error and is left out."""
+"""Column → UCUM unit; a value that is not plausible is a typing error and is left out."""
 
 _MODALITY: dict[str, Modality] = {"X-ray": "CR", "CT": "CT"}
 
@@ -94,10 +96,11 @@ def _number(text: str | None) -> float | None:
 
 def _measurements(row: dict[str, str]) -> list[Measurement]:
     found = []
-    for column, (name, unit, low, high) in _MEASUREMENTS.items():
+    for column, unit in _MEASUREMENTS.items():
         value = _number(row.get(column))
-        if value is not None and low <= value <= high:
-            found.append(Measurement(name=name, value=value, unit=unit))
+        if value is not None:
+            with suppress(MeasurementError):
+                found.append(standardise(column, value, unit))
     return found
 
 

@@ -9,6 +9,9 @@ Columns (only ``case`` is required; rows with the same ``case`` are one case, an
 ``modality``, ``plane``  CR, CT, MR, US or OT; free text
 ``caption``             the report's words about this image
 ``history``, ``findings``  texts of the case
+``history.audio``, ``findings.audio``
+                        recordings of the same; ``medclip cases transcribe`` adds what is said in them
+``measure.<name>``      a vital sign or laboratory value with its UCUM unit, such as 38.9 Cel
 ``age``, ``sex``        years; female, male or other
 ``split``               train, dev or test
 ``label.<set>``         class of the case in that label set; empty means unknown
@@ -27,8 +30,8 @@ from pydantic import ValidationError
 from medclip.cases.case import Case
 from medclip.cases.manifest import describe
 from medclip.cases.sources.base import Draft, Options, Skipped
-from medclip.cases.table import CASE_COLUMNS, case_fields, grouped_rows
-from medclip.errors import ScanError
+from medclip.cases.table import CASE_COLUMNS, NOTE_KINDS, case_fields, first, grouped_rows
+from medclip.errors import MeasurementError, ScanError
 from medclip.modalities.scan.read import as_tiff, read_scan
 
 NAME = "folder"
@@ -36,11 +39,12 @@ NEEDS_PATH = True
 OPTIONS: frozenset[str] = frozenset()
 
 _SCAN = ("scan", "modality", "plane", "caption")
+_AUDIO = {kind: f"{kind}.audio" for kind in NOTE_KINDS}
 
 
-def _stored_name(scan: str, suffix: str) -> str:
-    """A name in the cases folder that two scans of one file name in different folders do not share."""
-    return f"scans/{Path(scan).stem}-{hashlib.sha256(scan.encode()).hexdigest()[:8]}{suffix}"
+def _stored_name(folder: str, named: str, suffix: str) -> str:
+    """A name in the cases folder that two files of one name in different folders do not share."""
+    return f"{folder}/{Path(named).stem}-{hashlib.sha256(named.encode()).hexdigest()[:8]}{suffix}"
 
 
 def _draft(case_id: str, rows: list[dict[str, str]], folder: Path) -> Draft | Skipped:
@@ -57,19 +61,30 @@ def _draft(case_id: str, rows: list[dict[str, str]], folder: Path) -> Draft | Sk
                 series = read_scan(source)
             except ScanError as error:
                 return Skipped(case_id, str(error))
-            file = _stored_name(named, ".tif")
+            file = _stored_name("scans", named, ".tif")
             files[file] = as_tiff(series.pictures)
             about |= {"window": series.window} if series.window else {}
         elif source.is_file():
-            file = _stored_name(named, source.suffix)
+            file = _stored_name("scans", named, source.suffix)
             files[file] = source
         else:
             return Skipped(case_id, f"the scan {named} is not found beside the CSV")
         scans.append({"file": file, **about})
+    recordings = []
+    for kind, column in _AUDIO.items():
+        if recorded := first(rows, column):
+            if not (folder / recorded).is_file():
+                return Skipped(case_id, f"the recording {recorded} is not found beside the CSV")
+            file = _stored_name("recordings", recorded, Path(recorded).suffix)
+            files[file] = folder / recorded
+            recordings.append({"file": file, "kind": kind})
+    known = {"scans": scans, "recordings": recordings, "source": NAME}
     try:
-        case = Case.model_validate({"id": case_id, **case_fields(rows), "scans": scans, "source": NAME})
+        case = Case.model_validate({"id": case_id, **case_fields(rows), **known})
     except ValidationError as error:
         return Skipped(case_id, describe(error))
+    except MeasurementError as error:
+        return Skipped(case_id, str(error))
     return Draft(case, files)
 
 
@@ -77,7 +92,7 @@ def draft(path: Path | None, options: Options) -> Iterator[Draft | Skipped]:  # 
     """Yield every case of the CSV; `path` is the folder that holds ``cases.csv``, or a CSV of any name."""
     assert path is not None
     table = path / "cases.csv" if path.is_dir() else path
-    groups, empty = grouped_rows(table, "case", (*CASE_COLUMNS, *_SCAN))
+    groups, empty = grouped_rows(table, "case", (*CASE_COLUMNS, *_SCAN, *_AUDIO.values()))
     for number in empty:
         yield Skipped(f"line {number}", "its case column is empty")
     for case_id, members in groups.items():

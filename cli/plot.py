@@ -1,0 +1,49 @@
+"""Figures as pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medclip.evaluation.protocols import Figure
+
+__all__ = ["draw_ablation"]
+
+
+def draw_ablation(measured: Sequence["Figure"], file: Path) -> None:
+    """Balanced accuracy of every method on every query, a panel a label set, with the spread over folds.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        OutputError: the picture cannot be written, or its suffix names no picture format.
+    """
+    from medclip.errors import MissingDependencyError, OutputError
+
+    try:
+        from matplotlib.figure import Figure as Canvas
+    except ImportError as error:
+        raise MissingDependencyError("pictures need matplotlib", "train") from error
+    rows = [figure for figure in measured if figure.metric == "balanced_accuracy" and figure.label_set]
+    label_sets = sorted({figure.label_set for figure in rows if figure.label_set})
+    methods = list(dict.fromkeys(figure.method for figure in rows))
+    protocols = list(dict.fromkeys(figure.protocol for figure in rows))
+    canvas = Canvas(figsize=(11, 3.2 * len(label_sets)), layout="constrained")
+    panels = canvas.subplots(len(label_sets), 1, squeeze=False)[:, 0]
+    width = 0.8 / len(methods)
+    for panel, label_set in zip(panels, label_sets, strict=True):
+        for number, method in enumerate(methods):
+            found = {f.protocol: f for f in rows if f.label_set == label_set and f.method == method}
+            places = [i + number * width - 0.4 + width / 2 for i, p in enumerate(protocols) if p in found]
+            values = [found[p].value for p in protocols if p in found]
+            spread = [found[p].sd or 0.0 for p in protocols if p in found]
+            panel.bar(places, values, width, yerr=spread, label=method, error_kw={"lw": 0.7})
+        panel.set_title(f"{label_set}: balanced accuracy", loc="left")
+        panel.set_xticks(range(len(protocols)), protocols, fontsize=8)
+        panel.set_ylim(0, 1)
+        panel.grid(axis="y", alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(ncols=len(methods), fontsize=8, loc="upper left")
+    try:
+        canvas.savefig(file, dpi=150)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{file}: the picture cannot be written ({error}); name a .png, .svg or .pdf file") from error

@@ -1,0 +1,49 @@
+"""Where a scan looks like something else: the similarity of its overlapping crops to a vector.
+
+Crops rather than gradients, since the serving path runs exported graphs alone; each crop is embedded as a scan is.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclip.embedder import Embedder
+from medclip.fusion.case_vector import unit
+from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
+
+__all__ = ["crop_boxes", "relevance"]
+
+Array = NDArray[np.float32]
+
+_SIDE = 0.4  # of the picture's longer side
+_STEPS = 6  # crops along either axis
+
+
+def crop_boxes(height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """(top, left, bottom, right) of square crops that overlap and cover the picture, row by row."""
+    side = max(1, min(round(_SIDE * max(height, width)), height, width))
+    tops = np.linspace(0, height - side, _STEPS).round().astype(int)
+    lefts = np.linspace(0, width - side, _STEPS).round().astype(int)
+    return [(int(t), int(left), int(t) + side, int(left) + side) for t in tops for left in lefts]
+
+
+def relevance(embedder: Embedder, picture: GreyPicture, target: Array) -> Array:
+    """How much each place of a picture resembles a vector.
+
+    Args:
+        picture: (height, width).
+        target: (base,) vector of a scan or a text, or (width,) of a view of the index.
+
+    Returns:
+        (height, width), 0 at the place of least similarity and 1 at that of most: the mean over the crops there.
+    """
+    height, width = picture.shape
+    boxes = crop_boxes(height, width)
+    crops = [ScanPictures((picture[t:b, left:right],), 1) for t, left, b, right in boxes]
+    similarities = embedder.scans(crops) @ unit(target[: embedder.fuser.base])
+    total, count = np.zeros((2, height, width), np.float32)
+    for (top, left, bottom, right), similarity in zip(boxes, similarities, strict=True):
+        total[top:bottom, left:right] += similarity
+        count[top:bottom, left:right] += 1
+    mean = total / np.maximum(count, 1)
+    low, high = float(mean.min()), float(mean.max())
+    return np.asarray((mean - low) / max(high - low, 1e-9), np.float32)

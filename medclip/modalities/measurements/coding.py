@@ -1,0 +1,109 @@
+"""Measurements → a vector, standardised on the training cases, with a missing mask.
+
+Every column gives three numbers: whether it is there, its standard score, and how far that lies from the middle of the
+training cases on either side (too much and too little can mean the same). Missing values give zeros.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from medclip.cases.case import Case
+
+__all__ = ["AGE", "SEX", "SEX_VALUE", "MeasurementCoding", "fit_coding", "measured"]
+
+Array = NDArray[np.float32]
+
+AGE, SEX = "age", "sex"
+SEX_VALUE = {"female": -1.0, "male": 1.0, "other": 0.0}
+_LEAST = 5  # patients a column must be known of
+_LIMIT = 3.0  # standard scores; anything beyond counts as that
+_PER_COLUMN = 3
+_MEAN_DISTANCE = 0.8  # of a normal distribution from its middle, in standard deviations
+
+
+class _Column(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    unit: str  # UCUM
+    mean: float
+    sd: float
+
+
+class MeasurementCoding(BaseModel):
+    """What a model knows of measurements; part of it, stored in its manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: tuple[_Column, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Numbers in a coded vector."""
+        return _PER_COLUMN * len(self.columns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The measurements that the model knows."""
+        return tuple(column.name for column in self.columns)
+
+    def scores(self, values: Mapping[str, float]) -> Array:
+        """Name → value in the column's unit; → (columns,) standard scores, NaN where missing."""
+        out = np.full(len(self.columns), np.nan, np.float32)
+        for i, column in enumerate(self.columns):
+            if column.name in values:
+                out[i] = min(max((values[column.name] - column.mean) / column.sd, -_LIMIT), _LIMIT)
+        return out
+
+    def code(self, scores: Array) -> Array:
+        """(n, columns) standard scores → (n, width) unit vectors, or zeros where all are missing."""
+        there = ~np.isnan(scores)
+        known = np.where(there, scores, 0)
+        parts = np.stack([0.5 * there, known, (np.abs(known) - _MEAN_DISTANCE) * there], axis=2)
+        flat = parts.reshape(len(scores), -1)
+        return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12), np.float32)
+
+    def encode(self, values: Mapping[str, float]) -> Array:
+        """Name → value in the column's unit; → (width,) unit vector, or zeros where the model knows none of them."""
+        vector: Array = self.code(self.scores(values)[None])[0]
+        return vector
+
+
+def measured(case: Case) -> dict[str, float]:
+    """The measurements of a case by name: age in years, sex as −1 to 1, and the rest in their units.
+
+    Of several values of one name the first holds.
+    """
+    values: dict[str, float] = {}
+    if case.age is not None:
+        values[AGE] = case.age
+    if case.sex is not None:
+        values[SEX] = SEX_VALUE[case.sex]
+    for measurement in case.measurements:
+        values.setdefault(measurement.name, measurement.value)
+    return values
+
+
+def fit_coding(cases: Sequence[Case]) -> MeasurementCoding:
+    """The measurements that at least five patients of the training cases have, with mean and standard deviation.
+
+    Of a measurement that medclip does not know, the first unit holds; values in another one are left out.
+    """
+    values: dict[str, list[float]] = defaultdict(list)
+    patients: dict[str, set[str]] = defaultdict(set)
+    units = {AGE: "a", SEX: "1"}
+    for case in cases:
+        units |= {m.name: m.unit for m in case.measurements}
+        for name, value in measured(case).items():
+            values[name].append(value)
+            patients[name].add(case.patient)
+    columns = [
+        _Column(name=name, unit=units[name], mean=float(np.mean(found)), sd=float(np.std(found)))
+        for name, found in sorted(values.items())
+        if len(patients[name]) >= _LEAST and np.std(found) > 0
+    ]
+    return MeasurementCoding(columns=tuple(columns))

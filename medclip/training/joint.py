@@ -1,0 +1,248 @@
+"""Training of the fuser on what the projection gives: one joint loss of alignment, labels and similarity.
+
+Every step draws two views of each case of a batch: each view of some of its modalities, some of its scans as themselves
+or as augmented copies, one of its texts or two, some of its measurements. So the network meets every subset that a
+query may come with (modality dropout), and the two views of a case must find each other whatever they are made of.
+
+Scan and text vectors enter as constants: labels shape the joint block alone, never the alignment of scans with texts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medclip.fusion import MODALITIES, Fuser
+from medclip.fusion.base import FuserShape, build_network
+from medclip.fusion.case_vector import unit
+from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding, measured
+from medclip.training.features import CaseFeatures
+from medclip.training.losses import LossWeights, contrastive_loss, supervised_contrastive_loss
+from medclip.training.projection import Projection
+from medclip.training.trainer import set_rate
+
+__all__ = ["FuserSettings", "TrainedFuser", "embed_features", "train_fuser"]
+
+Array = NDArray[np.float32]
+
+_SCANS = 6  # at most, in a view
+_LABEL_SCALE = 8.0  # of a unit vector before the classifier
+_PAIR_SCALE = 10.0  # inverse temperature of both contrastive terms
+
+
+@dataclass(frozen=True)
+class FuserSettings:
+    """Everything that decides what a fuser becomes, besides the cases and the projection."""
+
+    name: str = "sum"
+    weights: LossWeights = field(default_factory=LossWeights)
+    steps: int = 500
+    batch: int = 128  # cases
+    learning_rate: float = 1e-3
+    weight_decay: float = 1.0
+    hidden: int = 128
+    joint: int = 128
+    drop: float = 0.5
+    share: float = 0.3  # squared length of the joint block, of 1
+    modality_kept: float = 0.65  # chance that a view shows a modality that the case has
+    value_kept: float = 0.8  # chance that a view shows a measurement that the case has
+    noise: float = 0.3  # length of the random vector added to a scan's or text's
+    smoothing: float = 0.1  # of labels
+    averaging: float = 0.99
+
+
+@dataclass(frozen=True)
+class TrainedFuser:
+    """A fuser with what it needs to know of measurements."""
+
+    settings: FuserSettings
+    coding: MeasurementCoding
+    shape: FuserShape
+    network: nn.Module | None  # None for sum
+
+    def fuser(self) -> Fuser:
+        """The same in numpy, its network run by torch."""
+        base = self.shape.token - self.coding.width
+        network = self.network
+        if network is None:
+            return Fuser(base, self.coding.width)
+
+        def run(tokens: Array) -> Array:
+            packed = torch.from_numpy(tokens)
+            with torch.inference_mode():
+                return np.asarray(network(packed[..., :-1], packed[..., -1]).numpy(), np.float32)
+
+        return Fuser(base, self.coding.width, self.shape.joint, self.settings.share, run)
+
+
+def embed_features(projection: Projection, features: CaseFeatures, copies: int = 0) -> tuple[Array, Array]:
+    """(1 + copies, s, base) vectors of the scans, then as augmented, and (t, base) of the texts."""
+    with torch.inference_mode():
+        scans = [projection.embed_scan(torch.from_numpy(own)).numpy() for own in features.scans[: copies + 1]]
+        return np.stack(scans), projection.embed_text(torch.from_numpy(features.texts)).numpy()
+
+
+def _padded(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Ragged rows as one table, padded with −1."""
+    out = np.full((len(rows), max((len(row) for row in rows), default=0) or 1), -1, np.int64)
+    for line, row in zip(out, rows, strict=True):
+        line[: len(row)] = row
+    return out
+
+
+class _Views:
+    """Draws views of cases as tokens."""
+
+    def __init__(
+        self, projection: Projection, features: CaseFeatures, coding: MeasurementCoding, settings: FuserSettings
+    ) -> None:
+        rows, cases = features.rows, range(len(features.rows.cases))
+        self._scans, self._texts = embed_features(projection, features, len(features.scans) - 1)
+        self._scan_rows = _padded([np.flatnonzero(rows.scan_case == i) for i in cases])
+        self._history = _padded([rows.texts(i, "history")[:1] for i in cases])[:, 0]
+        kinds = ("report", "findings", "caption", "sentence")
+        self._report = _padded([np.concatenate([rows.texts(i, kind) for kind in kinds]) for i in cases])
+        self._scores = np.stack([coding.scores(measured(case)) for case in rows.cases])
+        self._coding, self._settings = coding, settings
+        self.has = np.stack(
+            [
+                (self._scan_rows >= 0).any(1),
+                (self._history >= 0) | (self._report >= 0).any(1),
+                ~np.isnan(self._scores).all(1) if coding.columns else np.zeros(len(cases), bool),
+            ],
+            axis=1,
+        )
+
+    def _scan(self, cases: NDArray[np.int64], rng: np.random.Generator) -> Array:
+        """Mean vector of some of each case's scans."""
+        rows = self._scan_rows[cases]
+        order = np.where(rows >= 0, rng.random(rows.shape), 2).argsort(1)[:, :_SCANS]
+        rows = np.take_along_axis(rows, order, 1)
+        wanted = 1 + (rng.random(len(cases)) * (rows >= 0).sum(1)).astype(np.int64)
+        chosen = (rows >= 0) & (np.arange(rows.shape[1]) < wanted[:, None])
+        copies = rng.integers(0, len(self._scans), rows.shape)
+        vectors = self._scans[copies, rows] * chosen[..., None]
+        return np.asarray(vectors.sum(1) / np.maximum(chosen.sum(1, keepdims=True), 1), np.float32)
+
+    def _text(self, cases: NDArray[np.int64], rng: np.random.Generator) -> Array:
+        """Mean vector of each case's history, one text of its report, or both."""
+        history, reports = self._history[cases], self._report[cases]
+        count = (reports >= 0).sum(1)
+        report = reports[np.arange(len(cases)), (rng.random(len(cases)) * count).astype(np.int64)]
+        draw = rng.random(len(cases))
+        with_history = (history >= 0) & ((draw < 0.7) | (count == 0))
+        with_report = (count > 0) & ((draw > 0.4) | (history < 0))
+        summed = self._texts[history] * with_history[:, None] + self._texts[report] * with_report[:, None]
+        return np.asarray(summed, np.float32)
+
+    def draw(self, cases: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """(n, modalities, token) vectors of one view of each case, and (n, modalities) which are there."""
+        s = self._settings
+        has = self.has[cases]
+        shown = (rng.random(has.shape) < s.modality_kept) & has
+        shown[~shown.any(1)] = has[~shown.any(1)]
+        base, width = self._scans.shape[2], self._coding.width
+        tokens = np.zeros((len(cases), len(MODALITIES), base + width), np.float32)
+        noise = rng.normal(0, s.noise / base**0.5, (2, len(cases), base)).astype(np.float32)
+        tokens[:, 0, :base] = unit(self._scan(cases, rng)) + noise[0]
+        tokens[:, 1, :base] = unit(self._text(cases, rng)) + noise[1]
+        if width:
+            dropped = rng.random((len(cases), len(self._coding.columns))) > s.value_kept
+            coded = self._coding.code(np.where(dropped, np.nan, self._scores[cases]))
+            tokens[:, 2, base:] = coded
+            shown[:, 2] &= coded.any(1)
+        present = shown.astype(np.float32)
+        return torch.from_numpy(unit(tokens) * present[..., None]), torch.from_numpy(present)
+
+
+@dataclass(frozen=True)
+class _LabelSet:
+    classes: int
+    labels: NDArray[np.int64]  # (cases,), −1 where unknown
+    weights: Tensor  # (classes,)
+
+
+def _label_sets(features: CaseFeatures) -> dict[str, _LabelSet]:
+    """Every label set of at least two classes; a class weighs by the inverse root of its frequency."""
+    cases = features.rows.cases
+    out = {}
+    for name in sorted({name for case in cases for name in case.case_labels}):
+        classes = sorted({case.case_labels[name] for case in cases if name in case.case_labels})
+        if len(classes) < 2:
+            continue
+        position = {label: i for i, label in enumerate(classes)}
+        labels = np.asarray([position.get(case.case_labels.get(name, ""), -1) for case in cases])
+        counts = np.bincount(labels[labels >= 0], minlength=len(classes))
+        out[name] = _LabelSet(len(classes), labels, torch.from_numpy(1 / np.sqrt(counts)).float())
+    return out
+
+
+def train_fuser(
+    projection: Projection, features: CaseFeatures, settings: FuserSettings, *, seed: int = 0
+) -> TrainedFuser:
+    """Fit the coding of measurements and, unless the fuser is ``sum``, its network; the last weights are kept.
+
+    Raises:
+        BundleError: there is no such fuser.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the network is small: more threads spend their time waiting for each other
+    try:
+        return _train(projection, features, settings, seed)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(projection: Projection, features: CaseFeatures, settings: FuserSettings, seed: int) -> TrainedFuser:
+    coding = fit_coding(features.rows.cases)
+    shape = FuserShape(projection.shape.width + coding.width, settings.hidden, settings.joint, settings.drop)
+    torch.manual_seed(seed)
+    network = build_network(settings.name, shape)
+    if network is None:
+        return TrainedFuser(settings, coding, shape, None)
+    views, rng = _Views(projection, features, coding, settings), np.random.default_rng((seed, 1))
+    sets = _label_sets(features)
+    classifiers = nn.ModuleList(nn.Linear(settings.joint, found.classes) for found in sets.values())
+    trained = nn.ModuleList([network, classifiers]).train()
+    optimiser = torch.optim.AdamW(trained.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    average = [p.detach().clone() for p in trained.parameters()]
+    usable = np.flatnonzero(views.has.any(1))
+    order = np.empty(0, np.int64)
+    for step in range(settings.steps):
+        set_rate(optimiser, [settings.learning_rate], step, settings.steps)
+        if len(order) < min(settings.batch, len(usable)):
+            order = rng.permutation(usable)
+        batch, order = np.split(order, [min(settings.batch, len(usable))])
+        first, second = (network(*views.draw(batch, rng)) for _ in range(2))
+        loss = settings.weights.alignment * contrastive_loss(
+            first, second, torch.from_numpy(batch), torch.tensor(_PAIR_SCALE)
+        )
+        joint = torch.cat([first, second])
+        for classifier, found in zip(classifiers, sets.values(), strict=True):
+            labels = torch.from_numpy(np.tile(found.labels[batch], 2))
+            if bool((labels >= 0).any()):
+                loss = loss + settings.weights.labels / len(sets) * functional.cross_entropy(
+                    classifier(joint * _LABEL_SCALE),
+                    labels,
+                    found.weights,
+                    ignore_index=-1,
+                    label_smoothing=settings.smoothing,
+                )
+            loss = loss + settings.weights.similarity / len(sets) * supervised_contrastive_loss(
+                joint, labels, _PAIR_SCALE
+            )
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        decay = min(settings.averaging, (step + 1) / (step + 11))
+        with torch.no_grad():
+            for kept, parameter in zip(average, trained.parameters(), strict=True):
+                kept.lerp_(parameter, 1 - decay)
+    with torch.no_grad():
+        for kept, parameter in zip(average, trained.parameters(), strict=True):
+            parameter.copy_(kept)
+    return TrainedFuser(settings, coding, shape, network.eval())
