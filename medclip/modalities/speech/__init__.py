@@ -1,0 +1,1 @@
+"""Speech: a dictation → its transcript, which goes on as text."""

@@ -1,0 +1,118 @@
+"""A dictation (our own sentence in the voice of flite, ``dictation.flac``) and what is none."""
+
+import json
+import shutil
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from medclip.errors import SpeechError
+from medclip.modalities.speech.transcribe import Transcriber, checksum
+from medclip.modalities.text.vocabulary import words_of
+
+DICTATION = Path(__file__).with_name("dictation.flac")
+Medclip = Callable  # type: ignore[type-arg]
+
+
+@pytest.fixture(scope="module")
+def transcriber() -> Transcriber:
+    return Transcriber(threads=2)
+
+
+def _wav(file: Path, samples: np.ndarray, rate: int = 16_000) -> Path:  # type: ignore[type-arg]
+    with wave.open(str(file), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes((samples * 32767).astype("<i2").tobytes())
+    return file
+
+
+def _as_mp3(file: Path) -> Path:
+    with av.open(str(DICTATION)) as source, av.open(str(file), "w") as target:
+        stream = target.add_stream("mp3", rate=16_000)
+        for frame in source.decode(audio=0):
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    return file
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3"])
+def test_a_dictation_is_written_down(kind: str, transcriber: Transcriber, tmp_path: Path) -> None:
+    file = DICTATION if kind == "flac" else _as_mp3(tmp_path / "d.mp3")
+    heard = transcriber.transcribe(file)
+    for word in ("fever", "chest", "radiograph", "right", "effusion"):
+        assert word in heard.text.lower()
+    assert heard.language == "en"
+    assert heard.sha256 == checksum(file)
+
+
+def test_the_prompt_holds_the_words_that_whisper_knows_least(transcriber: Transcriber) -> None:
+    words = words_of(["The patient has hydronephrosis", "hydronephrosis of the patient", "once"])
+    assert words == ["hydronephrosis", "patient"]
+    assert transcriber.prompt(words) == "hydronephrosis."
+    assert transcriber.prompt([]) == ""
+
+
+def test_what_is_no_dictation_is_told_apart(transcriber: Transcriber, tmp_path: Path) -> None:
+    seconds = np.arange(6 * 16_000) / 16_000
+    chord = sum(np.sin(2 * np.pi * pitch * seconds) for pitch in (261.6, 329.6, 392.0)) / 4
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("not a sound")
+    whole = _wav(tmp_path / "whole.wav", chord).read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    flac = DICTATION.read_bytes()
+    (tmp_path / "cut.flac").write_bytes(flac[: len(flac) // 2])
+    found = {
+        "silent": _wav(tmp_path / "silence.wav", np.zeros(32_000)),
+        "no speech": _wav(tmp_path / "music.wav", chord),
+        "no dictation": _wav(tmp_path / "click.wav", chord[:800]),
+        "is empty": tmp_path / "empty.wav",
+        "no recording": tmp_path / "text.wav",
+        "cut off": tmp_path / "cut.wav",
+        "cut": tmp_path / "cut.flac",
+        "not found": tmp_path / "nowhere.wav",
+    }
+    for words, file in found.items():
+        with pytest.raises(SpeechError, match=words) as caught:
+            transcriber.transcribe(file)
+        assert str(file) in str(caught.value)
+
+
+def test_a_folder_that_is_no_speech_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpeechError, match=r"lacks model\.bin"):
+        Transcriber(str(tmp_path))
+
+
+def test_a_spoken_query_is_shown_and_searched_like_text(index: Path, medclip: Medclip) -> None:
+    spoken = medclip("query", index, "--audio", DICTATION, "--json")
+    assert spoken.code == 0, spoken.err
+    answer = json.loads(spoken.out)
+    [heard] = answer["transcripts"]
+    assert heard["sha256"] == checksum(DICTATION)
+    typed = json.loads(medclip("query", index, "--text", heard["text"], "--json").out)
+    assert [case["case_id"] for case in typed["similar"]] == [case["case_id"] for case in answer["similar"]]
+    assert "effusion" in medclip("query", index, "--audio", DICTATION).out
+
+
+def test_recordings_of_cases_are_transcribed_once(tmp_path: Path, medclip: Medclip) -> None:
+    source, cases = tmp_path / "source", tmp_path / "cases"
+    source.mkdir()
+    shutil.copy(DICTATION, source / "a.flac")
+    (source / "b.flac").write_bytes(b"")
+    (source / "cases.csv").write_text("case,findings.audio\nc1,a.flac\nc2,b.flac\n")
+    assert medclip("cases", "import", "folder", source, "--out", cases).code == 0
+    assert "not transcribed" in " ".join(medclip("cases", "check", cases).out.split())
+    done = medclip("cases", "transcribe", cases)
+    assert done.code == 1  # one of them is empty
+    assert "1 recordings transcribed" in done.out
+    assert "c2: " in done.out
+    first = json.loads((cases / "cases.jsonl").read_text().splitlines()[0])
+    [recording] = first["recordings"]
+    assert "effusion" in recording["transcript"]
+    assert recording["sha256"] == checksum(DICTATION)
+    assert "0 recordings transcribed, 1 already were" in medclip("cases", "transcribe", cases).out
