@@ -71,6 +71,44 @@ def transcribe(
         raise typer.Exit(1)
 
 
+@app.command()
+def label(
+    cases: Annotated[Path, typer.Argument(help="A cases folder.")],
+    least: Annotated[
+        int, typer.Option(min=2, help="Patients that a finding must be affirmed in, and denied in, to become a label.")
+    ] = 10,
+) -> None:
+    """Read findings from the reports, as a multi-label set that says so; doubted and unnamed ones stay unknown."""
+    from medclip.cases.labelling import label_cases
+    from medclip.cli import render
+    from medclip.label_sets import REPORT_FAMILY
+
+    with render.progress() as bar:
+        found = label_cases(cases, least=least, progress=bar.stage)
+    render.say(f"{cases}: {len(found)} findings became labels of the multi-label set {REPORT_FAMILY} (not verified)")
+    for row in found:
+        render.say(f"  {row.finding}: present {row.present}, absent {row.absent}, doubted {row.uncertain}")
+
+
+@app.command()
+def mask(
+    cases: Annotated[Path, typer.Argument(help="A cases folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The masked cases folder to make.")] = ...,  # type: ignore[assignment]
+    word: Annotated[
+        list[str] | None, typer.Option("--word", help="One more word to mask, a regular expression; may be repeated.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing cases folder.")] = False,
+) -> None:
+    """Copy cases with the words that give labels and diagnoses away masked in every text that is embedded."""
+    from medclip.cases.masking import mask_cases
+    from medclip.cli import render
+
+    with render.progress() as bar:
+        bar.stage("masking")
+        changed = mask_cases(cases, out, words=word or [], force=force, progress=bar.advance)
+    render.say(f"{out}: words masked in {changed} cases")
+
+
 @app.command("sample-dicom")
 def sample_dicom(
     out: Annotated[Path, typer.Option("--out", help="The folder tree to make.")] = ...,  # type: ignore[assignment]

@@ -11,9 +11,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from medclip.cli.render import caveats
+from medclip.cli.render import caveats, families, family_caveats, present, shown_labels
 from medclip.folders import new_file
 from medclip.heatmap import relevance
+from medclip.label_sets import family_of
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.read import thumbnail
 
@@ -107,7 +108,10 @@ def write_page(
     page = environment.get_template("page.html.jinja").render(
         title=title,
         answer=asked.answer,
-        caveats={found.label_set: caveats(found) for found in asked.answer.labels},
+        singles=[(found, caveats(found)) for found in asked.answer.labels if family_of(found.label_set) is None],
+        families=[(name, found, family_caveats(found)) for name, found in families(asked.answer).items()],
+        present=present,
+        shown={case.case_id: shown_labels(case) for case in asked.answer.similar},
         asked=_asked_pictures(assistant, asked, case_id),
         text="\n\n".join(texts),
         heats=_heats(assistant, asked, texts) if asked.scans else [],

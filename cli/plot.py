@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medclip.label_sets import family_of
+
 if TYPE_CHECKING:
     from medclip.evaluation.protocols import Figure
 
@@ -23,7 +25,11 @@ def draw_ablation(measured: Sequence["Figure"], file: Path) -> None:
         from matplotlib.figure import Figure as Canvas
     except ImportError as error:
         raise MissingDependencyError("pictures need matplotlib", "train") from error
-    rows = [figure for figure in measured if figure.metric == "balanced_accuracy" and figure.label_set]
+    rows = [
+        figure
+        for figure in measured
+        if figure.metric == "balanced_accuracy" and figure.label_set and "/" not in figure.label_set
+    ]
     label_sets = sorted({figure.label_set for figure in rows if figure.label_set})
     methods = list(dict.fromkeys(figure.method for figure in rows))
     protocols = list(dict.fromkeys(figure.protocol for figure in rows))

@@ -19,9 +19,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from medclip.label_sets import PRESENT, family_of
+
 if TYPE_CHECKING:
     from medclip.cases.check import CheckReport
-    from medclip.diagnosis.answer import Answer, LabelAnswer
+    from medclip.diagnosis.answer import Answer, LabelAnswer, SimilarCase
     from medclip.evaluation.protocols import Figure
 
 __all__ = ["Bar", "ablation", "answer", "check_report", "err", "figures", "out", "print_json", "progress", "say"]
@@ -131,14 +133,62 @@ def caveats(found: "LabelAnswer") -> list[str]:
     return notes
 
 
+def families(given: "Answer") -> dict[str, list["LabelAnswer"]]:
+    """Multi-label set → the answers on its classes, the most probable first."""
+    found: dict[str, list[LabelAnswer]] = {}
+    for one in given.labels:
+        if (family := family_of(one.label_set)) is not None:
+            found.setdefault(family, []).append(one)
+    return {family: sorted(members, key=lambda m: (-present(m), m.label_set)) for family, members in found.items()}
+
+
+def present(member: "LabelAnswer") -> float:
+    """Probability that a class of a multi-label set is present."""
+    return next((ranked.probability for ranked in member.ranked if ranked.label == PRESENT), 0.0)
+
+
+def family_caveats(members: Sequence["LabelAnswer"]) -> list[str]:
+    """What a reader has to know about the answers on a multi-label set."""
+    least, most = (f(m.held_out_accuracy for m in members) for f in (min, max))
+    notes = [f"each right for {least:.0%} to {most:.0%} of archived patients left out"]
+    if not all(member.verified for member in members):
+        notes.append("the archive's labels were read from its reports by a program: not verified")
+    return notes
+
+
+def shown_labels(case: "SimilarCase") -> dict[str, str]:
+    """A similar case's labels as a reader wants them: of multi-label sets, those that are present."""
+    own = {name: value for name, value in case.labels.items() if family_of(name) is None}
+    several: dict[str, list[str]] = {}
+    for name, value in sorted(case.labels.items()):
+        if value == PRESENT and (family := family_of(name)) is not None:
+            several.setdefault(family, []).append(name.partition("/")[2])
+    return own | {family: ", ".join(names) for family, names in several.items()}
+
+
+def _family_table(family: str, members: Sequence["LabelAnswer"]) -> Table:
+    table = Table(title=escape(family), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("class", "answer", "present", "vote", "probe"):
+        table.add_column(column, justify="left" if column in ("class", "answer") else "right")
+    for member in members[:8]:
+        ranked = next((r for r in member.ranked if r.label == PRESENT), member.ranked[0])
+        values = (f"{value:.2f}" for value in (ranked.probability, ranked.vote, ranked.probe))
+        table.add_row(escape(member.label_set.partition("/")[2]), member.answer or "[yellow]undecided[/]", *values)
+    return table
+
+
 def answer(given: "Answer") -> None:
     """Ranked labels, then the similar cases."""
     say(f"[yellow]{given.disclaimer}[/]")
     if any(case.synthetic for case in given.similar):
         say("[magenta]SYNTHETIC archive: these are drawn phantoms, not patients.[/]")
     for found in given.labels:
-        out.print(_label_table(found))
-        say("  " + "; ".join(caveats(found)))
+        if family_of(found.label_set) is None:
+            out.print(_label_table(found))
+            say("  " + "; ".join(caveats(found)))
+    for family, members in families(given).items():
+        out.print(_family_table(family, members))
+        say("  " + "; ".join(family_caveats(members)))
     if not given.labels:
         say("This archive has no label set that it could answer for such a query.")
     table = Table(title="similar cases", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -151,20 +201,24 @@ def answer(given: "Answer") -> None:
         age = "" if case.age is None else f"{case.age:g}"
         person = " ".join(part for part in (age, (case.sex or "")[:1].upper()) if part)
         view = f"scan {case.scan}" if case.scan else case.view
-        labels = ", ".join(case.labels[name] for name in sorted(case.labels))
+        shown = shown_labels(case)
+        labels = ", ".join(shown[name] for name in sorted(shown))
         cells = (str(rank), case.case_id, f"{case.similarity:.3f}", view, labels, case.diagnosis or "-", person or "-")
         table.add_row(*map(escape, cells))
     out.print(table)
     for part in given.contributions:
         moved = "; ".join(
-            f"{name}: {label} ({part.shift[name]:.0%} moved)" for name, label in sorted(part.without.items())
+            f"{name}: {label} ({part.shift[name]:.0%} moved)"
+            for name, label in sorted(part.without.items())
+            if family_of(name) is None
         )
         others = f"{part.new_neighbours} of the {len(given.similar)} cases above would be others"
         say(f"without the {part.modality}: {others}; {moved}", markup=False)
 
 
 def figures(measured: Sequence["Figure"]) -> None:
-    """Figures in two tables: retrieval, then labels by method."""
+    """Figures in two tables: retrieval, then labels by method; of a multi-label set, the means over its classes."""
+    measured = [figure for figure in measured if figure.label_set is None or family_of(figure.label_set) is None]
     retrieval = [figure for figure in measured if figure.label_set is None]
     if retrieval:
         metrics = list(dict.fromkeys(figure.metric for figure in retrieval))
@@ -199,7 +253,8 @@ def figures(measured: Sequence["Figure"]) -> None:
 
 
 def ablation(measured: Sequence["Figure"]) -> None:
-    """A table a label set: what the query shows down, by what it is fused across; balanced accuracy and accuracy."""
+    """A table a label set and metric: what the query shows down, by what it is fused across."""
+    measured = [figure for figure in measured if figure.label_set is None or family_of(figure.label_set) is None]
     methods = list(dict.fromkeys(figure.method for figure in measured))
     for label_set in sorted({figure.label_set for figure in measured if figure.label_set}):
         for metric in ("balanced_accuracy", "accuracy", "macro_auroc"):

@@ -22,6 +22,7 @@ from medclip.evaluation.protocols import (
     Predicted,
     classification_figures,
     retrieval_figures,
+    with_families,
 )
 from medclip.evaluation.retrieval import measure_captions
 from medclip.fusion import Fuser, Parts
@@ -118,7 +119,7 @@ def measure_labels(
                 figures += classification_figures(protocol, label_set, method, _predicted(answered, method))
             labels = [label for _, label in answered]
             figures += classification_figures(protocol, label_set, "majority", _majority(assistant, label_set, labels))
-    return figures
+    return with_families(figures)
 
 
 def caption_figures(

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from medclip.label_sets import ABSENT, PRESENT, family_of
+
 __all__ = [
     "Case",
     "Labels",
@@ -35,7 +37,7 @@ Split = Literal["train", "dev", "test"]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s/\\][^/\\\n\r\t]*$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Labels = dict[Name, Name]
-"""Label set → class. A label set that is not there is *unknown*, never absent."""
+"""Label set → class. A label set that is not there is *unknown*, never absent. See `medclip.label_sets` for several at once."""
 
 
 def _inside(path: str) -> str:
@@ -135,7 +137,13 @@ class Case(_Record):
         files = [scan.file for scan in self.scans] + [recording.file for recording in self.recordings]
         if len(set(files)) != len(files):
             raise ValueError("two of its scans or recordings name the same file")
+        for label_set, value in [pair for labels in self._all_labels() for pair in labels.items()]:
+            if family_of(label_set) is not None and value not in (PRESENT, ABSENT):
+                raise ValueError(f"label {label_set} is one of several at once: it is {PRESENT} or {ABSENT}")
         return self
+
+    def _all_labels(self) -> list[Labels]:
+        return [self.labels, *(scan.labels for scan in self.scans)]
 
     def scan_labels(self, scan: Scan) -> Labels:
         """The labels that hold for one scan: the case's, overridden by the scan's own."""

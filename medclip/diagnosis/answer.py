@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medclip.diagnosis.diagnoser import Composition, Diagnoser
 from medclip.diagnosis.voting import Ballot, vote
+from medclip.label_sets import is_verified
 
 __all__ = [
     "Answer",
@@ -42,7 +43,8 @@ class RankedLabel(_Out):
 class LabelAnswer(_Out):
     """The answer on one label set."""
 
-    label_set: str
+    label_set: str = Field(description="FAMILY/CLASS for one class of a multi-label set")
+    verified: bool = Field(description="false where the archive's labels were read from reports by a program")
     answer: str | None = Field(description="the most probable class, or null where the answer is withheld")
     ranked: list[RankedLabel] = Field(description="every class, most probable first")
     agree: bool = Field(description="whether vote and probe name the same class")
@@ -138,6 +140,7 @@ def answer_label_set(
     ]
     answer = LabelAnswer(
         label_set=diagnoser.label_set,
+        verified=is_verified(diagnoser.label_set),
         answer=ranked[0].label if ranked[0].probability >= LEAST_PROBABILITY else None,
         ranked=ranked,
         agree=int(by_vote.probabilities.argmax()) == int(probe.argmax()),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from medclip.diagnosis.diagnoser import Composition
 from medclip.evaluation.classification import measure_classification
 from medclip.evaluation.retrieval import Retrieval
+from medclip.label_sets import family_of
 
 __all__ = [
     "LABEL_PROTOCOLS",
@@ -31,6 +32,7 @@ __all__ = [
     "average",
     "classification_figures",
     "retrieval_figures",
+    "with_families",
 ]
 
 LABEL_PROTOCOLS = ("scan-only", "scan+history", "scan+history+measurements", "full")
@@ -96,6 +98,21 @@ def classification_figures(protocol: str, label_set: str, method: str, predicted
     """The figures of one method on one label set."""
     measured = measure_classification(predicted.probabilities, predicted.classes, predicted.labels)
     return [Figure(protocol, label_set, method, m, v, None, len(predicted.labels)) for m, v in measured.items()]
+
+
+def with_families(figures: Sequence[Figure]) -> list[Figure]:
+    """The figures, and those of every multi-label set: the means over its members, a macro average over classes."""
+    grouped: dict[tuple[str, str, str, str], list[Figure]] = {}
+    for figure in figures:
+        if figure.label_set is not None and (family := family_of(figure.label_set)) is not None:
+            grouped.setdefault((figure.protocol, family, figure.method, figure.metric), []).append(figure)
+    means = []
+    for (protocol, family, method, metric), members in grouped.items():
+        values = np.asarray([figure.value for figure in members])
+        known = values[~np.isnan(values)]
+        mean = float(known.mean()) if len(known) else float("nan")
+        means.append(Figure(protocol, family, method, metric, mean, None, sum(figure.n for figure in members)))
+    return [*figures, *means]
 
 
 def average(folds: Sequence[Sequence[Figure]]) -> list[Figure]:

@@ -18,7 +18,15 @@ from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedder import EmbeddedCase
 from medclip.errors import CaseError
-from medclip.evaluation.protocols import LABEL_PROTOCOLS, SUBSETS, Figure, Predicted, average, classification_figures
+from medclip.evaluation.protocols import (
+    LABEL_PROTOCOLS,
+    SUBSETS,
+    Figure,
+    Predicted,
+    average,
+    classification_figures,
+    with_families,
+)
 from medclip.fusion import Fuser, fuser_names
 from medclip.index import CaseIndex
 from medclip.measure import caption_figures, measure_labels, pose
@@ -89,7 +97,7 @@ def _frozen_figures(train: CaseFeatures, unseen: CaseFeatures, protocols: Sequen
             probabilities = probe.probabilities(np.stack([p.vector for p in right]))
             labels = [p.labels[label_set] for p in right]
             figures += classification_figures(protocol, label_set, "frozen", Predicted(classes, probabilities, labels))
-    return figures
+    return with_families(figures)
 
 
 def _indexed_figures(

@@ -7,8 +7,9 @@ query may come with (modality dropout), and the two views of a case must find ea
 Scan and text vectors enter as constants: labels shape the joint block alone, never the alignment of scans with texts.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional
 from medclip.fusion import MODALITIES, Fuser
 from medclip.fusion.base import FuserShape, build_network
 from medclip.fusion.case_vector import unit
+from medclip.label_sets import family_of
 from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding, measured
 from medclip.training.features import CaseFeatures
 from medclip.training.losses import LossWeights, contrastive_loss, supervised_contrastive_loss
@@ -164,12 +166,13 @@ class _LabelSet:
     classes: int
     labels: NDArray[np.int64]  # (cases,), −1 where unknown
     weights: Tensor  # (classes,)
+    share: float  # of the loss on labels; the members of a multi-label set have that of one set together
 
 
 def _label_sets(features: CaseFeatures) -> dict[str, _LabelSet]:
     """Every label set of at least two classes; a class weighs by the inverse root of its frequency."""
     cases = features.rows.cases
-    out = {}
+    out: dict[str, _LabelSet] = {}
     for name in sorted({name for case in cases for name in case.case_labels}):
         classes = sorted({case.case_labels[name] for case in cases if name in case.case_labels})
         if len(classes) < 2:
@@ -177,8 +180,9 @@ def _label_sets(features: CaseFeatures) -> dict[str, _LabelSet]:
         position = {label: i for i, label in enumerate(classes)}
         labels = np.asarray([position.get(case.case_labels.get(name, ""), -1) for case in cases])
         counts = np.bincount(labels[labels >= 0], minlength=len(classes))
-        out[name] = _LabelSet(len(classes), labels, torch.from_numpy(1 / np.sqrt(counts)).float())
-    return out
+        out[name] = _LabelSet(len(classes), labels, torch.from_numpy(1 / np.sqrt(counts)).float(), 1.0)
+    members = Counter(family_of(name) or name for name in out)
+    return {name: replace(own, share=1 / members[family_of(name) or name] / len(members)) for name, own in out.items()}
 
 
 def train_fuser(
@@ -225,14 +229,14 @@ def _train(projection: Projection, features: CaseFeatures, settings: FuserSettin
         for classifier, found in zip(classifiers, sets.values(), strict=True):
             labels = torch.from_numpy(np.tile(found.labels[batch], 2))
             if bool((labels >= 0).any()):
-                loss = loss + settings.weights.labels / len(sets) * functional.cross_entropy(
+                loss = loss + settings.weights.labels * found.share * functional.cross_entropy(
                     classifier(joint * _LABEL_SCALE),
                     labels,
                     found.weights,
                     ignore_index=-1,
                     label_smoothing=settings.smoothing,
                 )
-            loss = loss + settings.weights.similarity / len(sets) * supervised_contrastive_loss(
+            loss = loss + settings.weights.similarity * found.share * supervised_contrastive_loss(
                 joint, labels, _PAIR_SCALE
             )
         optimiser.zero_grad()
