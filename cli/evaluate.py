@@ -23,6 +23,7 @@ def evaluate(
         Path | None, typer.Option(help="With --ablate: the table as a picture (PNG, SVG or PDF).")
     ] = None,
     towers: Annotated[str, typer.Option(help="As for train.")] = "default",
+    text_tower: Annotated[str, typer.Option(help="As for train.")] = "english",
     fuser: Annotated[str, typer.Option(help="As for train.")] = "sum",
     loss_weights: Annotated[str, typer.Option(help="As for train.")] = "1,1,0.3",
     seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 0,
@@ -52,7 +53,7 @@ def evaluate(
             bar.stage("embedding unseen cases", len(loaded))
             measured = measure_index(index, loaded, cases, threads=threads, progress=bar.advance)
         else:
-            from medclip.cli.model import choose_device
+            from medclip.cli.model import choose_device, choose_towers
 
             device = choose_device(device)
             from medclip.training.crossval import cross_validate
@@ -68,7 +69,7 @@ def evaluate(
                 loaded,
                 cases,
                 folds=folds,
-                towers_name=towers,
+                towers_name=choose_towers(towers, text_tower),
                 settings=Settings(seed=seed, epochs=epochs),
                 ablate=ablate,
                 fuser=FuserSettings(fuser, parse_weights(loss_weights)),

@@ -30,12 +30,32 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
+def choose_towers(towers: str, text_tower: str) -> str:
+    """The name of both towers.
+
+    Raises:
+        BundleError: the text tower is not known, or the towers bring their own.
+    """
+    from medclip.errors import BundleError
+
+    if text_tower not in ("english", "multilingual"):
+        raise BundleError(f"text tower {text_tower!r} is not known; choose english or multilingual")
+    if text_tower == "english":
+        return towers
+    if towers != "default":
+        raise BundleError(f"towers {towers} bring their own text tower; leave --text-tower out")
+    return "multilingual"
+
+
 def train(
     cases: Annotated[Path, typer.Argument(help="A cases folder.")],
     out: Annotated[Path, typer.Option("--out", help="The model folder to make.")] = ...,  # type: ignore[assignment]
     towers: Annotated[
         str, typer.Option(help="default, hf-hub:ORG/REPO, local-dir:FOLDER or an open_clip NAME:TAG.")
     ] = "default",
+    text_tower: Annotated[
+        str, typer.Option(help="Of the default towers: english (MiniLM) or multilingual (16 languages).")
+    ] = "english",
     fuser: Annotated[str, typer.Option(help="sum, concat, gated or attention.")] = "sum",
     loss_weights: Annotated[
         str, typer.Option(help="Of alignment, labels and similarity in the fuser's joint loss.")
@@ -79,7 +99,7 @@ def train(
             loaded,
             cases,
             out,
-            towers_name=towers,
+            towers_name=choose_towers(towers, text_tower),
             settings=Settings(seed=seed, epochs=epochs),
             fuser=FuserSettings(fuser, weights),
             tune=TuneSettings(seed=seed, epochs=unfreeze_epochs) if unfreeze else None,

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medclip.label_sets import family_of
-
 if TYPE_CHECKING:
     from medclip.evaluation.protocols import Figure
 

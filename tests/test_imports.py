@@ -14,6 +14,7 @@ TORCH_ROOMS = (
     "fusion/",
     "modalities/scan/encoder.py",
     "modalities/text/encoder.py",
+    "modalities/text/use.py",
 )
 
 

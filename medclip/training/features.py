@@ -30,7 +30,7 @@ __all__ = ["CaseFeatures", "CaseRows", "TowerRunner", "augment", "compute_featur
 Array = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+|[•·]")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+|[•·]")
 _LEAST_SENTENCE = 12  # characters; anything shorter names nothing
 _BATCH = 8
 _TEXTS = 64

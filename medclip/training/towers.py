@@ -1,13 +1,14 @@
 """The two towers of an open_clip model, by name, with the preprocessing that belongs to them.
 
 - ``default``: EfficientNet-lite0 (ImageNet) and MiniLM, from the installed weight packages; offline.
+- ``multilingual``: the same image tower beside a sentence encoder of 16 languages; offline.
 - ``hf-hub:ORG/REPO``, ``local-dir:FOLDER``: an open_clip model in the hub's layout.
 - ``NAME:TAG``: a built-in architecture of open_clip with pretrained weights (a tag it knows, or a weights file).
 """
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,12 +19,13 @@ from medclip.errors import BundleError, MissingDependencyError
 from medclip.modalities.scan.prepare import Preprocessing
 from medclip.modalities.text.tokens import TextReading, TextTokenizer
 
-__all__ = ["DEFAULT", "Towers", "load_towers", "rebuild_towers"]
+__all__ = ["DEFAULT", "MULTILINGUAL", "Towers", "load_towers", "rebuild_towers"]
 
-DEFAULT = "default"
+DEFAULT, MULTILINGUAL = "default", "multilingual"
 
 _DEFAULT_SIZE = 288  # pixels; ImageNet trained lite0 at 224, but a scan's texture needs more (README, "What helped")
 _CONFIG = "open_clip_config.json"
+_ENCODER = "medclip_text_encoder"  # in an open_clip config: a text tower that open_clip does not know
 _TEXT_CONFIG = "text_config"  # folder with the Hugging Face config of a text tower, inside a bundle
 
 
@@ -91,6 +93,26 @@ def _default() -> Towers:
         tokenizer_json=tokenizer_json,
         text_config=(minilm / "config.json").read_text(),
         origin="EfficientNet-lite0 (ImageNet) and all-MiniLM-L6-v2 (sentence pairs), from their weight packages",
+    )
+
+
+def _multilingual() -> Towers:
+    """The default towers with the sentence encoder in place of the text tower."""
+    import tempfile
+
+    from medclip.modalities.text.use import load_sentence_encoder, sentence_tokenizer
+
+    english = _default()
+    cast(Any, english.model).text = load_sentence_encoder()
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer_json, reading = sentence_tokenizer(Path(folder))
+    return replace(
+        english,
+        name=MULTILINGUAL,
+        config={**english.config, _ENCODER: MULTILINGUAL},
+        reading=reading,
+        tokenizer_json=tokenizer_json,
+        origin="EfficientNet-lite0 (ImageNet) and the multilingual Universal Sentence Encoder 3, from their packages",
     )
 
 
@@ -189,7 +211,7 @@ def _published(name: str) -> Towers:
         identifier, _, pretrained = name.partition(":")
         if identifier not in open_clip.list_models():
             raise BundleError(
-                f"towers {name!r} are not known: use default, hf-hub:ORG/REPO, local-dir:FOLDER, "
+                f"towers {name!r} are not known: use default, multilingual, hf-hub:ORG/REPO, local-dir:FOLDER, "
                 f"or one of open_clip's names with its pretrained tag, as in ViT-B-32:openai"
             )
         if not pretrained:
@@ -270,7 +292,8 @@ def load_towers(name: str) -> Towers:
         MissingDependencyError: the extra ``train`` is not installed.
     """
     _quiet()
-    return _default() if name == DEFAULT else _published(name)
+    built_in = {DEFAULT: _default, MULTILINGUAL: _multilingual}
+    return built_in[name]() if name in built_in else _published(name)
 
 
 def save_configs(towers: Towers, folder: Path) -> None:
@@ -295,8 +318,13 @@ def rebuild_towers(folder: Path) -> nn.Module:
         vision["timm_model_pretrained"] = False
     custom = config.get("custom_text", False) or "hf_model_name" in text
     kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
-    rest = {k: v for k, v in config.items() if k not in ("vision_cfg", "text_cfg", "custom_text")}
-    return cast(nn.Module, kind(vision_cfg=vision, text_cfg=text, **rest).eval())
+    rest = {k: v for k, v in config.items() if k not in ("vision_cfg", "text_cfg", "custom_text", _ENCODER)}
+    model = kind(vision_cfg=vision, text_cfg=text, **rest)
+    if config.get(_ENCODER) == MULTILINGUAL:
+        from medclip.modalities.text.use import SentenceEncoder
+
+        model.text = SentenceEncoder()
+    return cast(nn.Module, model.eval())
 
 
 def copy_tokenizer(towers: Towers, folder: Path) -> None:

@@ -45,6 +45,7 @@ def require_readable(text: str, scripts: tuple[str, ...] | None) -> str:
     if foreign > _UNREADABLE_SHARE * len(letters):
         raise TextError(
             f"{foreign} of the text's {len(letters)} letters are in a script that this model's text tower cannot read "
-            f"(it reads {', '.join(s.title() for s in scripts)}); translate it, or train with a multilingual tower"
+            f"(it reads {', '.join(s.title() for s in scripts)}); translate it, or use a model trained with  "
+            f"medclip train --text-tower multilingual"
         )
     return cleaned
