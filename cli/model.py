@@ -56,6 +56,9 @@ def train(
     text_tower: Annotated[
         str, typer.Option(help="Of the default towers: english (MiniLM) or multilingual (16 languages).")
     ] = "english",
+    baseline: Annotated[
+        str | None, typer.Option(help="Train this reference design instead, to compare with: cnn-lstm.")
+    ] = None,
     fuser: Annotated[str, typer.Option(help="sum, concat, gated or attention.")] = "sum",
     loss_weights: Annotated[
         str, typer.Option(help="Of alignment, labels and similarity in the fuser's joint loss.")
@@ -77,8 +80,11 @@ def train(
     from medclip.cli import render
     from medclip.folders import check_free
 
-    check_free(out, force=force, marker="bundle.json")
     device = choose_device(device)
+    if baseline is not None:
+        _train_baseline(cases, out, baseline, seed=seed, force=force, threads=threads)
+        return
+    check_free(out, force=force, marker="bundle.json")
     from medclip.cases.manifest import read_cases
     from medclip.training.joint import FuserSettings
     from medclip.training.losses import parse_weights
@@ -116,6 +122,23 @@ def train(
     )
     for name, value in report.figures.items():
         render.say(f"  dev {name}: {value:.3f}" if value < 1 else f"  dev {name}: {value:g}")
+
+
+def _train_baseline(cases: Path, out: Path, name: str, *, seed: int, force: bool, threads: int | None) -> None:
+    import torch
+
+    from medclip.cli import render
+    from medclip.errors import BundleError
+    from medclip.training.baseline import BASELINE, BaselineSettings, train_baseline
+
+    if name != BASELINE:
+        raise BundleError(f"baseline {name!r} is not known; there is {BASELINE}")
+    if threads:
+        torch.set_num_threads(threads)
+    with render.progress() as bar:
+        figures = train_baseline(cases, out, BaselineSettings(seed=seed), force=force, stage=bar.stage, progress=bar.at)
+    render.say(f"{out}: the {BASELINE} baseline, measured on the dev cases")
+    render.figures(figures)
 
 
 @app.command()

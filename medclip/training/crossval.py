@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medclip.archive import write_index
 from medclip.assistant import Assistant
 from medclip.cases.case import Case
-from medclip.cases.splits import kfold, published_split
+from medclip.cases.splits import Fold, kfold, published_split
 from medclip.diagnosis.diagnoser import STRENGTH
 from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers
@@ -31,6 +31,7 @@ from medclip.fusion import Fuser, fuser_names
 from medclip.index import CaseIndex
 from medclip.measure import caption_figures, measure_labels, pose
 from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding, measured
+from medclip.training.baseline import BASELINE, BaselineSettings, Pictures, baseline_figures, read_pictures
 from medclip.training.features import CaseFeatures, compute_features
 from medclip.training.joint import FuserSettings, TrainedFuser, embed_features, train_fuser
 from medclip.training.projection import Projection
@@ -141,9 +142,12 @@ def _measure_fold(work: _Work, fuser: FuserSettings) -> list[Figure]:
     return figures + _frozen_figures(work.train, work.unseen, LABEL_PROTOCOLS)
 
 
-def _ablate_fold(work: _Work, fuser: FuserSettings, report: Reporter) -> list[Figure]:
-    """Every fuser on every subset of the modalities, the frozen towers' probe and the majority class."""
+def _ablate_fold(work: _Work, fuser: FuserSettings, pictures: Pictures, report: Reporter) -> list[Figure]:
+    """Every fuser on every subset of the modalities, the baseline, the frozen towers' probe and the majority class."""
     figures = _frozen_figures(work.train, work.unseen, SUBSETS)
+    report.stage(f"the {BASELINE} baseline")
+    fold = Fold(work.train.rows.cases, work.unseen.rows.cases)
+    figures += baseline_figures(fold, pictures, BaselineSettings(seed=work.settings.seed), report.features)
     for name in fuser_names():
         report.stage(f"the {name} fuser")
         fused = train_fuser(work.projection, work.train, replace(fuser, name=name), seed=work.settings.seed)
@@ -194,6 +198,7 @@ def cross_validate(
             chosen, cases_folder, runner, copies=settings.copies, seed=settings.seed, cache=Path(scratch),
             fingerprint=towers_name, progress=report.features,
         )  # fmt: skip
+        pictures = read_pictures(chosen, cases_folder, report.features) if ablate else {}
         measured = []
         for number, part in enumerate(parts, start=1):
             report.stage(f"fold {number} of {len(parts)}" if len(parts) > 1 else "training on train, measuring on dev")
@@ -207,5 +212,8 @@ def cross_validate(
             ).projection
             work = _Work(train, features.select(part.unseen), projection, settings)
             chosen_fuser = fuser or FuserSettings()
-            measured.append(_ablate_fold(work, chosen_fuser, report) if ablate else _measure_fold(work, chosen_fuser))
+            if ablate:
+                measured.append(_ablate_fold(work, chosen_fuser, pictures, report))
+            else:
+                measured.append(_measure_fold(work, chosen_fuser))
     return average(measured)
