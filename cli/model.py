@@ -56,6 +56,9 @@ def train(
     text_tower: Annotated[
         str, typer.Option(help="Of the default towers: english (MiniLM) or multilingual (16 languages).")
     ] = "english",
+    crops: Annotated[
+        bool, typer.Option("--crops", help="Read overlapping crops of every picture too (ten times the work).")
+    ] = False,
     baseline: Annotated[
         str | None, typer.Option(help="Train this reference design instead, to compare with: cnn-lstm.")
     ] = None,
@@ -106,6 +109,7 @@ def train(
             cases,
             out,
             towers_name=choose_towers(towers, text_tower),
+            crops=crops,
             settings=Settings(seed=seed, epochs=epochs),
             fuser=FuserSettings(fuser, weights),
             tune=TuneSettings(seed=seed, epochs=unfreeze_epochs) if unfreeze else None,

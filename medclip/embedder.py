@@ -15,6 +15,7 @@ from medclip.cases.case import Case
 from medclip.errors import MeasurementError, ScanError, TextError
 from medclip.fusion import Fuser, Parts
 from medclip.modalities.measurements.coding import MeasurementCoding, measured
+from medclip.modalities.scan.crops import with_crops
 from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.scan.read import read_scan, thumbnail
@@ -112,7 +113,8 @@ class Embedder:
         return self._scans([self._prepare(scan) for scan in scans])
 
     def _prepare(self, scan: ScanPictures) -> list[GreyPicture]:
-        return [prepare_scan(picture, self.model.manifest.preprocessing) for picture in scan.pictures]
+        how = self.model.manifest.preprocessing
+        return [prepare_scan(picture, how) for picture in with_crops(scan.pictures, how.crops)]
 
     def _scans(self, prepared: Sequence[Sequence[GreyPicture]]) -> Array:
         return self.model.embed_scans(prepared) if prepared else self._none()

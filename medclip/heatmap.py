@@ -8,22 +8,16 @@ from numpy.typing import NDArray
 
 from medclip.embedder import Embedder
 from medclip.fusion.case_vector import unit
-from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
+from medclip.modalities.scan.crops import crop_boxes
+from medclip.modalities.scan.pictures import GreyPicture
+from medclip.modalities.scan.prepare import prepare_scan
 
-__all__ = ["crop_boxes", "relevance"]
+__all__ = ["relevance"]
 
 Array = NDArray[np.float32]
 
 _SIDE = 0.4  # of the picture's longer side
 _STEPS = 6  # crops along either axis
-
-
-def crop_boxes(height: int, width: int) -> list[tuple[int, int, int, int]]:
-    """(top, left, bottom, right) of square crops that overlap and cover the picture, row by row."""
-    side = max(1, min(round(_SIDE * max(height, width)), height, width))
-    tops = np.linspace(0, height - side, _STEPS).round().astype(int)
-    lefts = np.linspace(0, width - side, _STEPS).round().astype(int)
-    return [(int(t), int(left), int(t) + side, int(left) + side) for t in tops for left in lefts]
 
 
 def relevance(embedder: Embedder, picture: GreyPicture, target: Array) -> Array:
@@ -37,9 +31,10 @@ def relevance(embedder: Embedder, picture: GreyPicture, target: Array) -> Array:
         (height, width), 0 at the place of least similarity and 1 at that of most: the mean over the crops there.
     """
     height, width = picture.shape
-    boxes = crop_boxes(height, width)
-    crops = [ScanPictures((picture[t:b, left:right],), 1) for t, left, b, right in boxes]
-    similarities = embedder.scans(crops) @ unit(target[: embedder.fuser.base])
+    boxes = crop_boxes(height, width, _STEPS, _SIDE)
+    how = embedder.model.manifest.preprocessing
+    crops = [[prepare_scan(picture[t:b, left:right], how)] for t, left, b, right in boxes]
+    similarities = embedder.model.embed_scans(crops) @ unit(target[: embedder.fuser.base])
     total, count = np.zeros((2, height, width), np.float32)
     for (top, left, bottom, right), similarity in zip(boxes, similarities, strict=True):
         total[top:bottom, left:right] += similarity

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medclip.bundle.layout import ServingLayout
 from medclip.bundle.serving import session
 from medclip.errors import BundleError, MissingDependencyError
 
@@ -113,11 +114,12 @@ def export_towers(
     export_graph(text_tower, token_sample, text_file, free_length=not fixed_length)
 
 
-def export_heads(projection: Any, scan_file: Path, text_file: Path) -> None:
-    """Export both halves of a projection."""
+def export_heads(projection: Any, layout: ServingLayout) -> None:
+    """Export both halves of a projection, and the attention over the pictures of a scan."""
     generator = torch.Generator().manual_seed(0)
     for name, width, file in (
-        ("embed_scan", projection.shape.scan_features, scan_file),
-        ("embed_text", projection.shape.text_features, text_file),
+        ("attend", projection.shape.scan_features, layout.scan_attention),
+        ("embed_scan", projection.shape.scan_features, layout.scan_head),
+        ("embed_text", projection.shape.text_features, layout.text_head),
     ):
         export_graph(_Method(projection, name), torch.randn(3, width, generator=generator), file)

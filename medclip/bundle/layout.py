@@ -8,6 +8,7 @@
         serving.json          `ServingManifest`
         scan_tower.onnx       (n, size, size) uint8 → (n, scan_features) float32
         text_tower.onnx       (n, tokens) int64 → (n, text_features) float32
+        scan_attention.onnx   (n, scan_features) → (n, 1) what a picture weighs among those of its scan, as a logarithm
         scan_head.onnx        (n, scan_features) → (n, base) unit vectors
         text_head.onnx        (n, text_features) → (n, base) unit vectors
         fuser.onnx            (n, modalities, base + measurements + 1) → (n, joint) unit vectors; none for ``sum``
@@ -58,6 +59,10 @@ class ServingLayout:
         return self.root / "text_tower.onnx"
 
     @property
+    def scan_attention(self) -> Path:
+        return self.root / "scan_attention.onnx"
+
+    @property
     def scan_head(self) -> Path:
         return self.root / "scan_head.onnx"
 
@@ -79,7 +84,8 @@ class ServingLayout:
 
     def listed(self, fuser: str) -> tuple[Path, ...]:
         """Every file whose checksum the manifest of a model with that fuser holds."""
-        always = (self.scan_tower, self.text_tower, self.scan_head, self.text_head, self.tokenizer, self.probes)
+        graphs = (self.scan_tower, self.text_tower, self.scan_attention, self.scan_head, self.text_head)
+        always = (*graphs, self.tokenizer, self.probes)
         return always if fuser == "sum" else (*always, self.fuser)
 
 

@@ -106,13 +106,15 @@ class _TorchModel(nn.Module):
     def embed(
         self, prepared: NDArray[np.uint8], texts: Sequence[str], manifest: ServingManifest, tokenizer: Path
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Scan and text embeddings by torch."""
+        """Scan and text embeddings by torch; the last scan is one of all the pictures."""
         scan_tower = ScanTower(self.towers.visual, manifest.preprocessing)  # type: ignore[arg-type]
         text_tower = TextTower(self.towers, manifest.reading)
         windows = TextTokenizer(tokenizer, manifest.reading).windows(texts)
         with torch.inference_mode():
             self.eval()
-            scans = self.projection.embed_scan(scan_tower(torch.from_numpy(prepared)))
+            seen = scan_tower(torch.from_numpy(prepared))
+            whole = (self.projection.attend(seen).softmax(0) * seen).sum(0, keepdim=True)
+            scans = self.projection.embed_scan(torch.cat([seen, whole]))
             features = text_tower(torch.from_numpy(windows.ids)).numpy()
             pooled = pool_windows(features, windows, len(texts))
             return scans.numpy(), self.projection.embed_text(torch.from_numpy(pooled)).numpy()

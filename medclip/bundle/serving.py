@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medclip.bundle.layout import FORMAT, ServingLayout, ServingManifest, digest, read_model
 from medclip.errors import BundleError
 from medclip.fusion import Fuser
-from medclip.modalities.scan.pictures import GreyPicture, pooled_features
+from medclip.modalities.scan.pictures import GreyPicture, attend, picture_features
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
 
@@ -149,7 +149,12 @@ class ServingModel:
 
     def embed_scans(self, scans: Sequence[Sequence[GreyPicture]]) -> Array:
         """n scans, each of one or more prepared (size, size) pictures → (n, base) unit vectors."""
-        return self.towers.run(ServingLayout(self.folder).scan_head, pooled_features(self.towers.scan_features, scans))
+        layout = ServingLayout(self.folder)
+        features = picture_features(self.towers.scan_features, scans)
+        counts = [len(pictures) for pictures in scans]
+        if max(counts) > 1:
+            features = attend(features, counts, self.towers.run(layout.scan_attention, features)[:, 0])
+        return self.towers.run(layout.scan_head, features)
 
     def embed_texts(self, texts: Sequence[str]) -> Array:
         """n cleaned texts → (n, base) unit vectors.
@@ -169,13 +174,13 @@ class ServingModel:
 
         file = ServingLayout(self.folder).probes
         stored = load_file(file)
-        count = len(stored["scan_embeddings"])
-        for i in range(count):
+        for i in range(len(stored["prepared"])):
             prepared = prepare_scan(stored[f"picture_{i}"], self.manifest.preprocessing)
             if not np.array_equal(prepared, stored["prepared"][i]):
                 raise BundleError(f"{file}: preparing a stored scan gives another picture here; {_REMEDY}")
         texts = [bytes(stored[f"text_{i}"]).decode() for i in range(len(stored["text_embeddings"]))]
-        now = [self.embed_scans([[picture] for picture in stored["prepared"]]), self.embed_texts(texts)]
+        prepared = stored["prepared"]
+        now = [self.embed_scans([*([picture] for picture in prepared), list(prepared)]), self.embed_texts(texts)]
         then = [stored["scan_embeddings"], stored["text_embeddings"]]
         if self.fuser.run is not None:
             now.append(self.fuser.run(stored["tokens"]))

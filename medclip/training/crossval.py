@@ -31,6 +31,8 @@ from medclip.fusion import Fuser, fuser_names
 from medclip.index import CaseIndex
 from medclip.measure import caption_figures, measure_labels, pose
 from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding, measured
+from medclip.modalities.scan.crops import CROPS
+from medclip.training.attention import attention_of
 from medclip.training.baseline import BASELINE, BaselineSettings, Pictures, baseline_figures, read_pictures
 from medclip.training.features import CaseFeatures, compute_features
 from medclip.training.joint import FuserSettings, TrainedFuser, embed_features, train_fuser
@@ -163,6 +165,7 @@ def cross_validate(
     *,
     folds: int | None,
     towers_name: str,
+    crops: bool = False,
     settings: Settings,
     fuser: FuserSettings | None = None,
     ablate: bool = False,
@@ -191,6 +194,8 @@ def cross_validate(
     with tempfile.TemporaryDirectory() as scratch:
         report.stage("exporting the towers")
         towers = load_towers(towers_name)
+        if crops:
+            towers.preprocessing = towers.preprocessing.model_copy(update={"crops": CROPS})
         runner = exported_towers(towers, Path(scratch) / "towers", threads=threads)
         report.stage("reading scans and texts")
         chosen = [case for part in parts[:1] for case in (*part.train, *part.unseen)]
@@ -202,7 +207,9 @@ def cross_validate(
         measured = []
         for number, part in enumerate(parts, start=1):
             report.stage(f"fold {number} of {len(parts)}" if len(parts) > 1 else "training on train, measuring on dev")
-            train = features.select(part.train)
+            seen, asked = features.select(part.train), features.select(part.unseen)
+            attention = attention_of(seen, seed=settings.seed)
+            train, unseen = seen.pooled(attention), asked.pooled(attention)
             projection = train_projection(
                 train,
                 None,
@@ -210,7 +217,7 @@ def cross_validate(
                 device=device,
                 progress=lambda epoch: report.epoch(epoch, settings.epochs),
             ).projection
-            work = _Work(train, features.select(part.unseen), projection, settings)
+            work = _Work(train, unseen, projection, settings)
             chosen_fuser = fuser or FuserSettings()
             if ablate:
                 measured.append(_ablate_fold(work, chosen_fuser, pictures, report))

@@ -20,12 +20,22 @@ from PIL import Image
 
 from medclip.cases.case import Case
 from medclip.errors import TextError
-from medclip.modalities.scan.pictures import GreyPicture, pooled_features
+from medclip.modalities.scan.crops import with_crops
+from medclip.modalities.scan.pictures import GreyPicture, attend, picture_features
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.scan.read import read_scan
 from medclip.modalities.text.clean import require_readable
 
-__all__ = ["CaseFeatures", "CaseRows", "TowerRunner", "augment", "compute_features", "gather", "sentences"]
+__all__ = [
+    "CaseFeatures",
+    "CaseRows",
+    "PictureFeatures",
+    "TowerRunner",
+    "augment",
+    "compute_features",
+    "gather",
+    "sentences",
+]
 
 Array = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -114,32 +124,50 @@ class CaseRows:
 
 @dataclass(frozen=True)
 class CaseFeatures:
-    """Tower features of a set of cases."""
+    """Tower features of a set of cases, one row a scan."""
 
     rows: CaseRows
     scans: Array  # (1 + copies, s, d_scan): the scans as they are, then augmented
     texts: Array  # (t, d_text)
+    attention: Array  # (d_scan,) by which the pictures of each scan were pooled
 
-    def select(self, cases: Sequence[Case]) -> "CaseFeatures":
+
+@dataclass(frozen=True)
+class PictureFeatures:
+    """Tower features of a set of cases, one row a picture: a slice of a volume, a scan, a crop."""
+
+    rows: CaseRows
+    pictures: Array  # (1 + copies, p, d_scan)
+    picture_scan: NDArray[np.int64]  # (p,) which scan each belongs to, ascending
+    texts: Array  # (t, d_text)
+
+    def pooled(self, attention: Array) -> CaseFeatures:
+        """The same, one row a scan."""
+        counts = np.bincount(self.picture_scan, minlength=len(self.rows.scan_case))
+        scans = np.stack([attend(copy, counts, copy @ attention) for copy in self.pictures])
+        return CaseFeatures(self.rows, scans, self.texts, attention)
+
+    def select(self, cases: Sequence[Case]) -> "PictureFeatures":
         """The same, for some of its cases, in the order given."""
         r = self.rows
         position = {case.id: i for i, case in enumerate(r.cases)}
         new = np.full(len(r.cases), -1, np.int64)
         new[[position[case.id] for case in cases]] = np.arange(len(cases))
         scans = np.concatenate([np.flatnonzero(r.scan_case == position[case.id]) for case in cases])
+        pictures = np.concatenate([np.flatnonzero(self.picture_scan == scan) for scan in scans])
+        counts = np.bincount(self.picture_scan, minlength=len(r.scan_case))[scans]
         texts = np.flatnonzero(new[r.text_case] >= 0)
         row = np.full(len(r.text_case) + 1, -1, np.int64)
         row[texts] = np.arange(len(texts))
-        return CaseFeatures(
-            CaseRows(
-                cases=tuple(cases),
-                scan_case=new[r.scan_case[scans]],
-                caption_row=row[r.caption_row[scans]],
-                text_case=new[r.text_case[texts]],
-                text_kind=r.text_kind[texts],
-            ),
-            scans=self.scans[:, scans],
-            texts=self.texts[texts],
+        rows = CaseRows(
+            cases=tuple(cases),
+            scan_case=new[r.scan_case[scans]],
+            caption_row=row[r.caption_row[scans]],
+            text_case=new[r.text_case[texts]],
+            text_kind=r.text_kind[texts],
+        )
+        return PictureFeatures(
+            rows, self.pictures[:, pictures], np.repeat(np.arange(len(scans)), counts), self.texts[texts]
         )
 
 
@@ -206,7 +234,7 @@ def compute_features(
     cache: Path,
     fingerprint: str,
     progress: Progress = lambda _done, _total: None,
-) -> CaseFeatures:
+) -> PictureFeatures:
     """Tower features of every scan and text of `cases`; finished parts are taken from `cache` after a kill.
 
     Args:
@@ -232,23 +260,30 @@ def compute_features(
             partial.rename(file)
         return np.asarray(np.load(file, allow_pickle=False), np.float32)
 
-    def copy(number: int) -> Array:
-        def prepared(i: int) -> list[GreyPicture]:
-            pictures = read_scan(files[i]).pictures
-            if not number:
-                return [prepare_scan(picture, runner.preprocessing) for picture in pictures]
-            # every slice of a volume moves alike
-            return [augment(p, runner.preprocessing, np.random.default_rng((seed, number, i))) for p in pictures]
+    def prepared(number: int, i: int) -> list[GreyPicture]:
+        how = runner.preprocessing
+        pictures = with_crops(read_scan(files[i]).pictures, how.crops)
+        if not number:
+            return [prepare_scan(picture, how) for picture in pictures]
+        # every slice of a volume moves alike
+        return [augment(picture, how, np.random.default_rng((seed, number, i))) for picture in pictures]
 
-        def block(start: int) -> Array:
-            rows = range(start, min(start + _BATCH, len(files)))
-            return pooled_features(runner.scan_features, [prepared(i) for i in rows])
+    def copy(number: int) -> tuple[Array, list[int]]:
+        def block(start: int) -> tuple[Array, list[int]]:
+            parts = [prepared(number, i) for i in range(start, min(start + _BATCH, len(files)))]
+            return picture_features(runner.scan_features, parts), [len(part) for part in parts]
 
-        blocks = []
-        for features in workers.map(block, range(0, len(files), _BATCH)):
+        blocks, counts = [], []
+        for features, found in workers.map(block, range(0, len(files), _BATCH)):
             blocks.append(features)
-            progress(number * len(files) + sum(map(len, blocks)), total)
-        return np.concatenate(blocks)
+            counts += found
+            progress(number * len(files) + len(counts), total)
+        return np.concatenate(blocks), counts
+
+    def copied(number: int) -> Array:
+        features, counts = copy(number)
+        part(f"counts{number}", lambda: np.asarray(counts, np.float32))
+        return features
 
     def written() -> Array:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together: less padding
@@ -256,7 +291,8 @@ def compute_features(
         return np.concatenate(list(workers.map(runner.text_features, parts)))[np.argsort(order)]
 
     with ThreadPoolExecutor(runner.threads) as workers:
-        scans = np.stack([part(f"scans{number}", lambda number=number: copy(number)) for number in range(copies + 1)])  # type: ignore[misc]
+        found = [part(f"pictures{number}", lambda number=number: copied(number)) for number in range(copies + 1)]  # type: ignore[misc]
         text_rows = part("texts", written)
     progress(total, total)
-    return CaseFeatures(rows, scans, text_rows)
+    counts = np.load(cache / f"{key}-counts0.npy", allow_pickle=False).astype(np.int64)
+    return PictureFeatures(rows, np.stack(found), np.repeat(np.arange(len(files)), counts), text_rows)

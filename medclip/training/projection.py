@@ -81,12 +81,19 @@ class _Side(nn.Module):
 class Projection(nn.Module):
     """(n, scan_features) or (n, text_features) → (n, width) unit vectors."""
 
+    attention: Tensor
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
+        self.register_buffer("attention", torch.zeros(shape.scan_features))
         self.scan = _Side(shape.scan_features, shape.scan_kept, shape, drop_in=0.5, drop=0.3)
         self.text = _Side(shape.text_features, shape.text_kept, shape, drop_in=0.1, drop=0.3)
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.07))))
+
+    def attend(self, features: Tensor) -> Tensor:
+        """(n, 1) logarithm of what each picture weighs among those of its scan."""
+        return (features @ self.attention)[:, None]
 
     def fit_statistics(self, scans: Array, texts: Array) -> None:
         """Set mean, scale and principal axes from the training cases' features.

@@ -20,10 +20,12 @@ from medclip.errors import OutputError
 from medclip.folders import check_free, named_failures, new_folder
 from medclip.fusion.base import require_fuser
 from medclip.modalities.measurements.coding import MeasurementCoding
+from medclip.modalities.scan.crops import CROPS
 from medclip.modalities.scan.encoder import ScanTower
 from medclip.modalities.text.clean import require_readable
 from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer
+from medclip.training.attention import attention_of
 from medclip.training.features import CaseFeatures, Progress, TowerRunner, compute_features
 from medclip.training.joint import FuserSettings, train_fuser
 from medclip.training.towers import Towers, copy_tokenizer, load_towers
@@ -151,6 +153,7 @@ def train_model(
     out: Path,
     *,
     towers_name: str = "default",
+    crops: bool = False,
     settings: Settings | None = None,
     fuser: FuserSettings | None = None,
     tune: TuneSettings | None = None,
@@ -161,6 +164,8 @@ def train_model(
     report: Reporter | None = None,
 ) -> TrainingReport:
     """Train a model and write it as a bundle.
+
+    With `crops`, every picture is read as itself and as overlapping crops of it, pooled by attention.
 
     Finished work is kept in ``<out>.training`` until the bundle is whole; `resume` goes on from there.
 
@@ -174,7 +179,7 @@ def train_model(
     check_free(out, force=force, marker=Layout(out).manifest.name)
     with named_failures(out):
         return _train(
-            cases, cases_folder, out, towers_name, settings, fuser, tune, device, resume, force, threads, report
+            cases, cases_folder, out, towers_name, crops, settings, fuser, tune, device, resume, force, threads, report
         )
 
 
@@ -183,6 +188,7 @@ def _train(
     cases_folder: Path,
     out: Path,
     towers_name: str,
+    crops: bool,
     settings: Settings,
     fuser: FuserSettings,
     tune: TuneSettings | None,
@@ -193,13 +199,20 @@ def _train(
     report: Reporter,
 ) -> TrainingReport:
     work = out.parent / f"{out.name}.training"
-    request: dict[str, object] = {"towers": towers_name, "tune": asdict(tune) if tune else None, "seed": settings.seed}
+    request: dict[str, object] = {
+        "towers": towers_name,
+        "crops": crops,
+        "tune": asdict(tune) if tune else None,
+        "seed": settings.seed,
+    }
     _prepare_work(work, request, resume=resume, force=force)
     fold = choose_fold(cases, settings.seed)
     if threads:
         torch.set_num_threads(threads)
     report.stage("loading the towers")
     towers = load_towers(towers_name)
+    if crops:
+        towers.preprocessing = towers.preprocessing.model_copy(update={"crops": CROPS})
     if tune is not None:
         report.stage("tuning the towers")
         tune_towers(
@@ -222,11 +235,12 @@ def _train(
     features = [
         compute_features(
             part, cases_folder, runner, copies=copies, seed=settings.seed, cache=work / "features",
-            fingerprint=fingerprint + device, progress=report.features,
+            fingerprint=f"{fingerprint}{device}{crops}", progress=report.features,
         )
         for part, copies in ((fold.unseen, 0), (fold.train, settings.copies))
     ]  # fmt: skip
-    dev, train = features
+    attention = attention_of(features[1], seed=settings.seed)
+    dev, train = (part.pooled(attention) for part in features)
     report.stage("training the projection")
     trained = train_projection(
         train,
@@ -244,7 +258,7 @@ def _train(
         serving = Layout(folder).serving.root
         shutil.copytree(exported, serving)
         layout = ServingLayout(serving)
-        export_heads(trained.projection, layout.scan_head, layout.text_head)
+        export_heads(trained.projection, layout)
         if fused.network is not None:
             export_fuser(fused.network, fused.shape.tokens, fused.shape.token, layout.fuser)
         provenance = Provenance(
@@ -273,7 +287,9 @@ def _prepare_work(work: Path, request: dict[str, object], *, resume: bool, force
     file = work / "request.json"
     if work.exists() and resume:
         if not file.is_file() or json.loads(file.read_text()) != request:
-            raise OutputError(f"{work}: was begun with other towers, seed or --unfreeze; repeat them, or use --force")
+            raise OutputError(
+                f"{work}: was begun with other towers, --crops, seed or --unfreeze; repeat them, or use --force"
+            )
         return
     if work.exists() and not force:
         raise OutputError(f"{work}: an unfinished training is here; go on with --resume, or start anew with --force")

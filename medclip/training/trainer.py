@@ -160,6 +160,7 @@ def train_projection(
     )
     projection = Projection(_shape(train, settings))
     projection.fit_statistics(train.scans[0], train.texts)
+    projection.attention.copy_(torch.from_numpy(train.attention))
     projection.to(device)
     optimiser = torch.optim.AdamW(
         projection.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay

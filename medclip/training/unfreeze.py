@@ -78,7 +78,8 @@ def _features(data: _Data, scan_tower: ScanTower, text_tower: TextTower, device:
             text_tower(data.tokens(range(i, min(i + batch, len(data.texts)))).to(device)).cpu()
             for i in range(0, len(data.texts), batch)
         ]
-    return CaseFeatures(data.rows, torch.cat(scans).numpy()[None], torch.cat(texts).numpy())
+    seen = torch.cat(scans).numpy()
+    return CaseFeatures(data.rows, seen[None], torch.cat(texts).numpy(), np.zeros(seen.shape[1], np.float32))
 
 
 def tune_towers(

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_PIXELS", "SLICES", "GreyPicture", "ScanPictures", "choose_slices", "pooled_features", "stretch"]
+__all__ = [
+    "MOST_PIXELS",
+    "SLICES",
+    "GreyPicture",
+    "ScanPictures",
+    "attend",
+    "choose_slices",
+    "picture_features",
+    "stretch",
+]
 
 GreyPicture = NDArray[np.uint8]
 """(height, width) uint8, 0 black to 255 white."""
@@ -56,16 +65,29 @@ def stretch(values: NDArray[np.floating], low: float, high: float) -> GreyPictur
     return np.asarray(np.round(np.clip((values - low) / (high - low), 0, 1) * 255), np.uint8)
 
 
-def pooled_features(
+def picture_features(
     run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], scans: Sequence[Sequence[GreyPicture]]
 ) -> NDArray[np.float32]:
-    """Features of n scans, each of one or more prepared pictures: (n, d), the mean over a scan's pictures.
+    """Features of all prepared pictures of n scans, in order: (p, d).
 
     Args:
         run: (m, size, size) uint8 → (m, d).
     """
     flat = [picture for pictures in scans for picture in pictures]
-    features = np.concatenate([run(np.stack(flat[i : i + _AT_ONCE])) for i in range(0, len(flat), _AT_ONCE)])
-    counts = np.asarray([len(pictures) for pictures in scans])
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    return np.asarray(np.add.reduceat(features, starts, axis=0) / counts[:, None], np.float32)
+    return np.concatenate([run(np.stack(flat[i : i + _AT_ONCE])) for i in range(0, len(flat), _AT_ONCE)])
+
+
+def attend(
+    features: NDArray[np.float32], counts: Sequence[int] | NDArray[np.int64], scores: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Features of n scans, each the mean of its pictures' weighted by exp(score): (p, d) → (n, d).
+
+    Args:
+        counts: (n,) pictures of each scan, in order; a scan of one picture is that picture.
+        scores: (p,) of each picture (`medclip.training.attention`).
+    """
+    sizes = np.asarray(counts, np.int64)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    weights = np.exp(scores - np.repeat(np.maximum.reduceat(scores, starts), sizes))
+    weights /= np.repeat(np.add.reduceat(weights, starts), sizes)
+    return np.asarray(np.add.reduceat(features * weights[:, None], starts, axis=0), np.float32)
