@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test lint types bench light clean
+.PHONY: setup demo test lint types bench bench-labels bench-languages bench-speech fuzz light clean
 
 setup: $(VENV)/.ready
 
@@ -35,6 +35,21 @@ light: demo/model
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py
+
+# Damaged scans: 2,000 mutations of real files, none may crash, hang or eat the memory.
+fuzz: setup
+	$(BIN)/python benchmarks/fuzz.py
+
+# Findings read from 3,927 real reports against their hand-given codes (needs: pip install --no-deps torchxrayvision).
+bench-labels: setup
+	$(BIN)/python benchmarks/labels.py
+
+# Dictations and Chinese captions, on MedPix: CASES, INDEX and MODEL name what README.md makes under "Figures".
+bench-speech: setup
+	$(BIN)/python benchmarks/speech.py $(CASES) $(INDEX)
+
+bench-languages: setup
+	$(BIN)/python benchmarks/languages.py $(CASES) $(MODEL)
 
 clean:
 	rm -rf $(VENV) .venv-light demo build dist *.egg-info

@@ -103,12 +103,28 @@ def _frozen_figures(train: CaseFeatures, unseen: CaseFeatures, protocols: Sequen
     return with_families(figures)
 
 
+def _stripped(case: EmbeddedCase, modality: str) -> EmbeddedCase:
+    """The case, less one modality."""
+    if modality == "scan":
+        return replace(case, numbers=(), scans=case.scans[:0])
+    if modality == "text":
+        return replace(case, report=case.report[:0], history=case.history[:0])
+    return replace(case, measurements=np.zeros_like(case.measurements))
+
+
 def _indexed_figures(
-    trained: TrainedFuser, projection: Projection, train: CaseFeatures, unseen: CaseFeatures, protocols: Sequence[str]
+    trained: TrainedFuser,
+    projection: Projection,
+    train: CaseFeatures,
+    unseen: CaseFeatures,
+    protocols: Sequence[str],
+    without: str | None = None,
 ) -> list[Figure]:
-    """An index of the training cases, measured on the unseen ones."""
+    """An index of the training cases, less a modality if one is named, measured on the unseen ones."""
     fuser = trained.fuser()
     learnt, asked = ([*_whole(projection, part, trained)] for part in (train, unseen))
+    if without is not None:
+        learnt = [case for case in (_stripped(case, without) for case in learnt) if case.parts().composition]
     with tempfile.TemporaryDirectory() as folder:
         write_index(learnt, fuser, "cross-validation", Path(folder))
         index = CaseIndex.open(Path(folder))
@@ -121,6 +137,10 @@ def _indexed_figures(
 def _whole(projection: Projection, features: CaseFeatures, trained: TrainedFuser) -> list[EmbeddedCase]:
     scans, texts = embed_features(projection, features)
     return _embedded(features, scans[0], texts, trained.coding)
+
+
+_LACKING = {"scan": "history+measurements", "text": "scan+measurements", "measurements": "scan+history"}
+"""Modality → the protocol whose queries show everything but it (and the report)."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +176,17 @@ def _ablate_fold(work: _Work, fuser: FuserSettings, pictures: Pictures, report: 
         measured = _indexed_figures(fused, work.projection, work.train, work.unseen, SUBSETS)
         figures += [replace(figure, method=name) for figure in measured if figure.method == "combined"]
         figures += [figure for figure in measured if figure.method == "majority" and name == "sum"]
+    return figures + _blind_figures(work, fuser, report)
+
+
+def _blind_figures(work: _Work, fuser: FuserSettings, report: Reporter) -> list[Figure]:
+    """What a model trained without a modality makes of queries that lack it; beside it, a whole model should lose little."""
+    figures: list[Figure] = []
+    for modality, protocol in _LACKING.items():
+        report.stage(f"the {fuser.name} fuser without {modality}")
+        blind = train_fuser(work.projection, work.train, fuser, seed=work.settings.seed, without=modality)
+        measured = _indexed_figures(blind, work.projection, work.train, work.unseen, (protocol,), without=modality)
+        figures += [replace(f, method=f"{fuser.name}, never seen") for f in measured if f.method == "combined"]
     return figures
 
 

@@ -42,17 +42,18 @@ class FuserSettings:
 
     name: str = "sum"
     weights: LossWeights = field(default_factory=LossWeights)
-    steps: int = 500
+    steps: int = 1000
     batch: int = 128  # cases
-    learning_rate: float = 1e-3
-    weight_decay: float = 1.0
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
     hidden: int = 128
     joint: int = 128
-    drop: float = 0.5
+    drop: float = 0.2
     share: float = 0.3  # squared length of the joint block, of 1
-    modality_kept: float = 0.65  # chance that a view shows a modality that the case has
+    whole: float = 0.5  # chance that a view shows every modality that the case has, and
+    modality_kept: float = 0.65  # that it shows each where it does not
     value_kept: float = 0.8  # chance that a view shows a measurement that the case has
-    noise: float = 0.3  # length of the random vector added to a scan's or text's
+    noise: float = 0.1  # length of the random vector added to a scan's or text's
     smoothing: float = 0.1  # of labels
     averaging: float = 0.99
 
@@ -145,7 +146,8 @@ class _Views:
         """(n, modalities, token) vectors of one view of each case, and (n, modalities) which are there."""
         s = self._settings
         has = self.has[cases]
-        shown = (rng.random(has.shape) < s.modality_kept) & has
+        whole = rng.random((len(cases), 1)) < s.whole
+        shown = (whole | (rng.random(has.shape) < s.modality_kept)) & has
         shown[~shown.any(1)] = has[~shown.any(1)]
         base, width = self._scans.shape[2], self._coding.width
         tokens = np.zeros((len(cases), len(MODALITIES), base + width), np.float32)
@@ -186,9 +188,17 @@ def _label_sets(features: CaseFeatures) -> dict[str, _LabelSet]:
 
 
 def train_fuser(
-    projection: Projection, features: CaseFeatures, settings: FuserSettings, *, seed: int = 0
+    projection: Projection,
+    features: CaseFeatures,
+    settings: FuserSettings,
+    *,
+    seed: int = 0,
+    without: str | None = None,
 ) -> TrainedFuser:
     """Fit the coding of measurements and, unless the fuser is ``sum``, its network; the last weights are kept.
+
+    Args:
+        without: a modality that is hidden, to measure what it gives.
 
     Raises:
         BundleError: there is no such fuser.
@@ -196,12 +206,14 @@ def train_fuser(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the network is small: more threads spend their time waiting for each other
     try:
-        return _train(projection, features, settings, seed)
+        return _train(projection, features, settings, seed, without)
     finally:
         torch.set_num_threads(threads)
 
 
-def _train(projection: Projection, features: CaseFeatures, settings: FuserSettings, seed: int) -> TrainedFuser:
+def _train(
+    projection: Projection, features: CaseFeatures, settings: FuserSettings, seed: int, without: str | None
+) -> TrainedFuser:
     coding = fit_coding(features.rows.cases)
     shape = FuserShape(projection.shape.width + coding.width, settings.hidden, settings.joint, settings.drop)
     torch.manual_seed(seed)
@@ -214,6 +226,8 @@ def _train(projection: Projection, features: CaseFeatures, settings: FuserSettin
     trained = nn.ModuleList([network, classifiers]).train()
     optimiser = torch.optim.AdamW(trained.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     average = [p.detach().clone() for p in trained.parameters()]
+    if without is not None:
+        views.has[:, MODALITIES.index(without)] = False
     usable = np.flatnonzero(views.has.any(1))
     order = np.empty(0, np.int64)
     for step in range(settings.steps):

@@ -1,0 +1,85 @@
+"""The joint loss, and the proof that fusion fuses: a label that no two modalities give."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from medclip.errors import CaseError
+from medclip.training.losses import LossWeights, parse_weights, supervised_contrastive_loss
+
+Medclip = Callable  # type: ignore[type-arg]
+SINGLE, WHOLE = ("scans", "history", "measurements"), "scan+history+measurements"
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory, medclip: Medclip) -> Path:
+    out = tmp_path_factory.mktemp("joint") / "cases"
+    assert medclip("cases", "import", "sample-joint", "--out", out).code == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def ablated(joint: Path, tmp_path_factory: pytest.TempPathFactory, medclip: Medclip) -> dict[tuple[str, str], float]:
+    """(method, query) → accuracy on the cohort's dev cases, and the picture of it."""
+    picture = tmp_path_factory.mktemp("ablation") / "ablation.png"
+    done = medclip("evaluate", joint, "--ablate", "--picture", picture, "--epochs", 5, "--device", "cpu", "--json")
+    assert done.code == 0, done.err
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    return {
+        (figure["method"], figure["protocol"]): figure["value"]
+        for figure in json.loads(done.out)
+        if figure["label_set"] == "course" and figure["metric"] == "accuracy"
+    }
+
+
+@pytest.mark.parametrize("fuser", ["gated", "attention"])
+def test_a_label_that_needs_all_modalities_is_found_by_fusing_them(
+    fuser: str, ablated: dict[tuple[str, str], float]
+) -> None:
+    assert ablated[fuser, WHOLE] >= 0.90
+    for alone in SINGLE:
+        assert ablated[fuser, alone] <= 0.60
+
+
+def test_the_ablation_has_every_fuser_the_baseline_and_the_floor(ablated: dict[tuple[str, str], float]) -> None:
+    methods = {method for method, _ in ablated}
+    assert methods == {"sum", "concat", "gated", "attention", "cnn-lstm", "frozen", "majority", "sum, never seen"}
+    assert ("cnn-lstm", "scan+history") in ablated
+    assert ablated["majority", WHOLE] == pytest.approx(0.5, abs=0.05)
+
+
+def test_an_answer_says_how_each_modality_moved_it(joint: Path, tmp_path: Path, medclip: Medclip) -> None:
+    model, index = tmp_path / "model", tmp_path / "index"
+    trained = medclip("train", joint, "--out", model, "--fuser", "gated", "--epochs", 3, "--device", "cpu")
+    assert trained.code == 0, trained.err
+    assert "verified" in medclip("model", "verify", model).out
+    assert medclip("index", "build", joint, "--model", model, "--split", "train", "--out", index).code == 0
+    scan = next((joint / "scans").iterdir())
+    asked = ("query", index, "--scan", scan, "--text", "Chills at night.", "--measure", "temp=102.6[degF]")
+    answer = json.loads(medclip(*asked, "--json").out)
+    assert answer["query"] == "scan+text+measurements"
+    moved = {part["modality"]: part for part in answer["contributions"]}
+    assert set(moved) == {"scan", "text", "measurements"}
+    assert all(0 <= part["shift"]["course"] <= 1 for part in moved.values())
+    assert moved["measurements"]["shift"]["course"] > 0.1  # the label turns on each of the three
+    assert "without the measurements" in medclip(*asked).out
+
+
+def test_unknown_labels_and_lonely_classes_are_no_loss() -> None:
+    vectors = torch.nn.functional.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    labels = torch.tensor([0, 0, 1, 1, -1, 2])
+    whole = supervised_contrastive_loss(vectors, labels, 10.0)
+    moved = vectors.clone()
+    moved[4] = -moved[4]
+    assert torch.isclose(supervised_contrastive_loss(moved, labels, 10.0), whole)
+    assert supervised_contrastive_loss(vectors, torch.tensor([0, 1, 2, -1, -1, -1]), 10.0) == 0
+
+
+def test_loss_weights_are_three_numbers_from_zero_up() -> None:
+    assert parse_weights("0,2,0.5") == LossWeights(0.0, 2.0, 0.5)
+    for bad in ("1,1", "1,1,x", "1,1,-1", "1,1,nan"):
+        with pytest.raises(CaseError, match="three numbers"):
+            parse_weights(bad)
