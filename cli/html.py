@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from medclip.cli.render import caveats, families, family_caveats, present, shown_labels
+from medclip.cli.render import caveats, confirmed_and_treated, families, family_caveats, present, shown_labels
 from medclip.folders import new_file
 from medclip.heatmap import relevance
 from medclip.label_sets import family_of
@@ -111,6 +111,7 @@ def write_page(
         singles=[(found, caveats(found)) for found in asked.answer.labels if family_of(found.label_set) is None],
         families=[(name, found, family_caveats(found)) for name, found in families(asked.answer).items()],
         present=present,
+        treated=confirmed_and_treated(asked.answer),
         shown={case.case_id: shown_labels(case) for case in asked.answer.similar},
         asked=_asked_pictures(assistant, asked, case_id),
         text="\n\n".join(texts),

@@ -166,6 +166,11 @@ def shown_labels(case: "SimilarCase") -> dict[str, str]:
     return own | {family: ", ".join(names) for family, names in several.items()}
 
 
+def confirmed_and_treated(given: "Answer") -> list["SimilarCase"]:
+    """The similar cases whose diagnosis was confirmed and whose treatment is told."""
+    return [case for case in given.similar if case.diagnosis and case.confirmed_by and case.treatment]
+
+
 def _family_table(family: str, members: Sequence["LabelAnswer"]) -> Table:
     table = Table(title=escape(family), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("class", "answer", "present", "vote", "probe"):
@@ -206,6 +211,11 @@ def answer(given: "Answer") -> None:
         cells = (str(rank), case.case_id, f"{case.similarity:.3f}", view, labels, case.diagnosis or "-", person or "-")
         table.add_row(*map(escape, cells))
     out.print(table)
+    if treated := confirmed_and_treated(given):
+        say("how similar cases of confirmed diagnosis were treated (quoted from the archive, not advice):")
+        for case in treated[:3]:
+            said = " ".join((case.treatment or "").split())
+            say(f"  {case.case_id}, {case.diagnosis}: {said[:200]}{'...' if len(said) > 200 else ''}", markup=False)
     for part in given.contributions:
         moved = "; ".join(
             f"{name}: {label} ({part.shift[name]:.0%} moved)"

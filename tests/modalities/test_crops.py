@@ -20,17 +20,15 @@ from medclip.training.attention import fit_attention
 @pytest.mark.parametrize(("height", "width", "steps"), [(320, 320, 3), (512, 300, 3), (100, 400, 4), (17, 40, 2)])
 def test_crops_are_of_one_size_and_cover_the_picture(height: int, width: int, steps: int) -> None:
     boxes = crop_boxes(height, width, steps)
-    assert len(boxes) == steps**2
+    if height == width:
+        assert len(boxes) == steps**2
     assert len({(b - t, r - left) for t, left, b, r in boxes}) == 1
     seen = np.zeros((height, width), bool)
     for top, left, bottom, right in boxes:
         assert 0 <= top < bottom <= height
         assert 0 <= left < right <= width
         seen[top:bottom, left:right] = True
-    assert seen[0, 0]
-    assert seen[-1, -1]
-    if steps * 0.5 * max(height, width) >= min(height, width) * 1.5:
-        assert seen.all()
+    assert seen.all()
 
 
 def test_a_picture_comes_before_its_crops_and_alone_where_none_are_wanted() -> None:

@@ -1,5 +1,6 @@
 """Overlapping square crops of a picture: what a scan looks like in its parts."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,17 +16,23 @@ CROPS = 3
 """Crops along either axis of a picture where a model pools over them (``medclip train --crops``)."""
 
 _SIDE = 0.5  # of the picture's longer side
+_DENSITY = 1.5  # crops along an axis, for each that would fit side by side
 
 
 def crop_boxes(height: int, width: int, steps: int, side: float = _SIDE) -> list[Box]:
-    """Crops of one size that overlap and cover the picture, row by row.
+    """Crops of one size that overlap by a third or more and cover the picture, row by row.
 
     Args:
-        steps: crops along either axis.
+        steps: crops along either axis, at least; more along the longer one of an elongated picture.
         side: of a crop, as a share of the picture's longer side.
     """
     pixels = max(1, min(round(side * max(height, width)), height, width))
-    tops, lefts = (np.linspace(0, length - pixels, steps).round().astype(int) for length in (height, width))
+    tops, lefts = (
+        np.linspace(0, length - pixels, max(steps, math.ceil(_DENSITY * length / pixels)) if length > pixels else 1)
+        .round()
+        .astype(int)
+        for length in (height, width)
+    )
     return [(int(t), int(left), int(t) + pixels, int(left) + pixels) for t in tops for left in lefts]
 
 
