@@ -28,17 +28,21 @@ def relevance(embedder: Embedder, picture: GreyPicture, target: Array) -> Array:
         target: (base,) vector of a scan or a text, or (width,) of a view of the index.
 
     Returns:
-        (height, width), 0 at the place of least similarity and 1 at that of most: the mean over the crops there.
+        (height, width), 0 at the place of least similarity and 1 at that of most: the mean over the crops there,
+        which weigh most at their middle.
     """
     height, width = picture.shape
     boxes = crop_boxes(height, width, _STEPS, _SIDE)
     how = embedder.model.manifest.preprocessing
     crops = [[prepare_scan(picture[t:b, left:right], how)] for t, left, b, right in boxes]
     similarities = embedder.model.embed_scans(crops) @ unit(target[: embedder.fuser.base])
-    total, count = np.zeros((2, height, width), np.float32)
+    side = boxes[0][2] - boxes[0][0]
+    across = np.hanning(side + 2)[1:-1].astype(np.float32) + 0.01
+    bell = np.outer(across, across)
+    total, weight = np.zeros((2, height, width), np.float32)
     for (top, left, bottom, right), similarity in zip(boxes, similarities, strict=True):
-        total[top:bottom, left:right] += similarity
-        count[top:bottom, left:right] += 1
-    mean = total / np.maximum(count, 1)
+        total[top:bottom, left:right] += similarity * bell
+        weight[top:bottom, left:right] += bell
+    mean = total / weight
     low, high = float(mean.min()), float(mean.max())
     return np.asarray((mean - low) / max(high - low, 1e-9), np.float32)
