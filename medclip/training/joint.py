@@ -4,9 +4,13 @@ Every step draws two views of each case of a batch: each view of some of its mod
 or as augmented copies, one of its texts or two, some of its measurements. So the network meets every subset that a
 query may come with (modality dropout), and the two views of a case must find each other whatever they are made of.
 
+How many steps are taken is chosen first, on patients left out: where the labels can be learnt from few cases the network
+goes on to the end, and where it would only learn them by heart it stops early. Then it is trained on all of them.
+
 Scan and text vectors enter as constants: labels shape the joint block alone, never the alignment of scans with texts.
 """
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medclip.fusion import MODALITIES, Fuser
-from medclip.fusion.base import FuserShape, build_network
+from medclip.fusion.base import FuserShape, build_network, require_fuser
 from medclip.fusion.case_vector import unit
 from medclip.label_sets import family_of
 from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding, measured
@@ -34,6 +38,9 @@ Array = NDArray[np.float32]
 _SCANS = 6  # at most, in a view
 _LABEL_SCALE = 8.0  # of a unit vector before the classifier
 _PAIR_SCALE = 10.0  # inverse temperature of both contrastive terms
+_HELD, _LEAST_HELD = 0.2, 10  # share of the patients held out to choose the number of steps, and cases it takes
+_HELD_VIEWS = 4  # of each case held out
+_CHECKED = 50  # steps
 
 
 @dataclass(frozen=True)
@@ -42,18 +49,18 @@ class FuserSettings:
 
     name: str = "sum"
     weights: LossWeights = field(default_factory=LossWeights)
-    steps: int = 1000
+    steps: int = 1000  # at most
     batch: int = 128  # cases
     learning_rate: float = 2e-3
-    weight_decay: float = 0.1
+    weight_decay: float = 1.0
     hidden: int = 128
     joint: int = 128
     drop: float = 0.2
-    share: float = 0.3  # squared length of the joint block, of 1
+    share: float = 0.15  # squared length of the joint block, of 1
     whole: float = 0.5  # chance that a view shows every modality that the case has, and
     modality_kept: float = 0.65  # that it shows each where it does not
     value_kept: float = 0.8  # chance that a view shows a measurement that the case has
-    noise: float = 0.1  # length of the random vector added to a scan's or text's
+    noise: float = 0.5  # length of the random vector added to a scan's or text's
     smoothing: float = 0.1  # of labels
     averaging: float = 0.99
 
@@ -216,51 +223,102 @@ def _train(
 ) -> TrainedFuser:
     coding = fit_coding(features.rows.cases)
     shape = FuserShape(projection.shape.width + coding.width, settings.hidden, settings.joint, settings.drop)
-    torch.manual_seed(seed)
-    network = build_network(settings.name, shape)
-    if network is None:
+    if settings.name == "sum":
         return TrainedFuser(settings, coding, shape, None)
-    views, rng = _Views(projection, features, coding, settings), np.random.default_rng((seed, 1))
-    sets = _label_sets(features)
-    classifiers = nn.ModuleList(nn.Linear(settings.joint, found.classes) for found in sets.values())
-    trained = nn.ModuleList([network, classifiers]).train()
-    optimiser = torch.optim.AdamW(trained.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    average = [p.detach().clone() for p in trained.parameters()]
+    require_fuser(settings.name)
+    views = _Views(projection, features, coding, settings)
     if without is not None:
         views.has[:, MODALITIES.index(without)] = False
+    fit = _Fit(settings, shape, views, _label_sets(features), seed)
     usable = np.flatnonzero(views.has.any(1))
-    order = np.empty(0, np.int64)
-    for step in range(settings.steps):
-        set_rate(optimiser, [settings.learning_rate], step, settings.steps)
-        if len(order) < min(settings.batch, len(usable)):
-            order = rng.permutation(usable)
-        batch, order = np.split(order, [min(settings.batch, len(usable))])
-        first, second = (network(*views.draw(batch, rng)) for _ in range(2))
-        loss = settings.weights.alignment * contrastive_loss(
-            first, second, torch.from_numpy(batch), torch.tensor(_PAIR_SCALE)
-        )
+    patients = sorted({features.rows.cases[i].patient for i in usable})
+    chosen = np.random.default_rng((seed, 2)).permutation(len(patients))[: round(_HELD * len(patients))]
+    held_patients = {patients[i] for i in chosen}
+    held = np.asarray([features.rows.cases[i].patient in held_patients for i in usable], bool)
+    steps = settings.steps
+    if fit.sets and held.sum() >= _LEAST_HELD:
+        steps = fit.run(usable[~held], settings.steps, held=usable[held]).best
+    return TrainedFuser(settings, coding, shape, fit.run(usable, steps).network)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    network: nn.Module
+    best: int  # the step of least loss on the cases held out; the last where none are
+
+
+class _Fit:
+    """One network and its classifiers, fitted as often as asked."""
+
+    def __init__(
+        self, settings: FuserSettings, shape: FuserShape, views: _Views, sets: dict[str, _LabelSet], seed: int
+    ) -> None:
+        self.settings, self.shape, self.views, self.sets, self.seed = settings, shape, views, sets, seed
+
+    def run(self, rows: NDArray[np.int64], steps: int, held: NDArray[np.int64] | None = None) -> _Fitted:
+        """Fit on some cases, by the schedule of all steps, and stop after `steps`; the moving average is kept."""
+        s = self.settings
+        torch.manual_seed(self.seed)
+        rng = np.random.default_rng((self.seed, 1))
+        network = build_network(s.name, self.shape)
+        assert network is not None
+        classifiers = nn.ModuleList(nn.Linear(s.joint, found.classes) for found in self.sets.values())
+        trained = nn.ModuleList([network, classifiers]).train()
+        average = copy.deepcopy(trained).eval()
+        optimiser = torch.optim.AdamW(trained.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
+        order = np.empty(0, np.int64)
+        size = min(s.batch, len(rows))
+        losses: list[float] = []
+        for step in range(steps):
+            set_rate(optimiser, [s.learning_rate], step, s.steps)
+            if len(order) < size:
+                order = rng.permutation(rows)
+            batch, order = np.split(order, [size])
+            loss = self._loss(network, classifiers, batch, rng)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            decay = min(s.averaging, (step + 1) / (step + 11))
+            with torch.no_grad():
+                for kept, parameter in zip(average.parameters(), trained.parameters(), strict=True):
+                    kept.lerp_(parameter, 1 - decay)
+            if held is not None and (step + 1) % _CHECKED == 0:
+                losses.append(self._held_loss(average, held))
+        best = (int(np.argmin(losses)) + 1) * _CHECKED if losses else steps
+        return _Fitted(average[0], best)
+
+    def _loss(
+        self, network: nn.Module, classifiers: nn.ModuleList, batch: NDArray[np.int64], rng: np.random.Generator
+    ) -> Tensor:
+        weights = self.settings.weights
+        first, second = (network(*self.views.draw(batch, rng)) for _ in range(2))
+        loss = weights.alignment * contrastive_loss(first, second, torch.from_numpy(batch), torch.tensor(_PAIR_SCALE))
         joint = torch.cat([first, second])
-        for classifier, found in zip(classifiers, sets.values(), strict=True):
+        loss = loss + weights.labels * self._label_loss(classifiers, joint, np.tile(batch, 2))
+        for found in self.sets.values():
             labels = torch.from_numpy(np.tile(found.labels[batch], 2))
+            similar = supervised_contrastive_loss(joint, labels, _PAIR_SCALE)
+            loss = loss + weights.similarity * found.share * similar
+        return loss
+
+    def _label_loss(self, classifiers: nn.ModuleList, joint: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        loss = joint.sum() * 0
+        for classifier, found in zip(classifiers, self.sets.values(), strict=True):
+            labels = torch.from_numpy(found.labels[rows])
             if bool((labels >= 0).any()):
-                loss = loss + settings.weights.labels * found.share * functional.cross_entropy(
+                loss = loss + found.share * functional.cross_entropy(
                     classifier(joint * _LABEL_SCALE),
                     labels,
                     found.weights,
                     ignore_index=-1,
-                    label_smoothing=settings.smoothing,
+                    label_smoothing=self.settings.smoothing,
                 )
-            loss = loss + settings.weights.similarity * found.share * supervised_contrastive_loss(
-                joint, labels, _PAIR_SCALE
-            )
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        decay = min(settings.averaging, (step + 1) / (step + 11))
-        with torch.no_grad():
-            for kept, parameter in zip(average, trained.parameters(), strict=True):
-                kept.lerp_(parameter, 1 - decay)
-    with torch.no_grad():
-        for kept, parameter in zip(average, trained.parameters(), strict=True):
-            parameter.copy_(kept)
-    return TrainedFuser(settings, coding, shape, network.eval())
+        return loss
+
+    def _held_loss(self, average: nn.ModuleList, held: NDArray[np.int64]) -> float:
+        """Label loss on views of cases held out, the same views at each step."""
+        rng = np.random.default_rng((self.seed, 3))
+        rows = np.tile(held, _HELD_VIEWS)
+        with torch.inference_mode():
+            joint = average[0](*self.views.draw(rows, rng))
+            return float(self._label_loss(average[1], joint, rows))  # type: ignore[arg-type]
