@@ -15,6 +15,7 @@ from PIL import Image
 from medclip.cases.case import Case
 from medclip.cases.manifest import BadLine, scan_manifest
 from medclip.errors import CaseError, ScanError
+from medclip.label_sets import family_of, is_verified
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.read import read_scan
 from medclip.modalities.speech.transcribe import checksum
@@ -164,7 +165,10 @@ def _label_words(cases: Sequence[Case]) -> list[Problem]:
     for case in cases:
         history = case.note_text("history").lower()
         named = {**case.case_labels, **({"diagnosis": case.outcome.diagnosis} if case.outcome.diagnosis else {})}
-        for label_set, value in named.items():
+        for label_set, stated in named.items():
+            if not is_verified(label_set):
+                continue
+            value = label_set.partition("/")[2] if family_of(label_set) else stated
             if len(value) > 2 and re.search(rf"(?<!\w){re.escape(value.lower())}(?!\w)", history):
                 spoken[label_set].append(case.id)
     return [
