@@ -44,6 +44,10 @@ def main() -> None:
         )
         if refused.returncode != 2 or "medclip-assistant[train]" not in refused.stderr:
             sys.exit(f"train without torch does not name the extra: {refused.stderr}")
+        for extra, asked in (("label", ("cases", "label", cases)), ("speech", ("cases", "transcribe", cases))):
+            done = subprocess.run([medclip, *map(str, asked)], capture_output=True, text=True, check=False)
+            if done.returncode != 2 or f"medclip-assistant[{extra}]" not in done.stderr:
+                sys.exit(f"{asked} without its extra does not name it: {done.stderr}")
         model = Path("demo/model")
         if model.is_dir():
             index = Path(scratch) / "index"

@@ -46,6 +46,10 @@ def evaluate(
         raise CaseError("--picture draws what --ablate measures; give both")
     if folds is not None and index is not None:
         raise CaseError("--folds trains anew and --index measures what is there; give one of them")
+    if picture is not None:
+        from medclip.cli.plot import check_picture
+
+        check_picture(picture)
     loaded = read_cases(cases)
     with render.progress() as bar:
         if index is not None:

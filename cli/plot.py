@@ -7,22 +7,38 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from medclip.evaluation.protocols import Figure
 
-__all__ = ["draw_ablation"]
+__all__ = ["check_picture", "draw_ablation"]
+
+_FORMATS = (".png", ".svg", ".pdf")
+
+
+def check_picture(file: Path) -> None:
+    """Refuse a picture that could not be drawn, before the work that it is to show.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+        OutputError: the folder is missing, or the suffix names no format that is written.
+    """
+    from importlib.util import find_spec
+
+    from medclip.errors import MissingDependencyError, OutputError
+
+    if find_spec("matplotlib") is None:
+        raise MissingDependencyError("pictures need matplotlib", "train")
+    if file.suffix not in _FORMATS:
+        raise OutputError(f"{file}: is no picture that can be written; name a {', '.join(_FORMATS)} file")
+    if not file.parent.is_dir():
+        raise OutputError(f"{file}: the folder {file.parent} does not exist; create it first")
 
 
 def draw_ablation(measured: Sequence["Figure"], file: Path) -> None:
     """Balanced accuracy of every method on every query, a panel a label set, with the spread over folds.
 
     Raises:
-        MissingDependencyError: matplotlib is not installed.
-        OutputError: the picture cannot be written, or its suffix names no picture format.
+        OutputError: the picture cannot be written.
     """
-    from medclip.errors import MissingDependencyError, OutputError
+    from matplotlib.figure import Figure as Canvas
 
-    try:
-        from matplotlib.figure import Figure as Canvas
-    except ImportError as error:
-        raise MissingDependencyError("pictures need matplotlib", "train") from error
     rows = [
         figure
         for figure in measured
@@ -47,7 +63,5 @@ def draw_ablation(measured: Sequence["Figure"], file: Path) -> None:
         panel.grid(axis="y", alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].legend(ncols=len(methods), fontsize=8, loc="upper left")
-    try:
-        canvas.savefig(file, dpi=150)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{file}: the picture cannot be written ({error}); name a .png, .svg or .pdf file") from error
+    with new_file(file) as partial:
+        canvas.savefig(partial, dpi=150, format=file.suffix.removeprefix("."))

@@ -28,6 +28,7 @@ from medclip.evaluation.protocols import (
     with_families,
 )
 from medclip.fusion import Fuser, fuser_names
+from medclip.fusion.base import require_fuser
 from medclip.index import CaseIndex
 from medclip.measure import caption_figures, measure_labels, pose
 from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding, measured
@@ -214,8 +215,10 @@ def cross_validate(
 
     Raises:
         CaseError: the cases name no dev split and no folds are asked for, or are too few.
+        BundleError: the fuser or the towers are not known.
     """
-    report = report or Reporter()
+    report, fuser = report or Reporter(), fuser or FuserSettings()
+    require_fuser(fuser.name)
     published = published_split(cases) if folds is None else None
     if folds is None and published is None:
         raise CaseError("the cases name no dev split; measure by cross-validation with --folds 5")
@@ -249,9 +252,5 @@ def cross_validate(
                 progress=lambda epoch: report.epoch(epoch, settings.epochs),
             ).projection
             work = _Work(train, unseen, projection, settings)
-            chosen_fuser = fuser or FuserSettings()
-            if ablate:
-                measured.append(_ablate_fold(work, chosen_fuser, pictures, report))
-            else:
-                measured.append(_measure_fold(work, chosen_fuser))
+            measured.append(_ablate_fold(work, fuser, pictures, report) if ablate else _measure_fold(work, fuser))
     return average(measured)
