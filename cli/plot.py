@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medclip.folders import new_file
+from medclip.label_sets import family_of
+
 if TYPE_CHECKING:
     from medclip.evaluation.protocols import Figure
 
@@ -39,11 +42,7 @@ def draw_ablation(measured: Sequence["Figure"], file: Path) -> None:
     """
     from matplotlib.figure import Figure as Canvas
 
-    rows = [
-        figure
-        for figure in measured
-        if figure.metric == "balanced_accuracy" and figure.label_set and "/" not in figure.label_set
-    ]
+    rows = [f for f in measured if f.metric == "balanced_accuracy" and f.label_set and family_of(f.label_set) is None]
     label_sets = sorted({figure.label_set for figure in rows if figure.label_set})
     methods = list(dict.fromkeys(figure.method for figure in rows))
     protocols = list(dict.fromkeys(figure.protocol for figure in rows))
