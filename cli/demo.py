@@ -2,9 +2,12 @@
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from medclip.cases.case import Case
 
 __all__ = ["demo"]
 
@@ -41,18 +44,21 @@ def demo(
     model_cli.verify(model)
     step(f"index build {out}/cases --model {out}/model --split train --out {out}/index")
     index_cli.build(cases, model, index, split="train", threads=None, seed=seed, force=False, as_json=False)
-    asked, text = _unseen(cases)
-    step(f"query {out}/index --scan {out}/cases/{asked} --text '{text}' -k 5 --html {out}/page.html")
+    asked = _unseen(cases)
+    scan, text = asked.scans[0].file, asked.note_text("history")
+    step(
+        f"query {out}/index --scan {out}/cases/{scan} --text '{text}' --age {asked.age:g} --sex {asked.sex} -k 5 "
+        f"--html {out}/page.html"
+    )
     ask.query(
-        index, scan=[cases / asked], text=text, text_file=None, k=5, label=None, as_json=False,
-        html=page, exclude_patient=None, threads=None,
+        index, scan=[cases / scan], text=text, text_file=None, age=asked.age, sex=asked.sex, k=5, label=None,
+        as_json=False, html=page, exclude_patient=None, threads=None,
     )  # fmt: skip
     render.say(f"\nThe demo is in {out}; open {out}/page.html in a browser, and ask it more with  medclip query")
 
 
-def _unseen(cases: Path) -> tuple[str, str]:
-    """A scan and the history of the first dev case with a lesion: the index has never seen its patient."""
+def _unseen(cases: Path) -> "Case":
+    """The first dev case with a lesion: the index has never seen its patient."""
     from medclip.cases.manifest import read_cases
 
-    case = next(c for c in read_cases(cases) if c.split == "dev" and c.labels["finding"] != "none")
-    return case.scans[0].file, case.note_text("history")
+    return next(c for c in read_cases(cases) if c.split == "dev" and c.labels["finding"] != "none")
