@@ -40,7 +40,7 @@ _LABEL_SCALE = 8.0  # of a unit vector before the classifier
 _PAIR_SCALE = 10.0  # inverse temperature of both contrastive terms
 _HELD, _LEAST_HELD = 0.2, 10  # share of the patients held out to choose the number of steps, and cases it takes
 _HELD_VIEWS = 4  # of each case held out
-_CHECKED = 50  # steps
+_CHECKED, _PATIENCE = 50, 8  # steps between checks, and checks without a better loss before the end
 
 
 @dataclass(frozen=True)
@@ -284,6 +284,8 @@ class _Fit:
                     kept.lerp_(parameter, 1 - decay)
             if held is not None and (step + 1) % _CHECKED == 0:
                 losses.append(self._held_loss(average, held))
+                if len(losses) - int(np.argmin(losses)) > _PATIENCE:
+                    break
         best = (int(np.argmin(losses)) + 1) * _CHECKED if losses else steps
         return _Fitted(average[0], best)
 
