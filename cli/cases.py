@@ -14,7 +14,7 @@ app = typer.Typer(
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help="folder, dicom, medpix-2.0, covid-chestxray or sample.")],
+    source: Annotated[str, typer.Argument(help="folder, dicom, medpix-2.0, covid-chestxray, sample or sample-joint.")],
     path: Annotated[Path | None, typer.Argument(help="The published folder (none for sample).")] = None,
     out: Annotated[Path, typer.Option("--out", help="The cases folder to make.")] = ...,  # type: ignore[assignment]
     force: Annotated[bool, typer.Option("--force", help="Replace an existing cases folder.")] = False,
