@@ -15,6 +15,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 
+from safetensors.numpy import load_file  # noqa: E402
+
 from medclip.bundle.layout import Layout  # noqa: E402
 from medclip.bundle.verify import verify_bundle  # noqa: E402
 from medclip.cases import Case, read_cases, write_cases  # noqa: E402
@@ -169,8 +171,6 @@ def test_the_same_seed_gives_the_same_numbers_also_after_a_kill(
 
 
 def test_unfreezing_changes_the_towers(few: Path, hub_layout: Path, tmp_path: Path, medclip: Callable) -> None:  # type: ignore[type-arg]
-    from safetensors.numpy import load_file
-
     out = tmp_path / "model"
     towers = f"local-dir:{hub_layout}"
     done = medclip(
@@ -200,3 +200,16 @@ def test_the_projection_keeps_what_the_towers_know(model: Path) -> None:
     assert facts["figures"]["caption-to-scan recall@10"] > 0.4
     manifest = json.loads(Layout(model).serving.manifest.read_text())
     assert manifest["base"] == facts["shape"]["aligned"] + facts["shape"]["scan_kept"] + facts["shape"]["text_kept"]
+
+
+def test_the_baseline_is_trained_measured_and_written(few: Path, tmp_path: Path, medclip: Callable) -> None:  # type: ignore[type-arg]
+    out = tmp_path / "baseline"
+    done = medclip("train", few, "--baseline", "cnn-lstm", "--out", out)
+    assert done.code == 0, done.err
+    assert "cnn-lstm" in done.out
+    facts = json.loads((out / "baseline.json").read_text())
+    assert facts["classes"]
+    assert all(len(classes) > 1 for classes in facts["classes"].values())
+    assert {figure["protocol"] for figure in facts["dev"]} == {"scan+history"}
+    weights = load_file(out / "weights.safetensors")
+    assert weights["convolutions.0.weight"].shape == (16, 1, 3, 3)
