@@ -44,12 +44,14 @@ def fit_probe(
         strength: scikit-learn's ``C``: larger trusts the data more.
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     present = np.unique(labels)
     totals = np.bincount(labels, weights=weights, minlength=classes)
     balanced = weights * (totals[present].mean() / totals[labels])
     model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
-    model.fit(vectors, labels, sample_weight=balanced)
+    with threadpool_limits(1, user_api="blas"):  # the fits are small: threads would wait for each other
+        model.fit(vectors, labels, sample_weight=balanced)
     coefficients = np.zeros((classes, vectors.shape[1]))
     bias = np.full(classes, -30.0)
     if len(present) == 2:  # scikit-learn gives one row for two classes
