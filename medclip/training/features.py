@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medclip.cases.case import Case
-from medclip.errors import TextError
+from medclip.errors import CaseError, TextError
 from medclip.modalities.scan.crops import with_crops
 from medclip.modalities.scan.pictures import GreyPicture, attend, picture_features
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
@@ -244,10 +244,13 @@ def compute_features(
         progress: called with scans done and scans to do, copies counted.
 
     Raises:
+        CaseError: no case has a scan.
         ScanError: a scan cannot be read.
     """
     rows, texts = gather(cases, runner.scripts)
     files = [folder / scan.file for case in cases for scan in case.scans]
+    if not files:
+        raise CaseError("no case has a scan; scans and texts are what training aligns")
     key = _key(cases, folder, copies, seed, fingerprint)
     cache.mkdir(parents=True, exist_ok=True)
     total = len(files) * (copies + 1)
@@ -268,7 +271,7 @@ def compute_features(
         # every slice of a volume moves alike
         return [augment(picture, how, np.random.default_rng((seed, number, i))) for picture in pictures]
 
-    def copy(number: int) -> tuple[Array, list[int]]:
+    def copied(number: int) -> Array:
         def block(start: int) -> tuple[Array, list[int]]:
             parts = [prepared(number, i) for i in range(start, min(start + _BATCH, len(files)))]
             return picture_features(runner.scan_features, parts), [len(part) for part in parts]
@@ -278,12 +281,9 @@ def compute_features(
             blocks.append(features)
             counts += found
             progress(number * len(files) + len(counts), total)
-        return np.concatenate(blocks), counts
-
-    def copied(number: int) -> Array:
-        features, counts = copy(number)
-        part(f"counts{number}", lambda: np.asarray(counts, np.float32))
-        return features
+        if not number:  # a scan has as many pictures in every copy
+            part("counts", lambda: np.asarray(counts, np.float32))
+        return np.concatenate(blocks)
 
     def written() -> Array:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together: less padding
@@ -294,5 +294,5 @@ def compute_features(
         found = [part(f"pictures{number}", lambda number=number: copied(number)) for number in range(copies + 1)]  # type: ignore[misc]
         text_rows = part("texts", written)
     progress(total, total)
-    counts = np.load(cache / f"{key}-counts0.npy", allow_pickle=False).astype(np.int64)
+    counts = np.load(cache / f"{key}-counts.npy", allow_pickle=False).astype(np.int64)
     return PictureFeatures(rows, np.stack(found), np.repeat(np.arange(len(files)), counts), text_rows)
