@@ -23,18 +23,18 @@ from medclip.cases.case import Case
 from medclip.cases.manifest import read_cases
 from medclip.cases.splits import Fold
 from medclip.errors import CaseError, ScanError
-from medclip.evaluation.protocols import SHOWN, Figure, Predicted, classification_figures, with_families
+from medclip.evaluation.protocols import Figure, Predicted, classification_figures, with_families
 from medclip.folders import new_folder, write_json
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.scan.read import read_scan
 from medclip.training.run import choose_fold
 
-__all__ = ["BASELINE", "BASELINE_PROTOCOLS", "BaselineSettings", "baseline_figures", "read_pictures", "train_baseline"]
+__all__ = ["BASELINE", "BaselineSettings", "baseline_figures", "read_pictures", "train_baseline"]
 
 BASELINE = "cnn-lstm"
-BASELINE_PROTOCOLS = ("scan+history", "full")
-"""The design asks with a scan and a text, so it is measured where a query has both."""
+_PROTOCOL = "scan+history"
+"""The design asks with a scan and a text, so it is measured where a query has both and nothing else."""
 
 _SIZE = 224
 _CHANNELS = (16, 32, 64)
@@ -66,8 +66,13 @@ class _Network(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((1, *_CHANNELS), _CHANNELS, strict=False):
-            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [
+                nn.Conv2d(before, after, 3, padding=1),
+                nn.MaxPool2d(2),
+                nn.ReLU(),
+            ]  # in this order: less to rectify
         self.convolutions = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(7), nn.Flatten())
+        self.convolutions.to(memory_format=torch.channels_last)
         self.words = nn.Embedding(words, _WORD, padding_idx=_PAD)
         self.lstm = nn.LSTM(_WORD, _UNITS, batch_first=True, bidirectional=True)
         self.drop = nn.Dropout(0.5)
@@ -80,11 +85,6 @@ class _Network(nn.Module):
         read = self.drop(read).masked_fill((words == _PAD).unsqueeze(2), -1.0).amax(1)
         joined = torch.cat([seen, read], 1)
         return [classifier(joined) for classifier in self.classifiers]
-
-
-def _text(case: Case, protocol: str) -> str:
-    parts = {"history": case.note_text("history"), "report": case.report}
-    return " ".join(parts[name] for name in SHOWN[protocol] if name in parts)
 
 
 class _Words:
@@ -131,19 +131,19 @@ class _Baseline:
     words: _Words
     classes: dict[str, list[str]]
 
-    def probabilities(self, cases: Sequence[Case], pictures: Pictures, protocol: str) -> dict[str, NDArray[np.float64]]:
+    def probabilities(self, cases: Sequence[Case], pictures: Pictures) -> dict[str, NDArray[np.float64]]:
         """Label set → (cases, classes), the mean over each case's scans."""
         rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in self.classes}
         for case in cases:
             scans = torch.from_numpy(np.stack(pictures[case.id]))
             with torch.inference_mode():
-                logits = self.network(scans, self.words.ids([_text(case, protocol)]).expand(len(scans), -1))
+                logits = self.network(scans, self.words.ids([case.note_text("history")]).expand(len(scans), -1))
             for name, own in zip(self.classes, logits, strict=True):
                 rows[name].append(own.softmax(1).mean(0).double().numpy())
         return {name: np.stack(own) for name, own in rows.items()}
 
 
-def _fit(cases: Sequence[Case], pictures: Pictures, protocol: str, settings: BaselineSettings,
+def _fit(cases: Sequence[Case], pictures: Pictures, settings: BaselineSettings,
          progress: Callable[[int, int], None]) -> _Baseline:  # fmt: skip
     cases = [case for case in cases if pictures[case.id]]
     owners: dict[str, dict[str, set[str]]] = {}
@@ -158,8 +158,8 @@ def _fit(cases: Sequence[Case], pictures: Pictures, protocol: str, settings: Bas
         )
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    words = _Words([_text(case, protocol) for case in cases])
-    ids = words.ids([_text(case, protocol) for case in cases])
+    words = _Words([case.note_text("history") for case in cases])
+    ids = words.ids([case.note_text("history") for case in cases])
     targets = {
         name: torch.tensor([found.index(v) if (v := case.case_labels.get(name)) in found else -1 for case in cases])
         for name, found in classes.items()
@@ -182,15 +182,15 @@ def _fit(cases: Sequence[Case], pictures: Pictures, protocol: str, settings: Bas
     return _Baseline(network.eval(), words, classes)
 
 
-def _measure(baseline: _Baseline, unseen: Sequence[Case], pictures: Pictures, protocol: str) -> list[Figure]:
+def _measure(baseline: _Baseline, unseen: Sequence[Case], pictures: Pictures) -> list[Figure]:
     unseen = [case for case in unseen if pictures[case.id]]
     figures: list[Figure] = []
-    for name, probabilities in baseline.probabilities(unseen, pictures, protocol).items():
+    for name, probabilities in baseline.probabilities(unseen, pictures).items():
         known = [i for i, case in enumerate(unseen) if name in case.case_labels]
         labels = [unseen[i].case_labels[name] for i in known]
         if known:
             predicted = Predicted(baseline.classes[name], probabilities[known], labels)
-            figures += classification_figures(protocol, name, BASELINE, predicted)
+            figures += classification_figures(_PROTOCOL, name, BASELINE, predicted)
     return with_families(figures)
 
 
@@ -200,12 +200,8 @@ def baseline_figures(
     settings: BaselineSettings,
     progress: Callable[[int, int], None] = lambda _i, _n: None,
 ) -> list[Figure]:
-    """Train on a fold's cases, once for each of `BASELINE_PROTOCOLS`, and measure on its unseen ones."""
-    figures = []
-    for protocol in BASELINE_PROTOCOLS:
-        trained = _fit(fold.train, pictures, protocol, settings, progress)
-        figures += _measure(trained, fold.unseen, pictures, protocol)
-    return figures
+    """Train on a fold's cases, and measure on its unseen ones."""
+    return _measure(_fit(fold.train, pictures, settings, progress), fold.unseen, pictures)
 
 
 def train_baseline(
@@ -225,13 +221,12 @@ def train_baseline(
     """
     cases = read_cases(folder)
     fold = choose_fold(cases, settings.seed)
-    protocol = BASELINE_PROTOCOLS[0]
     with new_folder(out, force=force, marker=_MANIFEST) as target:
         stage("reading scans")
         pictures = read_pictures([*fold.train, *fold.unseen], folder, progress)
         stage("training the baseline")
-        trained = _fit(fold.train, pictures, protocol, settings, progress)
-        figures = _measure(trained, fold.unseen, pictures, protocol)
+        trained = _fit(fold.train, pictures, settings, progress)
+        figures = _measure(trained, fold.unseen, pictures)
         save_file(trained.network.state_dict(), target / "weights.safetensors")
         facts = {"design": BASELINE, "settings": asdict(settings), "classes": trained.classes}
         write_json(target / _MANIFEST, {**facts, "words": trained.words.number, "dev": [asdict(f) for f in figures]})
