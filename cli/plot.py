@@ -57,7 +57,7 @@ def draw_ablation(measured: Sequence["Figure"], file: Path) -> None:
             spread = [found[p].sd or 0.0 for p in protocols if p in found]
             panel.bar(places, values, width, yerr=spread, label=method, error_kw={"lw": 0.7})
         panel.set_title(f"{label_set}: balanced accuracy", loc="left")
-        panel.set_xticks(range(len(protocols)), protocols, fontsize=8)
+        panel.set_xticks(range(len(protocols)), [p.replace("+", "+\n") for p in protocols], fontsize=8)
         panel.set_ylim(0, 1)
         panel.grid(axis="y", alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
