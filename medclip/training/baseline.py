@@ -72,7 +72,6 @@ class _Network(nn.Module):
                 nn.ReLU(),
             ]  # in this order: less to rectify
         self.convolutions = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(7), nn.Flatten())
-        self.convolutions.to(memory_format=torch.channels_last)
         self.words = nn.Embedding(words, _WORD, padding_idx=_PAD)
         self.lstm = nn.LSTM(_WORD, _UNITS, batch_first=True, bidirectional=True)
         self.drop = nn.Dropout(0.5)
