@@ -1,7 +1,6 @@
 """The answer as one self-contained page."""
 
 import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from medclip.cli.render import caveats, confirmed_and_treated, families, family_caveats, present, shown_labels
 from medclip.folders import new_file
@@ -66,11 +64,7 @@ def _overlay(picture: GreyPicture, heat: "np.ndarray[tuple[int, ...], np.dtype[n
     grey = np.repeat(picture[..., None].astype(np.float32), 3, axis=2)
     strength = np.clip(heat * 2 - 1, 0, 1)[..., None] * 0.55
     mixed = grey * (1 - strength) + np.asarray([255, 60, 20], np.float32) * strength
-    image = Image.fromarray(mixed.astype(np.uint8))
-    image.thumbnail((_QUERY_SIDE, _QUERY_SIDE))
-    out = io.BytesIO()
-    image.save(out, format="JPEG", quality=85)
-    return _uri(out.getvalue())
+    return _uri(thumbnail(mixed.astype(np.uint8), _QUERY_SIDE))
 
 
 def _heats(assistant: "Assistant", asked: "Asked", texts: Sequence[str]) -> list[_Heat]:

@@ -41,7 +41,7 @@ from medclip.modalities.scan.read import read_scan
 from medclip.modalities.text.clean import require_readable
 from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
-from medclip.training.joint import TrainedFuser
+from medclip.training.joint import TrainedFuser, run_network
 from medclip.training.projection import Projection, Shape
 from medclip.training.towers import Towers, rebuild_towers, save_configs
 from medclip.training.trainer import Epoch, Settings
@@ -252,9 +252,7 @@ def verify_torch(folder: Path) -> float:
     now = module.embed(stored["prepared"], texts, manifest, layout.serving.tokenizer)
     pairs = [*zip(now, (stored["scan_embeddings"], stored["text_embeddings"]), strict=True)]
     if network is not None:
-        packed = torch.from_numpy(stored["tokens"])
-        with torch.inference_mode():
-            pairs.append((network.eval()(packed[..., :-1], packed[..., -1]).numpy(), stored["joint"]))
+        pairs.append((run_network(network.eval(), stored["tokens"]), stored["joint"]))
     worst = min(float((a * b).sum(1).min()) for a, b in pairs)
     if not worst > LEAST_COSINE:
         raise BundleError(

@@ -6,7 +6,7 @@ prediction has not seen: the vote leaves the patient's own cases out, the probe 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,7 +17,7 @@ from medclip.diagnosis.calibration import Combination, calibration_error, choose
 from medclip.diagnosis.probe import Probe, fit_probe
 from medclip.diagnosis.voting import Ballot, vote
 
-__all__ = ["COMPOSITIONS", "STRENGTH", "Composition", "Diagnoser", "Example", "Part", "fit_diagnoser"]
+__all__ = ["COMPOSITIONS", "STRENGTH", "Composition", "Diagnoser", "Example", "Part", "fit_diagnoser", "shared_classes"]
 
 Probabilities = NDArray[np.float64]
 
@@ -108,16 +108,24 @@ def _fit_part(examples: Sequence[Example], classes: Sequence[str], prior: Probab
     )
 
 
+def shared_classes(labelled: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Class → patients, sorted by class, of the classes that at least two patients have.
+
+    Args:
+        labelled: (class, patient) pairs.
+    """
+    owners: dict[str, set[str]] = {}
+    for label, patient in labelled:
+        owners.setdefault(label, set()).add(patient)
+    return {label: len(owners[label]) for label in sorted(owners) if len(owners[label]) > 1}
+
+
 def fit_diagnoser(label_set: str, examples: dict[Composition, Sequence[Example]], *, seed: int = 0) -> Diagnoser | None:
     """Fit one label set, or return None where fewer than two classes have two patients.
 
     Classes of a single patient are left out: nothing can be learnt or measured of them.
     """
-    owners: dict[str, set[str]] = {}
-    for rows in examples.values():
-        for example in rows:
-            owners.setdefault(example.label, set()).add(example.patient)
-    patients = {label: len(owners[label]) for label in sorted(owners) if len(owners[label]) > 1}
+    patients = shared_classes((example.label, example.patient) for rows in examples.values() for example in rows)
     if len(patients) < 2:
         return None
     classes = tuple(patients)

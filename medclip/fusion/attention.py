@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medclip.fusion.base import FuserShape
+from medclip.fusion.inputs import Inputs
 
 __all__ = ["Network"]
 
@@ -38,14 +39,13 @@ class Network(nn.Module):
 
     def __init__(self, shape: FuserShape) -> None:
         super().__init__()
-        self.drop = nn.Dropout(shape.drop)
-        self.inputs = nn.ModuleList(nn.Linear(shape.token, shape.hidden) for _ in range(shape.tokens))
+        self.inputs = Inputs(shape)
         self.first = nn.Parameter(torch.randn(1, 1, shape.hidden) * 0.02)
         self.layers = nn.ModuleList(_Layer(shape.hidden, shape.drop) for _ in range(_LAYERS))
         self.out = nn.Sequential(nn.LayerNorm(shape.hidden), nn.Linear(shape.hidden, shape.joint))
 
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
-        own = [layer(self.drop(tokens[:, m])) * present[:, m, None] for m, layer in enumerate(self.inputs)]
+        own = self.inputs(tokens, present)
         x = torch.cat([self.first.expand(len(tokens), -1, -1), torch.stack(own, 1)], 1)
         there = torch.cat([torch.ones_like(present[:, :1]), present], 1)
         bias = ((1 - there) * _ABSENT)[:, None, None]

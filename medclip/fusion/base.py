@@ -19,7 +19,7 @@ __all__ = ["MODALITIES", "FuserShape", "build_network", "fuser_names", "require_
 MODALITIES = ("scan", "text", "measurements")
 """The order of a case's tokens: one for each modality."""
 
-_OTHER = {"base", "case_vector"}
+_OTHER = {"base", "case_vector", "inputs"}
 
 
 @dataclass(frozen=True)

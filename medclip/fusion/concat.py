@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medclip.fusion.base import FuserShape
+from medclip.fusion.inputs import Inputs
 
 __all__ = ["Network"]
 
@@ -14,8 +15,7 @@ class Network(nn.Module):
 
     def __init__(self, shape: FuserShape) -> None:
         super().__init__()
-        self.drop = nn.Dropout(shape.drop)
-        self.inputs = nn.ModuleList(nn.Linear(shape.token, shape.hidden) for _ in range(shape.tokens))
+        self.inputs = Inputs(shape)
         self.mlp = nn.Sequential(
             nn.GELU(),
             nn.Dropout(shape.drop),
@@ -26,5 +26,5 @@ class Network(nn.Module):
         )
 
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
-        seen = [layer(self.drop(tokens[:, m])) * present[:, m, None] for m, layer in enumerate(self.inputs)]
+        seen = self.inputs(tokens, present)
         return functional.normalize(self.mlp(torch.cat([*seen, present], 1)), dim=-1)

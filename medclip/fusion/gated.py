@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medclip.fusion.base import FuserShape
+from medclip.fusion.inputs import Inputs
 
 __all__ = ["Network"]
 
@@ -14,8 +15,7 @@ class Network(nn.Module):
 
     def __init__(self, shape: FuserShape) -> None:
         super().__init__()
-        self.drop = nn.Dropout(shape.drop)
-        self.inputs = nn.ModuleList(nn.Linear(shape.token, shape.hidden) for _ in range(shape.tokens))
+        self.inputs = Inputs(shape)
         self.gates = nn.ModuleList(
             nn.Linear(shape.tokens * (shape.hidden + 1), shape.hidden) for _ in range(shape.tokens)
         )
@@ -29,7 +29,7 @@ class Network(nn.Module):
         )
 
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
-        own = [torch.tanh(layer(self.drop(tokens[:, m]))) * present[:, m, None] for m, layer in enumerate(self.inputs)]
+        own = [torch.tanh(part) for part in self.inputs(tokens, present)]
         context = torch.cat([*own, present], 1)
         gated = [torch.sigmoid(gate(context)) * part for gate, part in zip(self.gates, own, strict=True)]
         return functional.normalize(self.mlp(torch.stack(gated).sum(0)), dim=-1)

@@ -22,6 +22,7 @@ from torch.nn import functional
 from medclip.cases.case import Case
 from medclip.cases.manifest import read_cases
 from medclip.cases.splits import Fold
+from medclip.diagnosis.diagnoser import shared_classes
 from medclip.errors import CaseError, ScanError
 from medclip.evaluation.protocols import Figure, Predicted, classification_figures, with_families
 from medclip.folders import new_folder, write_json
@@ -145,12 +146,9 @@ class _Baseline:
 def _fit(cases: Sequence[Case], pictures: Pictures, settings: BaselineSettings,
          progress: Callable[[int, int], None]) -> _Baseline:  # fmt: skip
     cases = [case for case in cases if pictures[case.id]]
-    owners: dict[str, dict[str, set[str]]] = {}
-    for case in cases:
-        for name, value in case.case_labels.items():
-            owners.setdefault(name, {}).setdefault(value, set()).add(case.patient)
-    classes = {name: sorted(label for label, own in found.items() if len(own) > 1) for name, found in owners.items()}
-    classes = {name: found for name, found in sorted(classes.items()) if len(found) > 1}
+    named = sorted({name for case in cases for name in case.case_labels})
+    labelled = {name: [(c.case_labels[name], c.patient) for c in cases if name in c.case_labels] for name in named}
+    classes = {name: [*found] for name, pairs in labelled.items() if len(found := shared_classes(pairs)) > 1}
     if not classes:
         raise CaseError(
             "the cases with a readable scan have no label set of two classes; the baseline cannot be trained"

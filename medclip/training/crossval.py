@@ -13,7 +13,7 @@ from medclip.archive import write_index
 from medclip.assistant import Assistant
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, kfold, published_split
-from medclip.diagnosis.diagnoser import STRENGTH
+from medclip.diagnosis.diagnoser import STRENGTH, shared_classes
 from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedder import EmbeddedCase
@@ -32,7 +32,6 @@ from medclip.fusion.base import require_fuser
 from medclip.index import CaseIndex
 from medclip.measure import caption_figures, measure_labels, pose
 from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding, measured
-from medclip.modalities.scan.crops import CROPS
 from medclip.training.attention import attention_of
 from medclip.training.baseline import BASELINE, BaselineSettings, Pictures, baseline_figures, read_pictures
 from medclip.training.features import CaseFeatures, compute_features
@@ -81,11 +80,7 @@ def _frozen_figures(train: CaseFeatures, unseen: CaseFeatures, protocols: Sequen
     for protocol in protocols:
         known, queries = (pose(part, fuser, protocol) for part in (learnt, asked))
         for label_set in sorted({name for p in queries for name in p.labels}):
-            owners: dict[str, set[str]] = {}
-            for p in known:
-                if label_set in p.labels:
-                    owners.setdefault(p.labels[label_set], set()).add(p.patient)
-            classes = sorted(label for label, patients in owners.items() if len(patients) > 1)
+            classes = [*shared_classes((p.labels[label_set], p.patient) for p in known if label_set in p.labels)]
             rows = [p for p in known if p.labels.get(label_set) in classes]
             right = [p for p in queries if label_set in p.labels]
             if len(classes) < 2 or not right:
@@ -123,7 +118,7 @@ def _indexed_figures(
 ) -> list[Figure]:
     """An index of the training cases, less a modality if one is named, measured on the unseen ones."""
     fuser = trained.fuser()
-    learnt, asked = ([*_whole(projection, part, trained)] for part in (train, unseen))
+    learnt, asked = (_whole(projection, part, trained) for part in (train, unseen))
     if without is not None:
         learnt = [case for case in (_stripped(case, without) for case in learnt) if case.parts().composition]
     with tempfile.TemporaryDirectory() as folder:
@@ -227,9 +222,7 @@ def cross_validate(
         torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as scratch:
         report.stage("exporting the towers")
-        towers = load_towers(towers_name)
-        if crops:
-            towers.preprocessing = towers.preprocessing.model_copy(update={"crops": CROPS})
+        towers = load_towers(towers_name, crops=crops)
         runner = exported_towers(towers, Path(scratch) / "towers", threads=threads)
         report.stage("reading scans and texts")
         chosen = [case for part in parts[:1] for case in (*part.train, *part.unseen)]

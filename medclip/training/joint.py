@@ -14,6 +14,7 @@ import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from medclip.training.losses import LossWeights, contrastive_loss, supervised_co
 from medclip.training.projection import Projection
 from medclip.training.trainer import set_rate
 
-__all__ = ["FuserSettings", "TrainedFuser", "embed_features", "train_fuser"]
+__all__ = ["FuserSettings", "TrainedFuser", "embed_features", "run_network", "train_fuser"]
 
 Array = NDArray[np.float32]
 
@@ -65,6 +66,13 @@ class FuserSettings:
     averaging: float = 0.99
 
 
+def run_network(network: nn.Module, tokens: Array) -> Array:
+    """(n, modalities, token + 1) of `Fuser.tokens` through a fuser's network, in eval mode: (n, joint) unit vectors."""
+    packed = torch.from_numpy(tokens)
+    with torch.inference_mode():
+        return np.asarray(network(packed[..., :-1], packed[..., -1]).numpy(), np.float32)
+
+
 @dataclass(frozen=True)
 class TrainedFuser:
     """A fuser with what it needs to know of measurements."""
@@ -77,16 +85,9 @@ class TrainedFuser:
     def fuser(self) -> Fuser:
         """The same in numpy, its network run by torch."""
         base = self.shape.token - self.coding.width
-        network = self.network
-        if network is None:
+        if self.network is None:
             return Fuser(base, self.coding.width)
-
-        def run(tokens: Array) -> Array:
-            packed = torch.from_numpy(tokens)
-            with torch.inference_mode():
-                return np.asarray(network(packed[..., :-1], packed[..., -1]).numpy(), np.float32)
-
-        return Fuser(base, self.coding.width, self.shape.joint, self.settings.share, run)
+        return Fuser(base, self.coding.width, self.shape.joint, self.settings.share, partial(run_network, self.network))
 
 
 def embed_features(projection: Projection, features: CaseFeatures, copies: int = 0) -> tuple[Array, Array]:

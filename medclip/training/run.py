@@ -20,7 +20,6 @@ from medclip.errors import OutputError
 from medclip.folders import check_free, named_failures, new_folder
 from medclip.fusion.base import require_fuser
 from medclip.modalities.measurements.coding import MeasurementCoding
-from medclip.modalities.scan.crops import CROPS
 from medclip.modalities.scan.encoder import ScanTower
 from medclip.modalities.text.clean import require_readable
 from medclip.modalities.text.encoder import TextTower
@@ -210,9 +209,7 @@ def _train(
     if threads:
         torch.set_num_threads(threads)
     report.stage("loading the towers")
-    towers = load_towers(towers_name)
-    if crops:
-        towers.preprocessing = towers.preprocessing.model_copy(update={"crops": CROPS})
+    towers = load_towers(towers_name, crops=crops)
     if tune is not None:
         report.stage("tuning the towers")
         tune_towers(

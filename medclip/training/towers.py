@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from medclip.errors import BundleError, MissingDependencyError
+from medclip.modalities.scan.crops import CROPS
 from medclip.modalities.scan.prepare import Preprocessing
 from medclip.modalities.text.tokens import TextReading, TextTokenizer
 
@@ -284,8 +285,8 @@ def _quiet() -> None:
     logging.getLogger("open_clip").setLevel(logging.ERROR)
 
 
-def load_towers(name: str) -> Towers:
-    """The towers of that name, with their pretrained weights.
+def load_towers(name: str, *, crops: bool = False) -> Towers:
+    """The towers of that name, with their pretrained weights; with `crops`, reading the crops of every picture too.
 
     Raises:
         BundleError: the name is unknown, or the weights cannot be loaded.
@@ -293,7 +294,10 @@ def load_towers(name: str) -> Towers:
     """
     _quiet()
     built_in = {DEFAULT: _default, MULTILINGUAL: _multilingual}
-    return built_in[name]() if name in built_in else _published(name)
+    towers = built_in[name]() if name in built_in else _published(name)
+    if crops:
+        towers.preprocessing = towers.preprocessing.model_copy(update={"crops": CROPS})
+    return towers
 
 
 def save_configs(towers: Towers, folder: Path) -> None:
