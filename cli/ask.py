@@ -13,6 +13,10 @@ __all__ = ["query", "similar"]
 _K = typer.Option("-k", min=1, max=1000, help="How many similar cases, one a patient, are shown and vote.")
 _LABEL = typer.Option("--label", help="Answer this label set only; may be repeated.")
 _JSON = typer.Option("--json", help="Print the answer as JSON (docs/answer.schema.json).")
+_WHERE = typer.Option(
+    "--where", help="Only such cases: \"modality = 'CT' and age >= 60 and label.location = 'Thorax'\""
+)
+_MMAP = typer.Option("--mmap/--no-mmap", help="Map large search structures from their files, or read them into memory.")
 _HTML = typer.Option("--html", help="Write a self-contained page with the pictures.")
 
 
@@ -36,7 +40,9 @@ def query(
     label: Annotated[list[str] | None, _LABEL] = None,
     as_json: Annotated[bool, _JSON] = False,
     html: Annotated[Path | None, _HTML] = None,
+    where: Annotated[str | None, _WHERE] = None,
     exclude_patient: Annotated[str | None, typer.Option(help="Leave this patient's archived cases out.")] = None,
+    mmap: Annotated[bool, _MMAP] = True,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
 ) -> None:
     """Find similar cases for what is known of a new patient, and say what they turned out to be."""
@@ -44,11 +50,11 @@ def query(
     from medclip.modalities.measurements.values import values_of
 
     texts = [part for part in (text, _read_text(text_file)) if part is not None]
-    assistant = Assistant.open(index, threads=threads)
+    assistant = Assistant.open(index, threads=threads, mmap=mmap)
     values = values_of(measure or [], age, sex, known=assistant.embedder.coding)
     asked = assistant.query(
         scan or [], texts, values, recordings=audio or [], speech_model=speech_model,
-        k=k, label_sets=label or [], exclude_patient=exclude_patient,
+        k=k, label_sets=label or [], where=where, exclude_patient=exclude_patient,
     )  # fmt: skip
     texts += [heard.text for heard in asked.answer.transcripts]
     _show(assistant, asked, texts, as_json, html, title="New patient")
@@ -59,6 +65,7 @@ def similar(
     case_id: Annotated[str, typer.Argument(help="A case of the index.")],
     k: Annotated[int, _K] = 10,
     label: Annotated[list[str] | None, _LABEL] = None,
+    where: Annotated[str | None, _WHERE] = None,
     as_json: Annotated[bool, _JSON] = False,
     html: Annotated[Path | None, _HTML] = None,
 ) -> None:
@@ -66,7 +73,7 @@ def similar(
     from medclip.assistant import Asked, Assistant
 
     assistant = Assistant.open_without_model(index)
-    answer = assistant.similar(case_id, k=k, label_sets=label or [])
+    answer = assistant.similar(case_id, k=k, label_sets=label or [], where=where)
     _show(assistant, Asked(answer, []), [], as_json, html, title=f"Case {case_id}", case_id=case_id)
 
 

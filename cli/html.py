@@ -47,16 +47,14 @@ def _uri(jpeg: bytes) -> str:
 def _pictures(assistant: "Assistant", case: "SimilarCase") -> list[_Picture]:
     """All thumbnails of a case, the matched one first."""
     order = sorted(range(case.scans), key=lambda n: (n + 1 != case.scan, n))
-    found = [(n, assistant.index.thumbnail(case.case_id, n)) for n in order]
-    return [_Picture(_uri(jpeg), n + 1 == case.scan) for n, jpeg in found if jpeg is not None]
+    found = assistant.index.thumbnails(case.case_id)
+    return [_Picture(_uri(found[n]), n + 1 == case.scan) for n in order if n in found]
 
 
 def _asked_pictures(assistant: "Assistant", asked: "Asked", case_id: str | None) -> Sequence[str]:
     if case_id is None:
         return [_uri(thumbnail(scan.middle, _QUERY_SIDE)) for scan in asked.scans]
-    count = len(assistant.index.record(case_id).document.get("scans", []))
-    found = [assistant.index.thumbnail(case_id, n) for n in range(count)]
-    return [_uri(jpeg) for jpeg in found if jpeg is not None]
+    return [_uri(jpeg) for _, jpeg in sorted(assistant.index.thumbnails(case_id).items())]
 
 
 def _overlay(picture: GreyPicture, heat: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> str:
@@ -73,7 +71,9 @@ def _heats(assistant: "Assistant", asked: "Asked", texts: Sequence[str]) -> list
     best = next((case for case in asked.answer.similar if case.scan is not None or case.view == "fused"), None)
     if best is not None:
         kind = "scan" if best.scan is not None else "fused"
-        vector = assistant.index.view(best.case_id, kind, (best.scan or 1) - 1 if kind == "scan" else 0)
+        number = (best.scan or 1) - 1 if kind == "scan" else 0
+        views = assistant.index.views_of(best.case_id)
+        vector = next(view.vector for view in views if (view.kind, view.number) == (kind, number))
         targets.append((vector, f"what resembles {best.case_id}"))
     if texts:
         targets.append((assistant.embedder.texts(texts).mean(0), "what resembles the text"))

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from medclip.cli import upkeep
+
 __all__ = ["app"]
 
 app = typer.Typer(help="Build and inspect an index of cases.", no_args_is_help=True, rich_markup_mode=None)
@@ -16,30 +18,43 @@ def build(
     model: Annotated[Path, typer.Option("--model", help="A model folder.")] = ...,  # type: ignore[assignment]
     out: Annotated[Path, typer.Option("--out", help="The index folder to make.")] = ...,  # type: ignore[assignment]
     split: Annotated[str | None, typer.Option(help="Only cases of this split: train, dev or test.")] = None,
+    embedded: Annotated[
+        Path | None, typer.Option("--embedded", help="What  medclip embed  wrote of these cases with this model.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="faiss (a folder on this machine) or milvus.")] = "faiss",
+    uri: Annotated[str | None, typer.Option(help="Of the Milvus server, or a file for Milvus Lite: ./cases.db")] = None,
+    files: Annotated[
+        str | None, typer.Option(help="Folder or object store (fsspec URI) for thumbnails and documents; milvus only.")
+    ] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory that the search structure may take: 4GB.")] = None,
+    latency: Annotated[str | None, typer.Option(help="Time that a search may take: 5ms (10ms by default).")] = None,
+    recall: Annotated[float, typer.Option(min=0.5, max=1, help="Share of the 10 nearest that must be found.")] = 0.98,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the folds that calibrate the answers.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing index.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Embed every case and build a self-contained index folder, with the model and the fitted probes inside."""
+    """Embed every case and build a self-contained index folder, with the model and the fitted probes inside.
+
+    A build that was interrupted goes on where it stopped when it is run again.
+    """
     from dataclasses import asdict
 
     from medclip.archive import REPORT, build_index
     from medclip.assistant import Assistant
-    from medclip.cases.manifest import read_cases
+    from medclip.cases.manifest import read_split
     from medclip.cli import render
-    from medclip.errors import CaseError
     from medclip.folders import check_free
 
     check_free(out, force=force, marker="index.json")
-    loaded = read_cases(cases)
-    if split is not None:
-        loaded = [case for case in loaded if case.split == split]
-        if not loaded:
-            raise CaseError(f"{cases}: has no case of split {split!r}; leave --split out, or name another")
+    place = upkeep.place_of(backend, uri, files, memory, latency, recall)
+    loaded = read_split(cases, split)
     with render.progress() as bar:
         bar.stage("embedding cases", len(loaded))
-        report = build_index(loaded, cases, model, out, force=force, seed=seed, threads=threads, progress=bar.advance)
+        report = build_index(
+            loaded, cases, model, out,
+            force=force, seed=seed, threads=threads, place=place, shards=embedded, progress=bar.advance,
+        )  # fmt: skip
     if as_json:
         render.print_json(asdict(report))
         return
@@ -57,26 +72,51 @@ def info(
     index: Annotated[Path, typer.Argument(help="An index folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Say what an index holds and what it can answer."""
+    """Say what an index can answer, and how well."""
     from dataclasses import asdict
 
     from medclip.assistant import Assistant
     from medclip.cli import render
 
     assistant = Assistant.open_without_model(index)
+    stats = assistant.index.stats()
     if as_json:
         render.print_json(
             {
-                "cases": len(assistant.index),
-                "views": len(assistant.index.views),
+                "cases": stats["cases"],
+                "views": stats["views"],
                 "fingerprint": assistant.index.fingerprint,
                 "label_sets": [asdict(capability) for capability in assistant.capabilities()],
                 "diagnoses": asdict(assistant.coverage()),
             }
         )
         return
-    render.say(f"{index}: {len(assistant.index)} cases, {len(assistant.index.views)} views")
+    render.say(f"{index}: {stats['cases']} cases, {stats['views']} views")
     _say(assistant)
+
+
+@app.command()
+def stats(
+    index: Annotated[Path, typer.Argument(help="An index folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say how much an index holds, in which search structure, and whether another would serve better."""
+    from medclip.cli import render
+    from medclip.index import CaseIndex
+
+    opened = CaseIndex.open(index)
+    found = opened.stats()
+    opened.close()
+    if as_json:
+        render.print_json(found)
+        return
+    for name, value in found.items():
+        if name == "advice":
+            continue
+        said = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        render.say(f"{name}: {said}", markup=False)
+    for line in found["advice"]:
+        render.say(f"advice: {line}", markup=False)
 
 
 def _say(assistant: "Assistant") -> None:  # type: ignore[name-defined]  # noqa: F821
@@ -96,14 +136,35 @@ def _say(assistant: "Assistant") -> None:  # type: ignore[name-defined]  # noqa:
 
 
 @app.command()
-def verify(index: Annotated[Path, typer.Argument(help="An index folder.")]) -> None:
+def verify(
+    index: Annotated[Path, typer.Argument(help="An index folder.")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make damaged search structures anew from the stored vectors.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
     """Check an index folder: checksums, counts, search structure, and its model; exit code 1 where a fault was found."""
     from medclip.assistant import Assistant
     from medclip.cli import render
+    from medclip.index import CaseIndex
 
+    mended: list[str] = []
+    if repair:
+        opened = CaseIndex.open_for_repair(index)
+        mended = opened.repair()
+        opened.close()
     faults = Assistant.open(index).index.verify()
-    for fault in faults:
-        render.say(f"[red]fault[/] {fault}")
+    if as_json:
+        render.print_json({"faults": faults, "mended": mended})
+    else:
+        for line in mended:
+            render.say(f"[yellow]mended[/] {line}")
+        for fault in faults:
+            render.say(f"[red]fault[/] {fault}")
+        if not faults:
+            render.say(f"{index}: [green]verified[/]")
     if faults:
         raise typer.Exit(1)
-    render.say(f"{index}: [green]verified[/]")
+
+
+upkeep.register(app)

@@ -1,159 +1,150 @@
-"""`CaseIndex`: a folder of labelled case vectors, searched by cosine similarity.
+"""`CaseIndex`: labelled case vectors, searched by cosine similarity and by words; the only door.
 
 ::
 
     INDEX/
-      index.json        format, structure, fingerprint of the model, checksums; its presence makes the folder an index
-      catalogue.sqlite  cases, views, labels, thumbnails
-      vectors.npy       (views, d) float32 unit vectors: the source of truth
-      flat.faiss        the search structure over them
+      index.json        format, backend, dimension, fingerprint of the model; its presence makes the folder an index
+      writer.lock       who is changing it
+      catalogue.sqlite  backend ``faiss``: cases, views, vectors, words, thumbnails (`medclip.index.catalogue`)
+      segments/         ... and search structures over them, where there are many (`medclip.index.segment`)
       ...               folders that the caller attaches (`attachment`): the serving model, the probe
 """
 
-import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError
-from medclip.index.backends.base import Backend, load_backend
-from medclip.index.catalogue import Catalogue, Record, ViewRow
+from medclip.index.backends.base import Backend, Making, Near, Scope, load_backend
+from medclip.index.catalogue import Removed
+from medclip.index.entry import Entry, Hit, Record, Vectors, VectorView, checked
+from medclip.index.filters import Filter, parse_filter
+from medclip.index.lock import LOCK, writer_lock
+from medclip.index.planner import Demands
+from medclip.index.structures.base import Spec
 
-__all__ = ["MANIFEST", "CaseIndex", "Entry", "Hit", "Record", "VectorView"]
+__all__ = ["MANIFEST", "CaseIndex"]
 
 MANIFEST = "index.json"
-FORMAT = 1
-
-Vectors = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class VectorView:
-    """One vector of a case that is to be indexed."""
-
-    kind: str
-    number: int
-    vector: Vectors  # (d,) unit vector
-    labels: dict[str, str]  # the labels that hold for this view
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A case that is to be indexed."""
-
-    record: Record
-    views: Sequence[VectorView]
-    thumbnails: dict[int, bytes]
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A case found, by the view of it that is most similar to the query."""
-
-    case_id: str
-    patient: str
-    similarity: float  # cosine
-    kind: str
-    number: int
-    labels: dict[str, str]  # of that view
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+FORMAT = 2
+RANK_CONSTANT = 60
+"""Of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
+_DEEP = 100  # how far down both rankings are fused
 
 
 class CaseIndex:
     """An opened index. Make one with `create`, then `open` it."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], backend: Backend, catalogue: Catalogue) -> None:
+    def __init__(self, folder: Path, manifest: dict[str, Any], backend: Backend) -> None:
         self.folder = folder
         self._manifest = manifest
         self._backend = backend
-        self._catalogue = catalogue
-        self._views = catalogue.views()
-        if len(self._views) != backend.size:
-            raise ArchiveError(f"{folder}: has {backend.size} vectors but {len(self._views)} views; build it again")
 
     @classmethod
-    def create(cls, folder: Path, entries: Iterable[Entry], *, fingerprint: str, structure: str = "flat") -> None:
-        """Write an index into an existing folder; its manifest is written last.
+    def create(
+        cls,
+        folder: Path,
+        entries: Iterable[Entry],
+        *,
+        fingerprint: str,
+        backend: str = "faiss",
+        demands: Demands | None = None,
+        structure: Spec | None = None,
+        uri: str | None = None,
+        files: str | None = None,
+        fields: dict[str, str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Fill an existing folder that nobody uses yet; its manifest is written last.
 
         Args:
             fingerprint: identifies the model that made the vectors.
+            demands: what a search may cost and must find; the structure is chosen by it.
+            structure: this one instead.
+            uri: of the database, for a backend that has one.
+            files: where thumbnails and documents lie, for a backend that does not keep them itself.
+            fields: field → text or number, for filters on what no case may have.
 
         Raises:
-            ArchiveError: there is no entry, an id is given twice, or vectors differ in width or are not of unit length.
+            ArchiveError: there is no entry, an id is given twice, or a vector cannot be indexed.
         """
-        kind = load_backend(structure)
-        rows: list[Vectors] = []
-        writer = Catalogue.create(folder / "catalogue.sqlite")
-        cases = 0
-        for entry in entries:
-            cases += 1
-            first = len(rows)
-            rows.extend(view.vector for view in entry.views)
-            views = [(first + i, view.kind, view.number, view.labels) for i, view in enumerate(entry.views)]
-            writer.add(entry.record, views, entry.thumbnails)
-        writer.finish()
-        if not rows:
+        given = iter(entries)
+        first = next(given, None)
+        if first is None or not first.views:
             raise ArchiveError(f"{folder.name}: no case to index")
-        if len({len(row) for row in rows}) != 1:
-            raise ArchiveError("vectors of different widths cannot stand in one index; embed all with one model")
-        vectors = np.stack(rows).astype(np.float32)
-        if np.abs(np.linalg.norm(vectors, axis=1) - 1).max() > 1e-3:
-            raise ArchiveError("vectors that are not of unit length cannot be indexed by cosine")
-        np.save(folder / "vectors.npy", vectors)
-        backend = kind.from_vectors(vectors)
-        backend.save(folder / kind.file)
+        dimension = len(first.views[0].vector)
+        making = Making(dimension, demands or Demands(), structure, uri, files, seed)
+        stored = load_backend(backend).create(folder, making, checked(_chain(first, given), dimension), fields or {})
         manifest = {
             "format": FORMAT,
-            "structure": structure,
+            "backend": backend,
             "fingerprint": fingerprint,
-            "dimension": int(vectors.shape[1]),
-            "cases": cases,
-            "views": len(rows),
-            "sha256": {name: _digest(folder / name) for name in ("catalogue.sqlite", "vectors.npy", kind.file)},
+            "dimension": dimension,
+            "stored": stored,
         }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
     @classmethod
-    def open(cls, folder: Path, *, fingerprint: str | None = None) -> "CaseIndex":
-        """Open an index for searching.
+    def open(cls, folder: Path, *, fingerprint: str | None = None, mmap: bool = True) -> "CaseIndex":
+        """Open an index.
 
         Args:
             fingerprint: of the model that will make the queries; another one than the index's is refused.
+            mmap: map search structures from their files, so that they may be larger than memory, instead of reading them.
 
         Raises:
-            ArchiveError: the folder is no index, is damaged, or was made by another model.
+            ArchiveError: the folder is no index, is damaged, was made by another model or by a newer medclip.
         """
+        self = cls._reached(folder, fingerprint, mmap)
+        with self.snapshot():
+            pass  # what a search needs is there
+        return self
+
+    @classmethod
+    def _reached(cls, folder: Path, fingerprint: str | None, mmap: bool) -> "CaseIndex":
         path = folder / MANIFEST
         try:
             manifest = json.loads(path.read_bytes())
-            stated, structure = manifest["fingerprint"], manifest["structure"]
-        except FileNotFoundError:
+            form = int(manifest["format"])
+        except (FileNotFoundError, NotADirectoryError):
             raise ArchiveError(
                 f"{folder}: is not an index (it has no {MANIFEST}); build one with  medclip index build"
             ) from None
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise ArchiveError(f"{path}: is damaged; build the index again ({type(error).__name__})") from error
-        if manifest.get("format") != FORMAT:
-            raise ArchiveError(f"{path}: has another format than this medclip reads ({FORMAT}); build the index again")
+            raise ArchiveError(f"{path}: is damaged; restore it from a backup ({type(error).__name__})") from error
+        if form > FORMAT:
+            raise ArchiveError(f"{path}: was written by a newer medclip (format {form}); update medclip to open it")
+        if form < FORMAT:
+            raise ArchiveError(f"{path}: was written by an older medclip (format {form}); build the index again")
+        try:
+            stated, dimension = str(manifest["fingerprint"]), int(manifest["dimension"])
+            kind, stored = load_backend(manifest["backend"]), manifest["stored"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArchiveError(f"{path}: is damaged; restore it from a backup ({type(error).__name__})") from error
         if fingerprint is not None and fingerprint != stated:
             raise ArchiveError(f"{folder}: was made by another model; embeddings of two models cannot be compared")
-        kind = load_backend(structure)
-        for name in ("catalogue.sqlite", "vectors.npy", kind.file):
-            if not (folder / name).is_file():
-                raise ArchiveError(f"{folder / name}: not found; build the index again")
-        return cls(folder, manifest, kind.load(folder / kind.file), Catalogue(folder / "catalogue.sqlite"))
+        return cls(folder, manifest, kind.open(folder, dimension, stored, mmap=mmap))
+
+    @classmethod
+    def open_for_repair(cls, folder: Path) -> "CaseIndex":
+        """Open an index whose search structures may be damaged or missing, for `verify` and `repair` alone.
+
+        Raises:
+            ArchiveError: the folder is no index, or its cases themselves are damaged.
+        """
+        return cls._reached(folder, None, mmap=True)
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        self._backend.close()
 
     def __len__(self) -> int:
-        return int(self._manifest["cases"])
+        return self._backend.counts().cases
 
     @property
     def fingerprint(self) -> str:
@@ -161,32 +152,87 @@ class CaseIndex:
         return str(self._manifest["fingerprint"])
 
     @property
-    def views(self) -> list[ViewRow]:
-        """Every view, in the order of the rows of `vectors`."""
-        return self._views
+    def dimension(self) -> int:
+        """Width of the vectors."""
+        return int(self._manifest["dimension"])
 
-    def vectors(self) -> Vectors:
-        """(views, d) unit vectors.
+    def snapshot(self) -> AbstractContextManager[None]:
+        """All reads inside see one state of the index, whatever a writer does meanwhile."""
+        return self._backend.snapshot()
 
-        Raises:
-            ArchiveError: the file is damaged.
-        """
-        file = self.folder / "vectors.npy"
-        try:
-            return np.asarray(np.load(file, allow_pickle=False, mmap_mode="r"))
-        except (ValueError, OSError, EOFError) as error:
-            raise ArchiveError(f"{file}: is damaged; build the index again") from error
+    # ---- changes
 
-    def view(self, case_id: str, kind: str, number: int) -> Vectors:
-        """(d,) unit vector of one view.
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Insert new cases, all or none; they are found from the next search on.
 
         Raises:
-            ArchiveError: there is no such view.
+            ArchiveError: one is there already, cannot be indexed, or another process is changing the index.
+            OutputError: the disk is full, or the folder cannot be written.
         """
-        for row, view in enumerate(self._views):
-            if (view.case_id, view.kind, view.number) == (case_id, kind, number):
-                return np.asarray(self.vectors()[row], np.float32)
-        raise ArchiveError(f"{self.folder}: has no {kind} {number + 1} of case {case_id}")
+        with self._changing():
+            self._backend.change([], checked(entries, self.dimension))
+
+    def update(self, entries: Sequence[Entry]) -> None:
+        """Replace cases by id, all or none.
+
+        Raises:
+            ArchiveError: one is not there, cannot be indexed, or another process is changing the index.
+            OutputError: the disk is full, or the folder cannot be written.
+        """
+        with self._changing():
+            new = list(checked(entries, self.dimension))
+            self._backend.change([entry.record.id for entry in new], new)
+
+    def remove(self, case_ids: Sequence[str]) -> list[Removed]:
+        """Delete cases with all that is stored of them, all or none, and say what was deleted.
+
+        Raises:
+            ArchiveError: one is not there, or another process is changing the index.
+            OutputError: the folder cannot be written.
+        """
+        with self._changing():
+            return self._backend.change(list(dict.fromkeys(case_ids)), [])
+
+    def compact(self) -> None:
+        """Choose and build the search structure anew, and erase what deleted cases left in it.
+
+        Raises:
+            ArchiveError: another process is changing the index.
+            OutputError: the disk is full, or the folder cannot be written.
+        """
+        with self._changing():
+            self._backend.compact()
+
+    def repair(self) -> list[str]:
+        """Build anew what is damaged and can be derived; says what was done.
+
+        Raises:
+            ArchiveError: what is damaged cannot be derived.
+        """
+        with self._changing():
+            return self._backend.repair()
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy one state of the index, attachments included, into an existing folder, without what was deleted."""
+        with self._changing():
+            self._backend.copy_to(folder)
+            for path in self.folder.iterdir():
+                if (folder / path.name).exists() or path.name.startswith(("catalogue.sqlite", "segments", LOCK)):
+                    continue
+                (shutil.copytree if path.is_dir() else shutil.copy2)(path, folder / path.name)
+
+    def _changing(self) -> AbstractContextManager[None]:
+        return writer_lock(self.folder)
+
+    # ---- reading
+
+    def contents(self) -> dict[str, str]:
+        """Case id → hash of what it was made from."""
+        return self._backend.contents()
+
+    def cases_of_patient(self, patient: str) -> list[str]:
+        """Case ids of a patient, sorted."""
+        return self._backend.cases_of_patient(patient)
 
     def record(self, case_id: str) -> Record:
         """The record of one case.
@@ -194,22 +240,70 @@ class CaseIndex:
         Raises:
             ArchiveError: no such case.
         """
-        record = self._catalogue.record(case_id)
+        record = self._backend.record(case_id)
         if record is None:
             raise ArchiveError(f"{self.folder}: has no case {case_id!r}; check the id")
         return record
 
-    def records(self) -> Iterable[Record]:
+    def records(self) -> Iterator[Record]:
         """All records, by case id."""
-        return self._catalogue.records()
+        return self._backend.records()
 
-    def thumbnail(self, case_id: str, number: int) -> bytes | None:
-        """One thumbnail of a case, as JPEG."""
-        return self._catalogue.thumbnail(case_id, number)
+    def views_of(self, case_id: str) -> list[VectorView]:
+        """All views of a case.
+
+        Raises:
+            ArchiveError: no such case.
+        """
+        found = self._backend.views_of(case_id)
+        if not found:
+            raise ArchiveError(f"{self.folder}: has no case {case_id!r}; check the id")
+        return found
+
+    def thumbnails(self, case_id: str) -> dict[int, bytes]:
+        """Number of the scan → JPEG."""
+        return self._backend.thumbnails(case_id)
+
+    def entries(self) -> Iterator[Entry]:
+        """All that is stored, by case id."""
+        for record in self.records():
+            yield Entry(record, self.views_of(record.id), self.thumbnails(record.id))
 
     def attachment(self, name: str) -> Path:
         """A file or folder that travels inside the index."""
         return self.folder / name
+
+    def filter(self, text: str) -> Filter:
+        """Read an expression of `medclip.index.filters` on this index's fields.
+
+        Raises:
+            FilterError: it cannot be understood, or names a field that is not there.
+        """
+        return parse_filter(text, self._backend.fields())  # type: ignore[arg-type]
+
+    def stats(self) -> dict[str, Any]:
+        """Cases, patients, views, backend, structure, generation, bytes, and what the structure was measured to do."""
+        with self.snapshot():
+            counts = self._backend.counts()._asdict()
+            return {
+                **counts,
+                "backend": self._manifest["backend"],
+                "dimension": self.dimension,
+                "generation": self._backend.generation(),
+                "bytes": sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
+                **self._backend.stats(),
+                "advice": self._backend.advice(),
+            }
+
+    def advice(self) -> list[str]:
+        """What would serve better than what there is, as lines."""
+        return self._backend.advice()
+
+    def verify(self) -> list[str]:
+        """What is wrong with the index's own files, as lines: checksums, counts, vectors against the search structure."""
+        return self._backend.faults()
+
+    # ---- search
 
     def search(
         self,
@@ -217,8 +311,10 @@ class CaseIndex:
         k: int,
         *,
         kinds: Sequence[str] | None = None,
+        where: Filter | None = None,
         exclude_patients: Sequence[str | None] = (),
         one_per_patient: bool = False,
+        words: Sequence[str] = (),
     ) -> list[list[Hit]]:
         """The k most similar cases of each query, most similar first, ties broken by case id.
 
@@ -227,75 +323,99 @@ class CaseIndex:
         Args:
             queries: (q, d) unit vectors.
             kinds: which kinds of view may match; all where None.
+            where: only cases of which it is true.
             exclude_patients: for each query a patient whose cases are left out, or None.
             one_per_patient: keep only the most similar case of each patient.
+            words: for each query a text; the cases that share its words rank, too, and both rankings are fused by the
+                sum of reciprocal ranks. The order is then that of the fusion; `Hit.similarity` stays the cosine.
 
         Raises:
-            ArchiveError: the queries have another width than the index.
+            ArchiveError: the queries have another width than the index, or hold NaN.
         """
-        if queries.ndim != 2 or queries.shape[1] != self._manifest["dimension"]:
+        if queries.ndim != 2 or queries.shape[1] != self.dimension:
             raise ArchiveError(f"{self.folder}: holds vectors of another width; the query was made by another model")
-        among = None
-        if kinds is not None:
-            among = np.asarray([row for row, view in enumerate(self._views) if view.kind in kinds], np.int64)
+        if not np.isfinite(queries).all():
+            raise ArchiveError(f"{self.folder}: a query holds NaN or infinity")
         excluded = list(exclude_patients) or [None] * len(queries)
-        return [
-            self._search_one(query[None], k, among, patient, one_per_patient)
-            for query, patient in zip(queries, excluded, strict=True)
-        ]
+        texts = list(words) or [""] * len(queries)
+        with self.snapshot():
+            found = []
+            for query, patient, text in zip(np.ascontiguousarray(queries, np.float32), excluded, texts, strict=True):
+                scope = Scope(None if kinds is None else tuple(kinds), where, patient)
+                if text:
+                    found.append(self._fused(query, k, scope, one_per_patient, text))
+                else:
+                    found.append(self._nearest(query, k, scope, one_per_patient))
+            return found
 
-    def _search_one(
-        self, query: Vectors, k: int, among: NDArray[np.int64] | None, patient: str | None, one_per_patient: bool
-    ) -> list[Hit]:
+    def _nearest(self, query: Vectors, k: int, scope: Scope, one_per_patient: bool) -> list[Hit]:
         """Widen the search until k distinct cases are found or nothing is left."""
-        total = self._backend.size if among is None else len(among)
-        views_a_case = max(1, round(total / max(1, len(self))))
-        want = min(total, 4 * k * views_a_case)
+        views, cases = self._backend.views_in(scope), max(1, self._backend.counts().cases)
+        want = k * max(1, round(views / cases)) * (2 if one_per_patient else 1) + k // 2 + 5
         while True:
-            found = self._backend.query(query, want, among)
-            hits = self._group(found.rows[0], found.similarities[0], patient, one_per_patient)
-            # A view just below the cut may tie with the last hit, so the cut must lie strictly below it.
-            settled = len(hits) > k and hits[k - 1].similarity > float(found.similarities[0][-1])
-            if settled or want == total:
+            near = self._backend.nearest(query, want, scope)
+            hits = _grouped(near, one_per_patient)
+            if len(near) < want:
                 return hits[:k]
-            want = min(total, want * 4)
+            # A view just below the cut may tie with the last hit, so the cut must lie strictly below it.
+            if len(hits) > k and hits[k - 1].similarity > near[-1].similarity:
+                return hits[:k]
+            want *= 4
 
-    def _group(
-        self, rows: NDArray[np.int64], similarities: Vectors, patient: str | None, one_per_patient: bool
-    ) -> list[Hit]:
-        best: dict[str, Hit] = {}
-        for row, similarity in zip(rows.tolist(), similarities.tolist(), strict=True):
-            view = self._views[row]
-            if view.patient == patient:
-                continue
-            known = best.get(view.case_id)
-            if known is None or (similarity, view.kind, -view.number) > (known.similarity, known.kind, -known.number):
-                best[view.case_id] = Hit(view.case_id, view.patient, similarity, view.kind, view.number, view.labels)
-        hits = sorted(best.values(), key=lambda hit: (-hit.similarity, hit.case_id))
-        if not one_per_patient:
-            return hits
-        first: dict[str, Hit] = {}
-        for hit in hits:
-            first.setdefault(hit.patient, hit)
-        return list(first.values())
+    def _fused(self, query: Vectors, k: int, scope: Scope, one_per_patient: bool, text: str) -> list[Hit]:
+        deep = max(_DEEP, 2 * k)
+        by_vector = self._nearest(query, deep, scope, one_per_patient=False)
+        by_words = self._backend.words(text, deep, scope)
+        hits = {hit.case_id: hit for hit in by_vector}
+        for case_id in by_words:
+            if case_id not in hits and (hit := self._best_view(query, case_id, scope.kinds)) is not None:
+                hits[case_id] = hit
+        score = dict.fromkeys(hits, 0.0)
+        for ranking in ([hit.case_id for hit in by_vector], by_words):
+            for rank, case_id in enumerate(ranking, start=1):
+                if case_id in score:
+                    score[case_id] += 1 / (RANK_CONSTANT + rank)
+        ranked = sorted(hits.values(), key=lambda hit: (-score[hit.case_id], hit.case_id))
+        fused = (_first_of_patients(ranked) if one_per_patient else ranked)[:k]
+        # Deep enough for the fusion, but perhaps not for k patients.
+        return fused if len(fused) == k else self._filled(fused, query, k, scope, one_per_patient)
 
-    def verify(self) -> list[str]:
-        """What is wrong with the index's own files: checksums, counts, vectors against the search structure."""
-        faults = [
-            f"{name}: has changed since it was written"
-            for name, expected in self._manifest["sha256"].items()
-            if _digest(self.folder / name) != expected
+    def _filled(self, fused: list[Hit], query: Vectors, k: int, scope: Scope, one_per_patient: bool) -> list[Hit]:
+        more = self._nearest(query, 2 * k, scope, one_per_patient)
+        taken = {hit.patient if one_per_patient else hit.case_id for hit in fused}
+        return [*fused, *(h for h in more if (h.patient if one_per_patient else h.case_id) not in taken)][:k]
+
+    def _best_view(self, query: Vectors, case_id: str, kinds: tuple[str, ...] | None) -> Hit | None:
+        record = self._backend.record(case_id)
+        if record is None:
+            return None
+        near = [
+            Near(case_id, record.patient, v.kind, v.number, json.dumps(v.labels), float(v.vector @ query))
+            for v in self._backend.views_of(case_id)
+            if kinds is None or v.kind in kinds
         ]
-        vectors = self.vectors()
-        if len(vectors) != len(self._views):
-            faults.append(f"vectors.npy: has {len(vectors)} rows for {len(self._views)} views")
-            return faults + self._catalogue.faults()
-        found = self._backend.query(np.asarray(vectors), 1)
-        lost = sum(not len(s) or abs(float(s[0]) - 1) > 1e-3 for s in found.similarities)
-        if lost:
-            faults.append(f"{lost} vectors do not find themselves in the search structure")
-        return faults + self._catalogue.faults()
+        return next(iter(_grouped(near, False)), None)
 
-    def close(self) -> None:
-        """Close the files."""
-        self._catalogue.close()
+
+def _chain(first: Entry, rest: Iterator[Entry]) -> Iterator[Entry]:
+    yield first
+    yield from rest
+
+
+def _grouped(near: Sequence[Near], one_per_patient: bool) -> list[Hit]:
+    """The best view of each case, most similar first."""
+    best: dict[str, Near] = {}
+    for view in near:
+        known = best.get(view.case_id)
+        if known is None or (view.similarity, view.kind, -view.number) > (known.similarity, known.kind, -known.number):
+            best[view.case_id] = view
+    order = sorted(best.values(), key=lambda view: (-view.similarity, view.case_id))
+    hits = [Hit(v.case_id, v.patient, v.similarity, v.kind, v.number, json.loads(v.labels)) for v in order]
+    return _first_of_patients(hits) if one_per_patient else hits
+
+
+def _first_of_patients(hits: Sequence[Hit]) -> list[Hit]:
+    first: dict[str, Hit] = {}
+    for hit in hits:
+        first.setdefault(hit.patient, hit)
+    return list(first.values())

@@ -1,174 +1,557 @@
-"""Case records in SQLite: who a vector belongs to, its labels, and the document that is shown."""
+"""The truth of an index on one machine, in SQLite: cases, views with their vectors, words, thumbnails.
 
-import json
-import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from medclip.errors import ArchiveError
-
-__all__ = ["Catalogue", "Record", "ViewRow"]
-
-_SCHEMA = """
-CREATE TABLE cases (
-    id       TEXT PRIMARY KEY,
-    patient  TEXT NOT NULL,
-    labels   TEXT NOT NULL,      -- JSON object: label set -> class
-    document TEXT NOT NULL       -- JSON object, opaque to the index
-) STRICT;
-CREATE INDEX cases_by_patient ON cases (patient);
-CREATE TABLE views (
-    row     INTEGER PRIMARY KEY, -- row of vectors.npy
-    case_id TEXT NOT NULL REFERENCES cases (id),
-    kind    TEXT NOT NULL,
-    number  INTEGER NOT NULL,
-    labels  TEXT NOT NULL,       -- JSON object: the labels that hold for this view
-    UNIQUE (case_id, kind, number)
-) STRICT;
-CREATE TABLE thumbnails (
-    case_id TEXT NOT NULL REFERENCES cases (id),
-    number  INTEGER NOT NULL,
-    jpeg    BLOB NOT NULL,
-    PRIMARY KEY (case_id, number)
-) STRICT;
+Every change is one transaction of this file (in WAL mode, so that readers keep the snapshot that they began with), and
+all else is derived from it. Each case has a digest of all that is stored of it, and their sum is kept
+(Bellare & Micciancio 1997, AdHash), so that a lost or altered case is seen without reading a checksum of the whole file.
 """
 
+import hashlib
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
-@dataclass(frozen=True)
-class Record:
-    """A case as the index keeps it."""
+import numpy as np
 
-    id: str
-    patient: str
-    labels: dict[str, str]
-    document: dict[str, Any]  # JSON; what it holds is the caller's business
+from medclip.errors import ArchiveError, OutputError
+from medclip.index.entry import Entry, Record, Vectors, VectorView
+
+__all__ = ["Catalogue", "Counts", "Removed", "Row", "Shown"]
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE patients (n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE cases (
+    n       INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again, so that nothing old can be taken for something new
+    id      TEXT NOT NULL UNIQUE,
+    patient INTEGER NOT NULL REFERENCES patients (n),
+    labels  TEXT NOT NULL,    -- JSON object: label set -> class
+    facts   TEXT NOT NULL,    -- JSON object: field -> values, for filters
+    content TEXT NOT NULL,    -- hash of what the case was made from
+    digest  BLOB NOT NULL     -- of everything that is stored of the case
+) STRICT;
+CREATE INDEX cases_by_patient ON cases (patient);
+CREATE TABLE documents (n INTEGER PRIMARY KEY REFERENCES cases (n), document TEXT NOT NULL) STRICT;
+CREATE TABLE views (
+    row    INTEGER PRIMARY KEY AUTOINCREMENT,
+    n      INTEGER NOT NULL REFERENCES cases (n),
+    kind   TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    labels TEXT,              -- JSON object: the labels that hold for this view; NULL where they are the case's
+    vector BLOB NOT NULL      -- d little-endian float32
+) STRICT;
+CREATE INDEX views_by_case ON views (n);
+CREATE TABLE thumbnails (
+    n      INTEGER NOT NULL REFERENCES cases (n),
+    number INTEGER NOT NULL,
+    jpeg   BLOB NOT NULL,
+    PRIMARY KEY (n, number)
+) STRICT;
+CREATE TABLE dead (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL) STRICT; -- rows that segments still hold
+CREATE TABLE segments (name TEXT PRIMARY KEY, manifest TEXT NOT NULL) STRICT;
+CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'porter unicode61 remove_diacritics 2');
+INSERT INTO meta VALUES ('generation', '0'), ('base', '0'), ('digest', '0'), ('stale_words', '0'), ('fields', '{}');
+"""
+
+_WORD = re.compile(r"\w+", re.UNICODE)
+_BATCH = 500
+_DIGEST_BITS = 128
 
 
-@dataclass(frozen=True)
-class ViewRow:
-    """Which view of which case a vector is."""
+class Row(NamedTuple):
+    """One view as a search goes over it."""
+
+    row: int
+    case: int
+    patient: int
+    kind: str
+    facts: str  # JSON
+    vector: bytes
+
+
+class Shown(NamedTuple):
+    """One view as it is shown."""
 
     case_id: str
     patient: str
     kind: str
     number: int
-    labels: dict[str, str]
+    labels: str  # JSON
+
+
+class Counts(NamedTuple):
+    """How much there is."""
+
+    cases: int
+    patients: int
+    views: int
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What was deleted of one case."""
+
+    case_id: str
+    vectors: int
+    thumbnails: int
+    words: int  # of its texts
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _sum(first: str, second: bytes, sign: int) -> str:
+    return f"{(int(first, 16) + sign * int.from_bytes(second, 'big')) % (1 << _DIGEST_BITS):x}"
+
+
+class _Digest:
+    """The digest of one case, fed in a fixed order."""
+
+    def __init__(self, head: Sequence[str]) -> None:
+        self._hash = hashlib.sha256("\x00".join(head).encode())
+
+    def view(self, kind: str, number: int, labels: str | None, vector: bytes) -> None:
+        self._hash.update(f"\x01{kind}\x00{number}\x00{labels}\x00".encode())
+        self._hash.update(vector)
+
+    def thumbnail(self, number: int, jpeg: bytes) -> None:
+        self._hash.update(f"\x02{number}\x00".encode())
+        self._hash.update(jpeg)
+
+    def value(self) -> bytes:
+        return self._hash.digest()[: _DIGEST_BITS // 8]
 
 
 class Catalogue:
-    """One SQLite file. Opened read-only; `create` writes it once."""
+    """One SQLite file."""
 
-    def __init__(self, file: Path) -> None:
-        """Open a catalogue for reading.
+    def __init__(self, file: Path, connection: sqlite3.Connection) -> None:
+        self.file = file
+        self._connection = connection
+        self._depth = 0
+
+    @classmethod
+    def create(cls, file: Path) -> "Catalogue":
+        """Begin a new catalogue in a folder that nobody sees yet; `finish` makes it durable."""
+        connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+        connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
+        return cls(file, connection)
+
+    def finish(self) -> None:
+        """End the making: readers may come."""
+        with self._named():
+            self._connection.execute("PRAGMA journal_mode = WAL")
+        self.close()
+
+    @classmethod
+    def open(cls, file: Path) -> "Catalogue":
+        """Open a catalogue.
 
         Raises:
             ArchiveError: the file is missing or not a catalogue.
         """
-        self.file = file
         if not file.is_file():
-            raise ArchiveError(f"{file}: not found; build the index again")
-        self._connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-        with self._damage_named():
-            self._connection.execute("SELECT COUNT(*) FROM cases").fetchone()
-
-    @contextmanager
-    def _damage_named(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise ArchiveError(f"{self.file}: is damaged ({error}); build the index again") from error
-
-    @classmethod
-    def create(cls, file: Path) -> "CatalogueWriter":
-        """Begin a new catalogue."""
-        return CatalogueWriter(file)
-
-    def views(self) -> list[ViewRow]:
-        """All views in the order of the vectors' rows."""
-        with self._damage_named():
-            rows = self._connection.execute(
-                "SELECT case_id, patient, kind, number, views.labels FROM views JOIN cases ON cases.id = case_id "
-                "ORDER BY row"
-            ).fetchall()
-        return [
-            ViewRow(case_id, patient, kind, number, json.loads(labels))
-            for case_id, patient, kind, number, labels in rows
-        ]
-
-    def record(self, case_id: str) -> Record | None:
-        """The record of one case."""
-        with self._damage_named():
-            row = self._connection.execute(
-                "SELECT id, patient, labels, document FROM cases WHERE id = ?", (case_id,)
-            ).fetchone()
-        return None if row is None else Record(row[0], row[1], json.loads(row[2]), json.loads(row[3]))
-
-    def records(self) -> Iterator[Record]:
-        """All records, by id."""
-        with self._damage_named():
-            for row in self._connection.execute("SELECT id, patient, labels, document FROM cases ORDER BY id"):
-                yield Record(row[0], row[1], json.loads(row[2]), json.loads(row[3]))
-
-    def thumbnail(self, case_id: str, number: int) -> bytes | None:
-        """One thumbnail, as JPEG."""
-        with self._damage_named():
-            row = self._connection.execute(
-                "SELECT jpeg FROM thumbnails WHERE case_id = ? AND number = ?", (case_id, number)
-            ).fetchone()
-        return None if row is None else bytes(row[0])
+            raise ArchiveError(f"{file}: not found; restore the index from a backup or build it again")
+        uri = file.resolve().as_uri()
+        # In a folder that cannot be written SQLite can keep no WAL: nobody can change the file either.
+        writable = os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+        mode = "mode=rw" if writable else "mode=ro" if Path(f"{file}-wal").exists() else "immutable=1"
+        self = cls(file, sqlite3.connect(f"{uri}?{mode}", uri=True, isolation_level=None, check_same_thread=False))
+        with self._named():
+            self._connection.execute("PRAGMA busy_timeout = 10000")
+            if writable:
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._connection.execute("PRAGMA secure_delete = ON")
+                self._connection.execute("PRAGMA journal_size_limit = 0")
+            self._connection.execute("PRAGMA mmap_size = 17179869184")
+            self.generation()
+        return self
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
 
-    def faults(self) -> list[str]:
-        """What SQLite's own integrity check finds, and views without a case."""
-        with self._damage_named():
-            found = [str(row[0]) for row in self._connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
-            orphans = self._connection.execute(
-                "SELECT COUNT(*) FROM views WHERE case_id NOT IN (SELECT id FROM cases)"
-            ).fetchone()[0]
-        return [*found, *([f"{orphans} views belong to no case"] if orphans else [])]
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Turn SQLite's errors into one line that names the file and the remedy."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            said = str(error)
+            if "disk is full" in said:
+                raise OutputError(f"{self.file}: the disk is full; nothing was changed. Free some space") from error
+            if "readonly" in said:
+                raise OutputError(f"{self.file}: cannot be written; nothing was changed") from error
+            if "locked" in said:
+                raise ArchiveError(f"{self.file}: is locked by another program; try again") from error
+            raise ArchiveError(
+                f"{self.file}: is damaged ({error}); restore the index from a backup or build it again"
+            ) from error
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """All reads inside see one snapshot; may be nested."""
+        with self._named():
+            if not self._depth:
+                self._connection.execute("BEGIN")
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self._connection.execute("ROLLBACK")
 
-class CatalogueWriter:
-    """Writes a catalogue in one transaction."""
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """One transaction, a new generation at its end; nothing of it stays if an error leaves it."""
+        with self._named():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._set("generation", str(self.generation() + 1))
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
 
-    def __init__(self, file: Path) -> None:
-        self._connection = sqlite3.connect(file)
-        self._connection.executescript(_SCHEMA)
+    def checkpoint(self) -> None:
+        """Move what was written into the main file, as far as no reader needs the old; then the log holds nothing."""
+        with self._named():
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
-    def add(
-        self, record: Record, views: Iterable[tuple[int, str, int, dict[str, str]]], thumbnails: dict[int, bytes]
-    ) -> None:
-        """Add a case; views are (row, kind, number, labels).
+    # ---- meta
+
+    def _get(self, name: str) -> str:
+        row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            raise ArchiveError(f"{self.file}: is damaged (it has no {name}); restore the index from a backup")
+        return str(row[0])
+
+    def _set(self, name: str, value: str) -> None:
+        self._connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
+
+    def generation(self) -> int:
+        """How many changes there were."""
+        return int(self._get("generation"))
+
+    def base(self) -> int:
+        """The generation at which the segments were made; what a reader knows from before does not go on."""
+        return int(self._get("base"))
+
+    def fields(self) -> dict[str, str]:
+        """What filters may ask for: field → text or number."""
+        with self._named():
+            return {str(name): str(kind) for name, kind in json.loads(self._get("fields")).items()}
+
+    def counts(self) -> Counts:
+        """How many cases, patients and views there are."""
+        with self._named():
+            one = self._connection.execute(
+                "SELECT (SELECT COUNT(*) FROM cases), (SELECT COUNT(*) FROM patients), (SELECT COUNT(*) FROM views)"
+            ).fetchone()
+        return Counts(*one)
+
+    # ---- writing
+
+    def put(self, entries: Iterable[Entry], declared: dict[str, str] | None = None) -> None:
+        """Insert entries that were checked, within `writing`.
 
         Raises:
-            ArchiveError: a case of that id is there already.
+            ArchiveError: a case of one of the ids is there already.
         """
-        try:
-            self._connection.execute(
-                "INSERT INTO cases VALUES (?, ?, ?, ?)",
-                (record.id, record.patient, _json(record.labels), _json(record.document)),
+        run = self._connection.execute
+        fields = self.fields() | (declared or {})
+        total = self._get("digest")
+        for entry in entries:
+            record = entry.record
+            for name, values in record.facts.items():
+                fields.setdefault(name, "number" if values and isinstance(values[0], float) else "text")
+            labels, facts = _json(record.labels), _json({k: list(v) for k, v in record.facts.items() if v})
+            document = _json(record.document)
+            digest = _Digest((record.id, record.patient, labels, facts, record.content, document, record.text))
+            known = run("SELECT n FROM patients WHERE id = ?", (record.patient,)).fetchone()
+            patient = known[0] if known else run("INSERT INTO patients (id) VALUES (?)", (record.patient,)).lastrowid
+            views = [
+                (v.kind, v.number, None if v.labels == record.labels else _json(v.labels), _bytes(v.vector))
+                for v in entry.views
+            ]
+            for view in views:
+                digest.view(*view)
+            for number, jpeg in sorted(entry.thumbnails.items()):
+                digest.thumbnail(number, jpeg)
+            try:
+                n = run(
+                    "INSERT INTO cases (id, patient, labels, facts, content, digest) VALUES (?, ?, ?, ?, ?, ?)",
+                    (record.id, patient, labels, facts, record.content, digest.value()),
+                ).lastrowid
+            except sqlite3.IntegrityError:
+                raise ArchiveError(f"case {record.id}: is in the index already") from None
+            run("INSERT INTO documents VALUES (?, ?)", (n, document))
+            self._connection.executemany(
+                "INSERT INTO views (n, kind, number, labels, vector) VALUES (?, ?, ?, ?, ?)",
+                [(n, *view) for view in views],
             )
-        except sqlite3.IntegrityError:
-            raise ArchiveError(f"case {record.id} is given twice; case ids must be unique") from None
+            if entry.thumbnails:
+                self._connection.executemany(
+                    "INSERT INTO thumbnails VALUES (?, ?, ?)", [(n, *one) for one in sorted(entry.thumbnails.items())]
+                )
+            if record.text:
+                run("INSERT INTO words (rowid, text) VALUES (?, ?)", (n, record.text))
+            total = _sum(total, digest.value(), 1)
+        self._set("digest", total)
+        self._set("fields", _json(fields))
+
+    def drop(self, case_ids: Iterable[str]) -> list[Removed]:
+        """Delete cases that are there, within `writing`; SQLite overwrites what they held (secure_delete)."""
+        run = self._connection.execute
+        total = self._get("digest")
+        removed = []
+        for case_id in case_ids:
+            found = run("SELECT n, patient, digest FROM cases WHERE id = ?", (case_id,)).fetchone()
+            if found is None:
+                raise ArchiveError(f"case {case_id!r}: is not in the index; check the id")
+            n, patient, digest = found
+            text = run("SELECT text FROM words WHERE rowid = ?", (n,)).fetchone()
+            run("INSERT INTO dead (row) SELECT row FROM views WHERE n = ?", (n,))
+            vectors = run("DELETE FROM views WHERE n = ?", (n,)).rowcount
+            thumbnails = run("DELETE FROM thumbnails WHERE n = ?", (n,)).rowcount
+            run("DELETE FROM words WHERE rowid = ?", (n,))
+            run("DELETE FROM documents WHERE n = ?", (n,))
+            run("DELETE FROM cases WHERE n = ?", (n,))
+            run(
+                "DELETE FROM patients WHERE n = ? AND NOT EXISTS (SELECT 1 FROM cases WHERE patient = ?)",
+                (patient,) * 2,
+            )
+            total = _sum(total, digest, -1)
+            removed.append(Removed(case_id, vectors, thumbnails, len(_WORD.findall(text[0])) if text else 0))
+        self._set("digest", total)
+        self._set("stale_words", str(self.stale_words() + sum(one.words > 0 for one in removed)))
+        return removed
+
+    def forget_words(self) -> None:
+        """Rewrite the index of words, so that it holds no word of a case that is gone, within `writing`."""
+        self._connection.execute("INSERT INTO words (words) VALUES ('optimize')")
+        self._set("stale_words", "0")
+
+    def stale_words(self) -> int:
+        """Of how many deleted cases the index of words still holds the words, without saying whose they were."""
+        return int(self._get("stale_words"))
+
+    def vacuum(self) -> None:
+        """Give back the room of what was deleted; whole or not at all."""
+        with self._named():
+            self._connection.execute("VACUUM")
+
+    def copy_to(self, file: Path) -> None:
+        """Write a copy without free pages, of one snapshot."""
+        with self._named():
+            self._connection.execute("VACUUM INTO ?", (str(file),))
+        copy = sqlite3.connect(file)
+        copy.execute("PRAGMA journal_mode = WAL")
+        copy.close()
+
+    # ---- segments
+
+    def segments(self) -> dict[str, dict[str, Any]]:
+        """Name → manifest of the folders that hold search structures."""
+        return {
+            name: json.loads(text) for name, text in self._connection.execute("SELECT name, manifest FROM segments")
+        }
+
+    def replace_segments(self, segments: dict[str, dict[str, Any]], upto: int) -> None:
+        """State the segments, which hold all living rows up to `upto`, within `writing`."""
+        self._connection.execute("DELETE FROM segments")
         self._connection.executemany(
-            "INSERT INTO views VALUES (?, ?, ?, ?, ?)",
-            [(row, record.id, kind, number, _json(labels)) for row, kind, number, labels in views],
+            "INSERT INTO segments VALUES (?, ?)", [(name, _json(manifest)) for name, manifest in segments.items()]
         )
-        self._connection.executemany(
-            "INSERT INTO thumbnails VALUES (?, ?, ?)", [(record.id, n, jpeg) for n, jpeg in thumbnails.items()]
+        self._connection.execute("DELETE FROM dead WHERE row <= ?", (upto,))
+        self._set("base", str(self.generation() + 1))
+
+    def dead_after(self, seq: int) -> list[tuple[int, int]]:
+        """(seq, row) of the rows that were deleted after the change `seq`."""
+        return self._connection.execute("SELECT seq, row FROM dead WHERE seq > ? ORDER BY seq", (seq,)).fetchall()
+
+    def last_row(self) -> int:
+        """The highest row that there is; 0 where there is none."""
+        return int(self._connection.execute("SELECT COALESCE(MAX(row), 0) FROM views").fetchone()[0])
+
+    def rows_after(self, row: int) -> Iterator[Row]:
+        """The views of higher rows, in their order."""
+        return map(
+            Row._make,
+            self._connection.execute(
+                "SELECT row, cases.n, patient, kind, facts, vector FROM views JOIN cases ON cases.n = views.n "
+                "WHERE row > ? ORDER BY row",
+                (row,),
+            ),
         )
 
-    def finish(self) -> None:
-        """Commit and close."""
-        with closing(self._connection):
-            self._connection.commit()
+    def keys(self) -> Iterator[tuple[int, int, int, str, str]]:
+        """(row, case, patient, kind, facts) of every view, in the order of rows."""
+        return self._connection.execute(
+            "SELECT row, cases.n, patient, kind, facts FROM views JOIN cases ON cases.n = views.n ORDER BY row"
+        )
+
+    def vectors(self, dimension: int, *, first: int = 0, batch: int = 16384) -> Iterator[Vectors]:
+        """The vectors in the order of rows, (batch, d) at a time."""
+        cursor = self._connection.execute("SELECT vector FROM views WHERE row > ? ORDER BY row", (first,))
+        while rows := cursor.fetchmany(batch):
+            yield _matrix([row[0] for row in rows], dimension)
+
+    def vectors_of(self, rows: Sequence[int], dimension: int) -> Vectors:
+        """(n, d) vectors of n rows."""
+        read = self._connection.execute
+        found = [read("SELECT vector FROM views WHERE row = ?", (int(row),)).fetchone()[0] for row in rows]
+        return _matrix(found, dimension)
+
+    # ---- reading
+
+    def shown(self, rows: Sequence[int]) -> dict[int, Shown]:
+        """What is shown of these rows."""
+        marks = ",".join("?" * len(rows))
+        found = self._connection.execute(
+            "SELECT row, cases.id, patients.id, kind, number, COALESCE(views.labels, cases.labels) FROM views "
+            "JOIN cases ON cases.n = views.n JOIN patients ON patients.n = patient "
+            f"WHERE row IN ({marks})",  # question marks alone
+            rows,
+        )
+        return {row[0]: Shown._make(row[1:]) for row in found}
+
+    def rows_of_patient(self, patient: str) -> tuple[int, int]:
+        """(number of the patient or -1, how many views the patient has)."""
+        found = self._connection.execute(
+            "SELECT patients.n, COUNT(views.row) FROM patients JOIN cases ON cases.patient = patients.n "
+            "JOIN views ON views.n = cases.n WHERE patients.id = ? GROUP BY patients.n",
+            (patient,),
+        ).fetchone()
+        return (-1, 0) if found is None else (int(found[0]), int(found[1]))
+
+    def cases_of_patient(self, patient: str) -> list[str]:
+        """Case ids of a patient, sorted."""
+        with self._named():
+            rows = self._connection.execute(
+                "SELECT cases.id FROM cases JOIN patients ON patients.n = patient WHERE patients.id = ? ORDER BY cases.id",
+                (patient,),
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def contents(self) -> dict[str, str]:
+        """Case id → hash of what it was made from."""
+        with self._named():
+            return dict(self._connection.execute("SELECT id, content FROM cases"))
+
+    def found_words(self, text: str, keep: Callable[[str, Any], bool], want: int) -> list[str]:
+        """Ids of the cases whose texts share words with `text`, best first by BM25 (Robertson & Zaragoza 2009).
+
+        Args:
+            keep: whether a case counts, told its patient and its facts.
+        """
+        words = list(dict.fromkeys(word.lower() for word in _WORD.findall(text)))
+        if not words:
+            return []
+        asked = " OR ".join(f'"{word}"' for word in words)
+        found = []
+        for case_id, patient, facts in self._connection.execute(
+            "SELECT cases.id, patients.id, facts FROM words JOIN cases ON cases.n = words.rowid "
+            "JOIN patients ON patients.n = patient WHERE words MATCH ? ORDER BY bm25(words), cases.id",
+            (asked,),
+        ):
+            if keep(patient, json.loads(facts)):
+                found.append(case_id)
+                if len(found) == want:
+                    break
+        return found
+
+    def record(self, case_id: str) -> Record | None:
+        """The record of one case."""
+        return next(self._records("WHERE cases.id = ?", (case_id,)), None)
+
+    def records(self) -> Iterator[Record]:
+        """All records, by id."""
+        return self._records("ORDER BY cases.id", ())
+
+    def _records(self, rest: str, values: tuple[str, ...]) -> Iterator[Record]:
+        with self._named():
+            for row in self._connection.execute(
+                "SELECT cases.id, patients.id, labels, document, facts, COALESCE(words.text, ''), content FROM cases "
+                "JOIN patients ON patients.n = patient JOIN documents ON documents.n = cases.n "
+                f"LEFT JOIN words ON words.rowid = cases.n {rest}",  # one of the two above
+                values,
+            ):
+                facts = {name: tuple(known) for name, known in json.loads(row[4]).items()}
+                yield Record(row[0], row[1], json.loads(row[2]), json.loads(row[3]), facts, row[5], row[6])
+
+    def views_of(self, case_id: str) -> list[tuple[int, VectorView]]:
+        """(row, view) of one case."""
+        with self._named():
+            rows = self._connection.execute(
+                "SELECT row, kind, number, COALESCE(views.labels, cases.labels), vector FROM views "
+                "JOIN cases ON cases.n = views.n WHERE cases.id = ? ORDER BY row",
+                (case_id,),
+            ).fetchall()
+        return [
+            (row, VectorView(kind, number, np.frombuffer(vector, "<f4"), json.loads(labels)))
+            for row, kind, number, labels, vector in rows
+        ]
+
+    def thumbnails(self, case_id: str) -> dict[int, bytes]:
+        """Number → JPEG of one case."""
+        with self._named():
+            rows = self._connection.execute(
+                "SELECT number, jpeg FROM thumbnails JOIN cases ON cases.n = thumbnails.n WHERE id = ?", (case_id,)
+            ).fetchall()
+        return {number: bytes(jpeg) for number, jpeg in rows}
+
+    # ---- checking
+
+    def faults(self) -> list[str]:
+        """What SQLite's integrity check finds, cases that do not match their digests, and what belongs to no case."""
+        run = self._connection.execute
+        name = self.file.name
+        try:
+            found = [f"{name}: {row[0]}" for row in run("PRAGMA integrity_check(10)") if row[0] != "ok"]
+            if found:
+                return found
+            total = "0"
+            for n, head, stored in self._heads():
+                digest = _Digest(head)
+                for view in run("SELECT kind, number, labels, vector FROM views WHERE n = ? ORDER BY row", (n,)):
+                    digest.view(*view)
+                for one in run("SELECT number, jpeg FROM thumbnails WHERE n = ? ORDER BY number", (n,)):
+                    digest.thumbnail(*one)
+                total = _sum(total, digest.value(), 1)
+                if digest.value() != stored:
+                    found.append(f"{name}: case {head[0]} has changed since it was written")
+            if not found and total != self._get("digest"):
+                found.append(f"{name}: cases are missing or were added by something other than medclip")
+            for table, column in (("views", "n"), ("thumbnails", "n"), ("documents", "n"), ("words", "rowid")):
+                orphans = run(f"SELECT COUNT(*) FROM {table} WHERE {column} NOT IN (SELECT n FROM cases)").fetchone()[0]
+                if orphans:
+                    found.append(f"{name}: {orphans} {table} belong to no case")
+        except (sqlite3.DatabaseError, ValueError, UnicodeDecodeError) as error:
+            return [f"{name}: is damaged ({error})"]
+        return found
+
+    def _heads(self) -> Iterator[tuple[int, tuple[str, ...], bytes]]:
+        for n, *head, digest in self._connection.execute(
+            "SELECT cases.n, cases.id, patients.id, labels, facts, content, document, COALESCE(words.text, ''), digest "
+            "FROM cases JOIN patients ON patients.n = patient JOIN documents ON documents.n = cases.n "
+            "LEFT JOIN words ON words.rowid = cases.n"
+        ):
+            yield n, tuple(head), digest
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+def _bytes(vector: Vectors) -> bytes:
+    return np.ascontiguousarray(vector, "<f4").tobytes()
+
+
+def _matrix(blobs: Sequence[bytes], dimension: int) -> Vectors:
+    return np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), dimension)

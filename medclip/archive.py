@@ -1,8 +1,8 @@
 """Building an index: cases → embeddings → `CaseIndex`, with the serving model and the fitted diagnosers inside."""
 
 import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -16,30 +16,44 @@ from medclip.cases.case import Case
 from medclip.diagnosis.diagnoser import COMPOSITIONS, Composition, Example, fit_diagnoser
 from medclip.diagnosis.store import save_diagnosers
 from medclip.diagnosis.voting import Ballot
-from medclip.embedder import Array, EmbeddedCase, Embedder, ViewKind
+from medclip.embedder import Array, EmbeddedCase, ViewKind
 from medclip.errors import ArchiveError
 from medclip.folders import new_folder, write_json
 from medclip.fusion import Fuser, Parts
-from medclip.index import CaseIndex
-from medclip.index.case_index import MANIFEST, Entry, Hit, Record, VectorView
+from medclip.fusion.case_vector import unit
+from medclip.index import CaseIndex, Demands, Entry, Hit, Record, VectorView
+from medclip.index.case_index import MANIFEST
+from medclip.index.entry import Fact
 from medclip.modalities.text.vocabulary import words_of
+from medclip.shards import Skipped, embedded_locally, read_shards
 
 __all__ = [
+    "FIELDS",
     "MODEL",
     "PROBE",
     "REPORT",
     "VOCABULARY",
     "VOTERS",
     "BuildReport",
+    "Place",
     "ballots_of",
     "build_index",
+    "embedded_of",
+    "entry_of",
+    "fit_answers",
     "kinds_for",
+    "vocabulary_of",
+    "work_folder",
     "write_index",
 ]
 
 MODEL, PROBE, REPORT, VOCABULARY = "model", "probe", "build-report.json", "vocabulary.json"
 VOTERS = 10
 """How many similar cases are shown and vote, unless the user says otherwise; the diagnosers are fitted at this number."""
+
+
+FITTED = 10_000
+"""On how many cases the diagnosers are fitted at most."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +76,55 @@ def _view_labels(case: Case, kind: str, number: int) -> dict[str, str]:
     return case.scan_labels(case.scans[number]) if kind == "scan" else case.case_labels
 
 
-def _entry(embedded: EmbeddedCase, fuser: Fuser) -> Entry:
+FIELDS = {"age": "number", "sex": "text", "modality": "text", "plane": "text", "source": "text", "synthetic": "text"}
+"""What a filter may always ask for; the labels (``label.NAME``) come with the cases."""
+
+
+def _facts(case: Case) -> dict[str, Fact]:
+    """What filters may ask of a case; where its scans differ, each of their values counts."""
+    many: dict[str, set[str]] = defaultdict(set)
+    for scan in case.scans:
+        many["modality"] |= {scan.modality} if scan.modality else set()
+        many["plane"] |= {scan.plane} if scan.plane else set()
+        for name, label in case.scan_labels(scan).items():
+            many[f"label.{name}"].add(label)
+    for name, label in case.case_labels.items():
+        many[f"label.{name}"].add(label)
+    for name, value in (("sex", case.sex), ("source", case.source)):
+        many[name] |= {value} if value else set()
+    facts: dict[str, Fact] = {name: tuple(sorted(values)) for name, values in many.items() if values}
+    if case.age is not None:
+        facts["age"] = (float(case.age),)
+    return {**facts, "synthetic": ("yes" if case.synthetic else "no",)}
+
+
+def entry_of(embedded: EmbeddedCase, fuser: Fuser) -> Entry:
+    """A case as it stands in an index."""
     case = embedded.case
     views = [
         VectorView(v.kind, v.number, v.vector, _view_labels(case, v.kind, v.number)) for v in embedded.views(fuser)
     ]
-    return Entry(Record(case.id, case.patient, case.case_labels, _document(case)), views, embedded.thumbnails)
+    text = "\n\n".join(part for part in (case.report, case.note_text("history")) if part)
+    record = Record(case.id, case.patient, case.case_labels, _document(case), _facts(case), text, embedded.content)
+    return Entry(record, views, embedded.thumbnails)
+
+
+def embedded_of(entry: Entry, fuser: Fuser) -> EmbeddedCase:
+    """The case back from its entry: a view of one part alone is that part, scaled."""
+    parts: dict[str, list[Array]] = defaultdict(list)
+    for view in entry.views:
+        parts[view.kind].append(view.vector)
+    empty = np.empty((0, fuser.base), np.float32)
+
+    def block(kind: str) -> Array:
+        return unit(np.stack(parts[kind])[:, : fuser.base]) if parts[kind] else empty
+
+    measured = np.zeros(fuser.measurements, np.float32)
+    if parts["measurements"]:
+        measured = unit(parts["measurements"][0][fuser.base : fuser.base + fuser.measurements])
+    numbers = tuple(view.number for view in entry.views if view.kind == "scan")
+    case = Case.model_validate(entry.record.document)
+    return EmbeddedCase(case, numbers, block("scan"), block("report"), block("history"), measured)
 
 
 def kinds_for(composition: Composition) -> tuple[ViewKind, ...]:
@@ -128,8 +185,16 @@ def _posed(cases: Sequence[EmbeddedCase], fuser: Fuser) -> dict[Composition, lis
     return posed
 
 
-def _fit(index: CaseIndex, embedded: Sequence[EmbeddedCase], fuser: Fuser, seed: int, folder: Path) -> list[str]:
-    """Fit and store a diagnoser for every label set that can have one; returns their names."""
+def fit_answers(
+    index: CaseIndex, embedded: Sequence[EmbeddedCase], fuser: Fuser, folder: Path, *, seed: int = 0
+) -> list[str]:
+    """Fit and store a diagnoser for every label set that can have one; returns their names.
+
+    Of more than `FITTED` cases a random part is taken: more change a linear probe little and take hours.
+    """
+    if len(embedded) > FITTED:
+        chosen = np.random.default_rng(seed).choice(len(embedded), FITTED, replace=False)
+        embedded = [embedded[i] for i in np.sort(chosen)]
     posed = _posed(embedded, fuser)
     hits: dict[Composition, list[list[Hit]]] = {
         composition: index.search(
@@ -161,15 +226,42 @@ def _fit(index: CaseIndex, embedded: Sequence[EmbeddedCase], fuser: Fuser, seed:
     return [diagnoser.label_set for diagnoser in fitted]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the cases of an index are kept, and what searching them may cost."""
+
+    backend: str = "faiss"
+    uri: str | None = None
+    files: str | None = None
+    demands: Demands = field(default_factory=Demands)
+
+
 def write_index(
-    embedded: Sequence[EmbeddedCase], fuser: Fuser, fingerprint: str, folder: Path, *, seed: int = 0
+    embedded: Sequence[EmbeddedCase],
+    fuser: Fuser,
+    fingerprint: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    place: Place | None = None,
 ) -> list[str]:
     """Write vectors, catalogue and diagnosers into an existing folder; returns the label sets it can answer."""
-    CaseIndex.create(folder, (_entry(case, fuser) for case in embedded), fingerprint=fingerprint)
+    place = place or Place()
+    CaseIndex.create(
+        folder,
+        (entry_of(case, fuser) for case in embedded),
+        fingerprint=fingerprint,
+        backend=place.backend,
+        demands=place.demands,
+        uri=place.uri,
+        files=place.files,
+        fields=FIELDS,
+        seed=seed,
+    )
     (folder / PROBE).mkdir()
     index = CaseIndex.open(folder)
     try:
-        return _fit(index, embedded, fuser, seed, folder / PROBE)
+        return fit_answers(index, embedded, fuser, folder / PROBE, seed=seed)
     finally:
         index.close()
 
@@ -183,15 +275,20 @@ def build_index(
     force: bool = False,
     seed: int = 0,
     threads: int | None = None,
+    place: Place | None = None,
+    shards: Path | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> BuildReport:
     """Build a self-contained index folder.
 
-    A case of which nothing can be read is skipped and reported; it never stops the build.
+    A case of which nothing can be read is skipped and reported; it never stops the build. What was embedded when a
+    build is interrupted stays in a hidden folder beside `out`, and the next run goes on from there.
 
     Args:
         cases_folder: what the cases' file names are relative to.
         model: a model folder, verified before anything is written.
+        place: where the cases are kept; in the folder itself where None.
+        shards: embedded cases of this model, made by ``medclip embed``; those that are missing are made there.
         progress: called with each case id.
 
     Raises:
@@ -204,25 +301,32 @@ def build_index(
         source = ServingModel(serving, threads=threads)
         source.verify_probes()
         shutil.copytree(serving, folder / MODEL)
-        embedded: list[EmbeddedCase] = []
-        skipped: dict[str, str] = {}
-        for result in Embedder(source).cases(cases, cases_folder):
-            if isinstance(result, EmbeddedCase):
-                embedded.append(result)
-                progress(result.case.id)
-            else:
-                skipped[result[0].id] = result[1]
-                progress(result[0].id)
+        work = shards or work_folder(out)
+        made = embedded_locally(cases, cases_folder, source, work, progress)
+        found = list(read_shards(work, source.fingerprint, made))
+        embedded = [one for one in found if isinstance(one, EmbeddedCase)]
         if not embedded:
             raise ArchiveError(f"{cases_folder}: no case could be embedded; see  medclip cases check {cases_folder}")
-        label_sets = write_index(embedded, source.fuser, source.fingerprint, folder, seed=seed)
-        write_json(folder / VOCABULARY, words_of(f"{e.case.report} {e.case.note_text('history')}" for e in embedded))
+        label_sets = write_index(embedded, source.fuser, source.fingerprint, folder, seed=seed, place=place)
+        write_json(folder / VOCABULARY, vocabulary_of(e.case for e in embedded))
         report = BuildReport(
             cases=len(embedded),
             views=sum(len(case.seen()) for case in embedded),
             label_sets=label_sets,
-            skipped=skipped,
+            skipped={one.case.id: one.why for one in found if isinstance(one, Skipped)},
             partial={case.case.id: list(case.problems) for case in embedded if case.problems},
         )
         write_json(folder / REPORT, asdict(report))
+    if shards is None:
+        shutil.rmtree(work)
     return report
+
+
+def work_folder(out: Path) -> Path:
+    """Where embeddings wait that are on their way into an index."""
+    return out.parent / f".{out.name}.embedded"
+
+
+def vocabulary_of(cases: Iterable[Case]) -> list[str]:
+    """The words of the cases' texts, most frequent first."""
+    return words_of(f"{case.report} {case.note_text('history')}" for case in cases)

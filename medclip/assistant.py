@@ -21,11 +21,12 @@ from medclip.embedder import Embedder, ViewKind
 from medclip.errors import ArchiveError
 from medclip.fusion import MODALITIES, Parts
 from medclip.index import CaseIndex, Hit
+from medclip.index.filters import Filter
 from medclip.modalities.scan.pictures import ScanPictures
 from medclip.modalities.speech.models import DEFAULT
 from medclip.modalities.speech.transcribe import Transcriber
 
-__all__ = ["Asked", "Assistant", "Capability", "Coverage"]
+__all__ = ["Among", "Asked", "Assistant", "Capability", "Coverage"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ class Coverage:
     nameable: int  # of these, how many share its exact words with another patient's case
 
 
+@dataclass(frozen=True)
+class Among:
+    """Which archived cases may be similar, how many are shown, and what is answered."""
+
+    k: int = VOTERS
+    label_sets: tuple[str, ...] = ()  # all where there is none
+    where: Filter | None = None
+    exclude_patient: str | None = None
+
+
 class Assistant:
     """An opened index folder with its own model and diagnosers."""
 
@@ -62,14 +73,17 @@ class Assistant:
         self._embedder = embedder
 
     @classmethod
-    def open(cls, folder: Path, *, threads: int | None = None) -> "Assistant":
+    def open(cls, folder: Path, *, threads: int | None = None, mmap: bool = True) -> "Assistant":
         """Open an index folder; its model is verified against its checksums and stored probes.
+
+        Args:
+            mmap: map search structures from their files instead of reading them.
 
         Raises:
             ArchiveError: the folder is no index, is damaged, or its model is not the one that made its vectors.
             BundleError: its model is damaged.
         """
-        index = CaseIndex.open(folder)
+        index = CaseIndex.open(folder, mmap=mmap)
         model = ServingModel(index.attachment(MODEL), threads=threads)
         if model.fingerprint != index.fingerprint:
             raise ArchiveError(f"{folder}: its vectors were made by another model than the one inside; build it again")
@@ -103,6 +117,7 @@ class Assistant:
         speech_model: str = DEFAULT,
         k: int = VOTERS,
         label_sets: Sequence[str] = (),
+        where: str | None = None,
         exclude_patient: str | None = None,
     ) -> Asked:
         """Answer for a new patient.
@@ -113,23 +128,26 @@ class Assistant:
             values: measurements by name, in the units that the model knows them in (`Embedder.coding`).
             k: how many similar cases, one a patient, are shown and vote.
             label_sets: which to answer; all where none is named.
+            where: only archived cases of which this expression (`medclip.index.filters`) is true; neither others are
+                shown, nor do they vote. The probe was fitted on all.
             exclude_patient: a patient whose archived cases are left out.
 
         Raises:
+            FilterError: `where` cannot be understood.
             ScanError, TextError, SpeechError, MeasurementError: an input cannot be used.
             MissingDependencyError: there are recordings, and the extra ``speech`` is not installed.
             ArchiveError: a label set is not one that the index can answer.
         """
         self._check(label_sets)
+        among = Among(k, tuple(label_sets), self._filter(where), exclude_patient)
         heard = self._transcribe(recordings, speech_model)
         query = self.embedder.query(scans, [*texts, *(one.text for one in heard)], values or {})
         fuser, parts = self.embedder.fuser, query.parts
         composition = cast(Composition, parts.composition)
-        answer = self._answer(fuser.fuse([parts])[0], composition, k, label_sets, exclude_patient)
         without = {name: parts.without(name) for name in composition.split("+")} if "+" in composition else {}
-        contributions = [
-            self._contribution(answer, name, rest, k, label_sets, exclude_patient) for name, rest in without.items()
-        ]
+        with self.index.snapshot():
+            answer = self._answer(fuser.fuse([parts])[0], composition, among)
+            contributions = [self._contribution(answer, name, rest, among) for name, rest in without.items()]
         known = {"contributions": contributions, "transcripts": heard}
         return Asked(answer.model_copy(update=known), query.scans)
 
@@ -157,18 +175,10 @@ class Assistant:
         answer: Answer,
         modality: str,
         rest: Parts,
-        k: int,
-        label_sets: Sequence[str],
-        exclude_patient: str | None,
+        among: Among,
     ) -> Contribution:
         """What one modality of a query changed: the answer compared with that to the rest."""
-        labels, hits, _ = self.diagnose(
-            self.embedder.fuser.fuse([rest])[0],
-            cast(Composition, rest.composition),
-            k=k,
-            label_sets=label_sets,
-            exclude_patient=exclude_patient,
-        )
+        labels, hits, _ = self.diagnose(self.embedder.fuser.fuse([rest])[0], cast(Composition, rest.composition), among)
         shown = {case.case_id for case in answer.similar}
         now = {found.label_set: {r.label: r.probability for r in found.ranked} for found in answer.labels}
         shift = {
@@ -183,37 +193,46 @@ class Assistant:
             without={found.label_set: found.ranked[0].label for found in labels if found.label_set in shift},
         )
 
-    def similar(self, case_id: str, *, k: int = VOTERS, label_sets: Sequence[str] = ()) -> Answer:
+    def similar(
+        self, case_id: str, *, k: int = VOTERS, label_sets: Sequence[str] = (), where: str | None = None
+    ) -> Answer:
         """Answer for an archived case as if it were new: its own patient's cases are left out.
 
         Raises:
             ArchiveError: there is no such case, or a label set is not one that the index can answer.
+            FilterError: `where` cannot be understood.
         """
         self._check(label_sets)
-        record = self.index.record(case_id)
-        rows = [i for i, view in enumerate(self.index.views) if view.case_id == case_id]
-        kinds = {self.index.views[i].kind: i for i in rows}
-        there = ("scan" in kinds, "report" in kinds or "history" in kinds, "measurements" in kinds)
-        composition = cast(Composition, "+".join(m for m, present in zip(MODALITIES, there, strict=True) if present))
-        vector = np.asarray(self.index.vectors()[kinds["fused"]], np.float32)
-        return self._answer(vector, composition, k, label_sets, record.patient)
+        with self.index.snapshot():
+            record = self.index.record(case_id)
+            kinds = {view.kind: view.vector for view in self.index.views_of(case_id)}
+            there = ("scan" in kinds, "report" in kinds or "history" in kinds, "measurements" in kinds)
+            present = [name for name, known in zip(MODALITIES, there, strict=True) if known]
+            among = Among(k, tuple(label_sets), self._filter(where), record.patient)
+            return self._answer(kinds["fused"], cast(Composition, "+".join(present)), among)
+
+    def _filter(self, where: str | None) -> Filter | None:
+        return None if where is None else self.index.filter(where)
 
     def diagnose(
         self,
         vector: NDArray[np.float32],
         composition: Composition,
-        *,
-        k: int = VOTERS,
-        label_sets: Sequence[str] = (),
-        exclude_patient: str | None = None,
+        among: Among | None = None,
     ) -> tuple[list[LabelAnswer], list[Hit], dict[str, list[float]]]:
         """The label answers for a (d,) unit vector, the similar cases, and each one's share of the vote by label set."""
+        among = among or Among()
         hits = self.index.search(
-            vector[None], k, kinds=kinds_for(composition), exclude_patients=[exclude_patient], one_per_patient=True
+            vector[None],
+            among.k,
+            kinds=kinds_for(composition),
+            where=among.where,
+            exclude_patients=[among.exclude_patient],
+            one_per_patient=True,
         )[0]
         answers, weights = [], {}
         for diagnoser in self.diagnosers:
-            if label_sets and diagnoser.label_set not in label_sets:
+            if among.label_sets and diagnoser.label_set not in among.label_sets:
                 continue
             found = answer_label_set(diagnoser, composition, vector, ballots_of(hits, diagnoser.label_set))
             if found is not None:
@@ -252,13 +271,9 @@ class Assistant:
         self,
         vector: NDArray[np.float32],
         composition: Composition,
-        k: int,
-        label_sets: Sequence[str],
-        exclude_patient: str | None,
+        among: Among,
     ) -> Answer:
-        answers, hits, weights = self.diagnose(
-            vector, composition, k=k, label_sets=label_sets, exclude_patient=exclude_patient
-        )
+        answers, hits, weights = self.diagnose(vector, composition, among)
         similar = []
         for rank, hit in enumerate(hits):
             record = self.index.record(hit.case_id)

@@ -48,6 +48,7 @@ class EmbeddedCase:
     measurements: Array  # (c,) unit vector, or zeros
     thumbnails: dict[int, bytes] = field(default_factory=dict)  # scan number → JPEG
     problems: tuple[str, ...] = ()
+    content: str = ""  # hash of what it was embedded from
 
     def parts(self, *, scans: bool = True, report: bool = True, history: bool = True, measured: bool = True) -> Parts:
         """The case, or some of it, ready to be fused."""

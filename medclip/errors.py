@@ -12,8 +12,10 @@ Anything else that is raised is a bug and may show its traceback.
     ├── SpeechError             a recording or speech model cannot be used, or nobody speaks in the recording
     ├── MeasurementError        a measurement is unknown, implausible or in a unit that does not fit
     ├── BundleError             a model folder is damaged, incomplete or of another format
-    ├── ArchiveError            an index folder is damaged, or does not fit the model or the query
+    ├── ArchiveError            an index is damaged, out of reach, or does not fit the model, the query or the change
+    ├── FilterError             a filter cannot be understood
     ├── OutputError             an output cannot be written (it exists, the disk is full, no permission)
+    ├── OptionError             an option of the command line cannot be understood
     └── MissingDependencyError  an optional dependency is not installed; the message names the extra
 """
 
@@ -21,9 +23,11 @@ __all__ = [
     "ArchiveError",
     "BundleError",
     "CaseError",
+    "FilterError",
     "MeasurementError",
     "MedclipError",
     "MissingDependencyError",
+    "OptionError",
     "OutputError",
     "ScanError",
     "SpeechError",
@@ -60,7 +64,15 @@ class BundleError(MedclipError):
 
 
 class ArchiveError(MedclipError):
-    """An index folder is damaged, or does not fit the model or the query."""
+    """An index is damaged, out of reach, or does not fit the model, the query or the change."""
+
+
+class FilterError(MedclipError):
+    """A filter cannot be understood."""
+
+
+class OptionError(MedclipError):
+    """An option of the command line cannot be understood."""
 
 
 class OutputError(MedclipError):

@@ -1,6 +1,8 @@
 """Output folders that appear whole or not at all."""
 
+import ctypes
 import errno
+import glob
 import json
 import os
 import shutil
@@ -75,31 +77,53 @@ def _fsync_tree(folder: Path) -> None:
             os.close(handle)
 
 
+def _forget_killed(out: Path) -> None:
+    """Delete what a process that is no more left behind when it was making `out`."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.partial-*-*"):
+        pid = left.name.rsplit("-", 2)[1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> None:
+    """Swap the names of two files or folders in one step (renameat2(2)), or in two where the system has no such call."""
+    here, exchange = -100, 2
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is not None and call(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0:
+        return
+    aside = second.parent / f".{second.name}.old-{uuid.uuid4().hex[:8]}"
+    second.rename(aside)
+    first.rename(second)
+    aside.rename(first)
+
+
 @contextmanager
 def new_folder(out: Path, *, force: bool = False, marker: str | None = None) -> Iterator[Path]:
     """Yield an empty folder beside `out` that takes its name when the block ends well, and vanishes otherwise.
 
-    A kill leaves at worst a hidden ``.<name>.partial-*`` folder, never a half-written `out`.
+    A kill leaves at worst a hidden ``.<name>.partial-*`` folder, which the next run deletes, never a half-written
+    `out`; where `out` is replaced, its name always leads to the old or to the new folder.
 
     Raises:
         OutputError: `out` exists and `force` is not set, the disk is full, or the place is not writable.
     """
     check_free(out, force=force, marker=marker)
     with named_failures(out):
-        partial = out.parent / f".{out.name}.partial-{uuid.uuid4().hex[:8]}"
+        _forget_killed(out)
+        partial = out.parent / f".{out.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         partial.mkdir()
         try:
             yield partial
             _fsync_tree(partial)
             if out.exists():
-                old = out.parent / f".{out.name}.old-{uuid.uuid4().hex[:8]}"
-                out.rename(old)
-                partial.rename(out)
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
+                _exchange(partial, out)
             else:
                 partial.rename(out)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            if partial.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
+                partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.assistant import Assistant
+from medclip.assistant import Among, Assistant
 from medclip.cases.case import Case
 from medclip.diagnosis.answer import LabelAnswer
 from medclip.diagnosis.diagnoser import Composition
@@ -73,9 +73,8 @@ def require_unseen(assistant: Assistant, cases: Sequence[Case]) -> None:
     Raises:
         CaseError: there is such a case.
     """
-    patients = {view.patient for view in assistant.index.views}
-    ids = {view.case_id for view in assistant.index.views}
-    seen = [case.id for case in cases if case.patient in patients or case.id in ids]
+    ids = assistant.index.contents()
+    seen = [case.id for case in cases if case.id in ids or assistant.index.cases_of_patient(case.patient)]
     if seen:
         raise CaseError(
             f"{len(seen)} of the cases (the first: {seen[0]}) or their patients are in the index; "
@@ -110,7 +109,7 @@ def measure_labels(
     for protocol in protocols:
         rows: dict[str, list[tuple[LabelAnswer, str]]] = defaultdict(list)
         for posed in pose(unseen, fuser, protocol):
-            answers, _, _ = assistant.diagnose(posed.vector, posed.composition, exclude_patient=posed.patient)
+            answers, _, _ = assistant.diagnose(posed.vector, posed.composition, Among(exclude_patient=posed.patient))
             for answer in answers:
                 if answer.label_set in posed.labels:
                     rows[answer.label_set].append((answer, posed.labels[answer.label_set]))

@@ -1,1 +1,1 @@
-"""Search structures over vectors; one file a backend, being here registers it."""
+"""Where cases are kept and searched; one file a backend, being here registers it."""

@@ -1,64 +1,181 @@
-"""What a search structure must do, and how it is found by name."""
+"""What a backend must do, and how it is found by name."""
 
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, ClassVar, NamedTuple
 
 from medclip.errors import ArchiveError
+from medclip.index.catalogue import Counts, Removed
+from medclip.index.entry import Entry, Record, Vectors, VectorView
+from medclip.index.filters import Filter
+from medclip.index.planner import Demands
+from medclip.index.structures.base import Spec
 
-__all__ = ["Backend", "Found", "backend_names", "load_backend"]
-
-Vectors = NDArray[np.float32]
-Rows = NDArray[np.int64]
+__all__ = ["Backend", "Making", "Near", "Scope", "backend_names", "load_backend"]
 
 
-class Found:
-    """The nearest rows of each query, nearest first; never padded, so each query may have its own count."""
+@dataclass(frozen=True)
+class Scope:
+    """Which views a search goes over."""
 
-    def __init__(self, rows: list[Rows], similarities: list[Vectors]) -> None:
-        self.rows, self.similarities = rows, similarities
+    kinds: tuple[str, ...] | None = None  # all where None
+    where: Filter | None = None
+    exclude_patient: str | None = None
+
+    def holds(self, patient: str, facts: dict[str, Any]) -> bool:
+        """Whether a case may be found, whatever its views."""
+        return patient != self.exclude_patient and (self.where is None or self.where.matches(facts))
+
+
+class Near(NamedTuple):
+    """A view near a query."""
+
+    case_id: str
+    patient: str
+    kind: str
+    number: int
+    labels: str  # JSON
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a backend is made."""
+
+    dimension: int
+    demands: Demands = field(default_factory=Demands)
+    spec: Spec | None = None  # this search structure, instead of one that is chosen
+    uri: str | None = None  # of a server or database
+    files: str | None = None  # where thumbnails and texts lie, for a backend that does not keep them itself
+    seed: int = 0
 
 
 class Backend(ABC):
-    """A search structure over the rows of a (n, d) matrix of unit vectors; similarity is the cosine."""
+    """Cases with their vectors. Every change is whole or absent; a search sees one state."""
 
     name: ClassVar[str]
-    file: ClassVar[str]  # what `save` writes into the index folder
 
     @classmethod
     @abstractmethod
-    def from_vectors(cls, vectors: Vectors) -> "Backend":
-        """Build over (n, d) unit vectors; row numbers are the identities."""
+    def create(cls, folder: Path, making: Making, entries: Iterable[Entry], fields: dict[str, str]) -> dict[str, Any]:
+        """Fill a new index within a folder that nobody sees yet.
+
+        Args:
+            entries: checked ones.
+            fields: what filters may ask for even if no case has it.
+
+        Returns:
+            What `open` needs, as JSON.
+        """
 
     @classmethod
     @abstractmethod
-    def load(cls, file: Path) -> "Backend":
-        """Open what `save` wrote.
+    def open(cls, folder: Path, dimension: int, stored: dict[str, Any], *, mmap: bool) -> "Backend":
+        """Open what `create` made.
+
+        Args:
+            mmap: map search structures from their files instead of reading them.
 
         Raises:
-            ArchiveError: the file is damaged.
+            ArchiveError: it is missing, damaged, or cannot be reached.
         """
 
     @abstractmethod
-    def save(self, file: Path) -> None:
-        """Write the structure."""
+    def close(self) -> None:
+        """Let go of files and connections."""
 
     @abstractmethod
-    def query(self, queries: Vectors, k: int, among: Rows | None = None) -> Found:
-        """The k nearest rows of each of (q, d) unit vectors, of all rows or of `among` alone.
+    def snapshot(self) -> AbstractContextManager[None]:
+        """All reads inside see one state, the latest at its beginning; may be nested."""
 
-        Every row is found when k reaches their number.
+    @abstractmethod
+    def change(self, drop: Sequence[str], put: Iterable[Entry]) -> list[Removed]:
+        """Delete cases, then insert checked entries, as one change.
+
+        Raises:
+            ArchiveError: a case to delete is not there, or one to insert is.
         """
 
-    @property
     @abstractmethod
-    def size(self) -> int:
-        """Number of rows."""
+    def nearest(self, query: Vectors, want: int, scope: Scope) -> list[Near]:
+        """The views in scope nearest to a (d,) unit vector, nearest first; fewer than `want` only if there are no more."""
+
+    @abstractmethod
+    def words(self, text: str, want: int, scope: Scope) -> list[str]:
+        """Ids of the cases in scope whose texts share words with `text`, best first by BM25."""
+
+    @abstractmethod
+    def has_words(self) -> bool:
+        """Whether `words` can be asked."""
+
+    @abstractmethod
+    def views_of(self, case_id: str) -> list[VectorView]:
+        """All views of a case; none where there is no such case."""
+
+    @abstractmethod
+    def views_in(self, scope: Scope) -> int:
+        """About how many views a search of this scope goes over."""
+
+    @abstractmethod
+    def record(self, case_id: str) -> Record | None:
+        """The record of one case."""
+
+    @abstractmethod
+    def records(self) -> Iterator[Record]:
+        """All records, by id."""
+
+    @abstractmethod
+    def thumbnails(self, case_id: str) -> dict[int, bytes]:
+        """Number → JPEG."""
+
+    @abstractmethod
+    def contents(self) -> dict[str, str]:
+        """Case id → hash of what it was made from."""
+
+    @abstractmethod
+    def cases_of_patient(self, patient: str) -> list[str]:
+        """Case ids of a patient, sorted."""
+
+    @abstractmethod
+    def fields(self) -> dict[str, str]:
+        """What filters may ask for: field → text or number."""
+
+    @abstractmethod
+    def counts(self) -> Counts:
+        """How many cases, patients and views there are."""
+
+    @abstractmethod
+    def generation(self) -> int:
+        """How many changes there were."""
+
+    @abstractmethod
+    def stats(self) -> dict[str, Any]:
+        """Structure, bytes, and what else is to be known."""
+
+    @abstractmethod
+    def advice(self) -> list[str]:
+        """What would serve better than what there is, as lines."""
+
+    @abstractmethod
+    def faults(self) -> list[str]:
+        """What is wrong, as lines that name the file."""
+
+    @abstractmethod
+    def repair(self) -> list[str]:
+        """Build anew what can be, as one change; says what was done."""
+
+    @abstractmethod
+    def compact(self) -> None:
+        """Fold changes into the search structure and erase what was deleted, as one change."""
+
+    @abstractmethod
+    def copy_to(self, folder: Path) -> None:
+        """Write a copy of one state into an existing folder."""
 
 
 def _backends() -> dict[str, type[Backend]]:
@@ -80,9 +197,7 @@ def load_backend(name: str) -> type[Backend]:
     Raises:
         ArchiveError: there is none.
     """
-    found = _backends()
-    if name not in found:
-        raise ArchiveError(
-            f"index structure {name!r} is not known to this medclip; it knows {', '.join(sorted(found))}"
-        )
-    return found[name]
+    known = _backends()
+    if name not in known:
+        raise ArchiveError(f"index backend {name!r} is not known to this medclip; it knows {', '.join(sorted(known))}")
+    return known[name]

@@ -19,7 +19,16 @@ from medclip.cases.case import Case
 from medclip.errors import CaseError
 from medclip.folders import new_file
 
-__all__ = ["MANIFEST", "BadLine", "describe", "read_cases", "replace_cases", "scan_manifest", "write_cases"]
+__all__ = [
+    "MANIFEST",
+    "BadLine",
+    "describe",
+    "read_cases",
+    "read_split",
+    "replace_cases",
+    "scan_manifest",
+    "write_cases",
+]
 
 MANIFEST = "cases.jsonl"
 
@@ -69,6 +78,19 @@ def scan_manifest(folder: Path) -> Iterator[Case | BadLine]:
                 yield case
     except OSError as error:
         raise CaseError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
+
+
+def read_split(folder: Path, split: str | None) -> list[Case]:
+    """The cases of one split, or all where None.
+
+    Raises:
+        CaseError: the manifest cannot be read, or there is no such case.
+    """
+    cases = read_cases(folder)
+    found = [case for case in cases if split is None or case.split == split]
+    if not found:
+        raise CaseError(f"{folder}: has no case of split {split!r}; leave --split out, or name another")
+    return found
 
 
 def read_cases(folder: Path) -> list[Case]:

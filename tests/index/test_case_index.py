@@ -1,137 +1,267 @@
-"""`CaseIndex` against a brute-force twin."""
+"""`CaseIndex` on every backend against a brute-force twin."""
 
+import json
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from medclip.errors import ArchiveError
-from medclip.index import CaseIndex, Record, VectorView
-from medclip.index.backends.base import backend_names, load_backend
-from medclip.index.case_index import Entry
+from medclip.index import CaseIndex, Entry, Record, VectorView
+
+from .conftest import Maker, create, make_entries, make_entry, unit
+from .twin import Twin, same_entry
+
+_FILTERS = [
+    None,
+    "modality = 'CT'",
+    "not modality = 'CT'",
+    "age >= 45 and modality in ('MR', 'CR')",
+    "age is unknown or label.location = 'Head'",
+    "not (age < 30 or label.location = 'Thorax')",
+    "label.location = 'it''s \"odd\" 100%_\\'",
+    "modality not in ('CT', 'MR') and age is known",
+    "age > 1000",
+]
 
 
-def _unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
-    x = rng.normal(size=(n, d))
-    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
-
-
-def _entries(rng: np.random.Generator, cases: int, patients: int, d: int) -> list[Entry]:
-    entries = []
-    for i in range(cases):
-        views = int(rng.integers(1, 5))
-        vectors = _unit(rng, views, d)
-        entries.append(
-            Entry(
-                Record(f"case-{i:03d}", f"p{int(rng.integers(patients))}", {"organ": "lung"}, {"note": i}),
-                [VectorView("scan", n, vectors[n], {"organ": "lung", "n": str(n)}) for n in range(views)],
-                {0: bytes([i % 256])},
-            )
-        )
-    return entries
-
-
-def _brute(entries: list[Entry], query: np.ndarray, k: int, patient: str | None, once: bool) -> list[tuple[str, float]]:
-    best = [
-        (e.record.id, e.record.patient, max(float(query @ v.vector) for v in e.views))
-        for e in entries
-        if e.record.patient != patient
-    ]
-    best.sort(key=lambda item: (-item[2], item[0]))
-    if once:
-        seen: set[str] = set()
-        best = [b for b in best if not (b[1] in seen or seen.add(b[1]))]
-    return [(b[0], b[2]) for b in best[:k]]
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    seed=st.integers(0, 10_000), cases=st.integers(1, 40), k=st.integers(1, 50), once=st.booleans(), leave=st.booleans()
-)
-def test_search_equals_brute_force(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, cases: int, k: int, once: bool, leave: bool
-) -> None:
-    rng = np.random.default_rng(seed)
-    entries = _entries(rng, cases, max(1, cases // 2), 8)
-    folder = tmp_path_factory.mktemp("index")
-    CaseIndex.create(folder, entries, fingerprint="f")
-    index = CaseIndex.open(folder, fingerprint="f")
-    query = _unit(rng, 1, 8)
-    patient = entries[0].record.patient if leave else None
-    hits = index.search(query, k, exclude_patients=[patient], one_per_patient=once)[0]
-    expected = _brute(entries, query[0], k, patient, once)
+def _same(hits: list[Any], expected: list[tuple[str, float]]) -> None:
+    np.testing.assert_allclose([hit.similarity for hit in hits], [s for _, s in expected], atol=2e-5)
     assert [hit.case_id for hit in hits] == [case_id for case_id, _ in expected]
-    np.testing.assert_allclose([hit.similarity for hit in hits], [s for _, s in expected], atol=1e-5)
-    index.close()
 
 
-@pytest.mark.parametrize("name", backend_names())
-def test_every_backend_gives_exact_neighbours_and_never_pads(name: str, tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    vectors, queries = _unit(rng, 50, 16), _unit(rng, 5, 16)
-    kind = load_backend(name)
-    kind.from_vectors(vectors).save(tmp_path / kind.file)
-    backend = kind.load(tmp_path / kind.file)
-    found = backend.query(queries, 100)
-    expected = queries @ vectors.T
-    for row in range(len(queries)):
-        np.testing.assert_array_equal(found.rows[row], np.argsort(-expected[row]))
-        np.testing.assert_allclose(found.similarities[row], np.sort(expected[row])[::-1], atol=1e-5)
-    among = np.asarray([3, 7, 11], np.int64)
-    assert [set(rows) for rows in backend.query(queries, 10, among).rows] == [{3, 7, 11}] * 5
+@pytest.mark.parametrize("where", _FILTERS)
+def test_search_equals_brute_force(made: Maker, where: str | None) -> None:
+    entries = make_entries(3, 60)
+    index, twin = made(entries), Twin(entries)
+    rng = np.random.default_rng(0)
+    condition = None if where is None else index.filter(where)
+    for k, once, patient, kinds in [
+        (1, False, None, None), (10, True, "p3", None), (10, False, "p1", ("scan", "fused")), (200, True, None, None)
+    ]:  # fmt: skip
+        query = unit(rng, 1, 8)
+        hits = index.search(query, k, kinds=kinds, where=condition, exclude_patients=[patient], one_per_patient=once)[0]
+        _same(hits, twin.search(query[0], k, kinds=kinds, where=condition, patient=patient, once=once))
 
 
-def test_only_the_kinds_asked_for_match(tmp_path: Path) -> None:
+class _Changes(RuleBasedStateMachine):
+    """Any sequence of changes leaves what a dictionary would hold."""
+
+    backend = ""
+
+    @initialize(seed=st.integers(0, 1000))
+    def begin(self, seed: int) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.rng = np.random.default_rng(seed)
+        entries = make_entries(seed, 12)
+        create(self.folder, entries, self.backend)
+        self.index = CaseIndex.open(self.folder)
+        self.reader = CaseIndex.open(self.folder) if self.backend == "faiss" else self.index
+        self.twin = Twin(entries)
+
+    @rule(number=st.integers(0, 20), several=st.integers(1, 4))
+    def add(self, number: int, several: int) -> None:
+        new = [make_entry(self.rng, f"case-{number + i:04d}", f"p{number % 5}") for i in range(several)]
+        if any(entry.record.id in self.twin.entries for entry in new):
+            with pytest.raises(ArchiveError, match="is in the index already"):
+                self.index.add(new)
+        else:
+            self.index.add(new)
+            self.twin.entries |= {entry.record.id: entry for entry in new}
+
+    @rule(number=st.integers(0, 20), moved=st.booleans())
+    def update(self, number: int, moved: bool) -> None:
+        new = make_entry(self.rng, f"case-{number:04d}", "p-moved" if moved else f"p{number % 5}")
+        if new.record.id in self.twin.entries:
+            self.index.update([new])
+            self.twin.entries[new.record.id] = new
+        else:
+            with pytest.raises(ArchiveError, match="is not in the index"):
+                self.index.update([new])
+
+    @rule(number=st.integers(0, 20))
+    def remove(self, number: int) -> None:
+        name = f"case-{number:04d}"
+        if name in self.twin.entries:
+            gone = self.twin.entries.pop(name)
+            assert [one.vectors for one in self.index.remove([name])] == [len(gone.views)]
+        else:
+            with pytest.raises(ArchiveError, match="is not in the index"):
+                self.index.remove([name])
+
+    @rule()
+    def compact(self) -> None:
+        self.index.compact()
+
+    @rule()
+    def reopen(self) -> None:
+        if self.reader is self.index:
+            self.index.close()
+            self.index = self.reader = CaseIndex.open(self.folder)
+        else:
+            self.index.close()
+            self.index = CaseIndex.open(self.folder)
+
+    @invariant()
+    def holds_the_same(self) -> None:
+        if not hasattr(self, "index"):
+            return
+        query = unit(self.rng, 1, 8)
+        for index in (self.index, self.reader):
+            assert len(index) == len(self.twin.entries)
+            _same(index.search(query, 5, one_per_patient=True)[0], self.twin.search(query[0], 5, once=True))
+
+    def teardown(self) -> None:
+        if hasattr(self, "index"):
+            assert all(same_entry(one, self.twin.entries[one.record.id]) for one in self.index.entries())
+            assert self.index.verify() == []
+            self.index.close()
+
+
+def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(backend: str) -> None:
+    machine = type("Changes", (_Changes,), {"backend": backend})
+    quick = settings(
+        max_examples=8 if backend == "milvus" else 30, stateful_step_count=12, deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    run_state_machine_as_test(machine, settings=quick)
+
+
+def test_what_was_deleted_and_came_again_is_found(made: Maker) -> None:
+    """Nothing is lost by delete, reopen, add."""
+    entries = make_entries(5, 20)
+    index = made(entries)
+    index.remove([entry.record.id for entry in entries[10:]])
+    again = CaseIndex.open(index.folder) if index.stats()["backend"] == "faiss" else index
+    again.add(entries[10:])
+    for entry in entries:
+        hit = again.search(entry.views[0].vector[None], 1)[0][0]
+        assert (hit.case_id, hit.similarity) == (entry.record.id, pytest.approx(1, abs=1e-5))
+
+
+def test_a_reader_sees_a_change_at_its_next_search_and_never_within_one_snapshot(tmp_path: Path) -> None:
+    entries = make_entries(1, 10)
+    create(tmp_path, entries[:9], "faiss")
+    reader, writer = CaseIndex.open(tmp_path), CaseIndex.open(tmp_path)
+    query = entries[9].views[0].vector[None]
+    with reader.snapshot():
+        before = reader.search(query, 3)
+        writer.add(entries[9:])
+        assert reader.search(query, 3) == before
+        assert len(reader) == 9
+    assert reader.search(query, 1)[0][0].case_id == entries[9].record.id
+
+
+def test_words_and_vectors_are_fused_by_reciprocal_ranks(made: Maker) -> None:
+    vectors = unit(np.random.default_rng(0), 3, 8)
+    texts = ["sarcoidosis of the lung", "a simple nodule", "nothing of note"]
+    entries = [
+        Entry(Record(c, c, {}, {}, {}, text), [VectorView("report", 0, v, {})], {})
+        for c, text, v in zip("abc", texts, vectors, strict=True)
+    ]
+    index = made(entries)
+    query = vectors[2][None]
+    by_vector = [hit.case_id for hit in index.search(query, 3)[0]]
+    fused = index.search(query, 3, words=["patient with SARCOIDOSIS ('x' OR \"y\") NEAR *"])[0]
+    score = {case_id: 1 / (60 + rank) for rank, case_id in enumerate(by_vector, start=1)}
+    score["a"] += 1 / 61
+    assert [hit.case_id for hit in fused] == sorted(score, key=lambda c: (-score[c], c))
+    assert {hit.case_id: hit.similarity for hit in fused} == pytest.approx(
+        {c: float(v @ vectors[2]) for c, v in zip("abc", vectors, strict=True)}, abs=1e-5
+    )
+
+
+def test_only_the_kinds_asked_for_match(made: Maker) -> None:
     near, far = np.asarray([1, 0], np.float32), np.asarray([0.6, 0.8], np.float32)
     views = [VectorView("history", 0, near, {}), VectorView("fused", 0, far, {})]
-    CaseIndex.create(tmp_path, [Entry(Record("a", "a", {}, {}), views, {})], fingerprint="f")
-    index = CaseIndex.open(tmp_path)
+    index = made([Entry(Record("a", "a", {}, {}), views, {})])
     assert index.search(near[None], 1)[0][0].kind == "history"
     hit = index.search(near[None], 1, kinds=("fused",))[0][0]
     assert (hit.kind, hit.similarity) == ("fused", pytest.approx(0.6))
     assert index.search(near[None], 1, kinds=("scan",)) == [[]]
 
 
-def test_ties_go_to_the_smaller_case_id(tmp_path: Path) -> None:
+def test_ties_go_to_the_smaller_case_id(made: Maker) -> None:
     v = np.asarray([1, 0], np.float32)
     entries = [Entry(Record(i, i, {}, {}), [VectorView("scan", 0, v, {})], {}) for i in ("b", "c", "a", "d")]
-    CaseIndex.create(tmp_path, entries, fingerprint="f")
-    hits = CaseIndex.open(tmp_path).search(v[None], 3)[0]
-    assert [hit.case_id for hit in hits] == ["a", "b", "c"]
+    assert [hit.case_id for hit in made(entries).search(v[None], 3)[0]] == ["a", "b", "c"]
 
 
-def test_an_index_of_another_model_is_refused(tmp_path: Path) -> None:
-    CaseIndex.create(tmp_path, _entries(np.random.default_rng(0), 3, 3, 4), fingerprint="one")
-    with pytest.raises(ArchiveError, match="another model"):
-        CaseIndex.open(tmp_path, fingerprint="two")
+def test_an_index_of_another_model_is_refused(made: Maker) -> None:
+    index = made(make_entries(0, 3, 3))
     with pytest.raises(ArchiveError, match="another width"):
-        CaseIndex.open(tmp_path).search(np.ones((1, 5), np.float32), 1)
+        index.search(np.ones((1, 5), np.float32), 1)
+    folder = index.folder
+    index.close()
+    with pytest.raises(ArchiveError, match="another model"):
+        CaseIndex.open(folder, fingerprint="two")
 
 
-def test_one_id_given_twice_is_refused(tmp_path: Path) -> None:
-    entries = _entries(np.random.default_rng(0), 1, 1, 4) * 2
+def _bad(change: str) -> Entry:
+    good = make_entry(np.random.default_rng(0), "new", "p", views=1)
+    record, vector = good.record, good.views[0].vector
+    vectors = {
+        "width": vector[:4], "NaN": np.full(8, np.nan, np.float32), "unit length": np.zeros(8, np.float32),
+    }  # fmt: skip
+    ids = {"slash": "a/b", "empty": "", "control": "a\nb", "longer": "x" * 201}
+    if change in ids:
+        record = Record(ids[change], "p", {}, {})
+    views = [VectorView("scan", 0, vectors.get(change, vector), {})]
+    return Entry(record, views, {})
+
+
+@pytest.mark.parametrize("change", ["width", "NaN", "unit length", "slash", "empty", "control", "longer"])
+def test_what_cannot_be_indexed_is_refused_and_nothing_is_lost(made: Maker, change: str) -> None:
+    entries = make_entries(2, 6)
+    index = made(entries)
+    before = index.stats()["generation"]
+    with pytest.raises(ArchiveError, match="cannot be indexed"):
+        index.add([make_entry(np.random.default_rng(1), "fine", "p"), _bad(change)])
+    assert (len(index), index.stats()["generation"]) == (6, before)
+    assert index.verify() == []
+
+
+def test_an_id_with_quotes_is_an_id_like_any_other(made: Maker) -> None:
+    odd = 'it\'s "odd" -- ; DROP TABLE cases'
+    entries = [*make_entries(4, 5), make_entry(np.random.default_rng(1), odd, odd)]
+    index = made(entries)
+    assert index.record(odd).patient == odd
+    assert index.cases_of_patient(odd) == [odd]
+    hits = index.search(entries[-1].views[0].vector[None], 10, exclude_patients=[odd])[0]
+    assert len(hits) == 5
+    assert odd not in [hit.case_id for hit in hits]
+    assert [one.case_id for one in index.remove([odd])] == [odd]
+    assert len(index) == 5
+
+
+def test_one_id_given_twice_is_refused(tmp_path: Path, backend: str) -> None:
     with pytest.raises(ArchiveError, match="given twice"):
-        CaseIndex.create(tmp_path, entries, fingerprint="f")
+        create(tmp_path, make_entries(0, 1) * 2, backend)
 
 
-def _noticed(folder: Path) -> str:
-    """What opening and verifying say of a damaged index."""
-    try:
-        return "; ".join(CaseIndex.open(folder).verify())
-    except ArchiveError as error:
-        return str(error)
+def test_an_index_of_a_newer_medclip_is_refused(made: Maker) -> None:
+    index = made(make_entries(0, 3))
+    index.close()
+    file = index.folder / "index.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
+    with pytest.raises(ArchiveError, match="newer medclip"):
+        CaseIndex.open(index.folder)
 
 
-@pytest.mark.parametrize("name", ["catalogue.sqlite", "vectors.npy", "flat.faiss", "index.json"])
-def test_a_damaged_or_missing_file_is_named(name: str, tmp_path: Path) -> None:
-    CaseIndex.create(tmp_path, _entries(np.random.default_rng(0), 20, 10, 8), fingerprint="f")
-    assert CaseIndex.open(tmp_path).verify() == []
-    file = tmp_path / name
-    content = file.read_bytes()
-    file.write_bytes(content[: len(content) // 2])
-    assert name in _noticed(tmp_path)
-    file.unlink()
-    with pytest.raises(ArchiveError, match=name.replace(".", r"\.")):
-        CaseIndex.open(tmp_path)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000), cases=st.integers(1, 40), k=st.integers(1, 50), once=st.booleans())
+def test_search_equals_brute_force_whatever_the_size(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, cases: int, k: int, once: bool
+) -> None:
+    entries = make_entries(seed, cases)
+    folder = tmp_path_factory.mktemp("index")
+    create(folder, entries, "faiss")
+    index = CaseIndex.open(folder)
+    query = unit(np.random.default_rng(seed), 1, 8)
+    _same(index.search(query, k, one_per_patient=once)[0], Twin(entries).search(query[0], k, once=once))
+    index.close()

@@ -1,0 +1,207 @@
+"""``medclip index add``, ``update``, ``remove``, ``compact``, ``backup``, ``export`` and ``import``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from medclip.upkeep import Change
+
+__all__ = ["register"]
+
+_INDEX = typer.Argument(help="An index folder.")
+_CASES = typer.Argument(help="A cases folder.")
+_JSON = typer.Option("--json", help="Print the report as JSON.")
+_THREADS = typer.Option(min=1, help="CPU threads; all cores by default.")
+_BACKEND = typer.Option(help="faiss (a folder on this machine) or milvus.")
+_URI = typer.Option(help="Of the Milvus server, or a file for Milvus Lite: ./cases.db")
+_FILES = typer.Option(help="Folder or object store (fsspec URI) for thumbnails and documents; milvus only.")
+_MEMORY = typer.Option(help="Memory that the search structure may take: 4GB. Half of the machine's by default.")
+_LATENCY = typer.Option(help="Time that a search may take: 5ms. 10ms by default.")
+_RECALL = typer.Option(min=0.5, max=1.0, help="Share of the 10 nearest that must be found.")
+
+
+def _tell(change: "Change", index: Path, verb: str, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from medclip.cli import render
+    from medclip.index import CaseIndex
+
+    if as_json:
+        render.print_json(asdict(change))
+        return
+    render.say(f"{index}: {len(change.written)} cases {verb}, {len(change.unchanged)} unchanged")
+    for case_id, why in change.left.items():
+        render.say(f"left {case_id}: {why}", markup=False)
+    for case_id, problems in change.partial.items():
+        render.say(f"parts of {case_id} could not be read: {'; '.join(problems)}", markup=False)
+    opened = CaseIndex.open(index)
+    for line in opened.advice():
+        render.say(f"advice: {line}", markup=False)
+    opened.close()
+
+
+def add(
+    index: Annotated[Path, _INDEX],
+    cases: Annotated[Path, _CASES],
+    split: Annotated[str | None, typer.Option(help="Only cases of this split: train, dev or test.")] = None,
+    threads: Annotated[int | None, _THREADS] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Embed the cases that the index does not hold and insert them, all or none; goes on where it was interrupted."""
+    from medclip.cases.manifest import read_split
+    from medclip.cli import render
+    from medclip.upkeep import add_cases
+
+    loaded = read_split(cases, split)
+    with render.progress() as bar:
+        bar.stage("embedding cases", len(loaded))
+        change = add_cases(index, loaded, cases, threads=threads, progress=bar.advance)
+    _tell(change, index, "added", as_json)
+
+
+def update(
+    index: Annotated[Path, _INDEX],
+    cases: Annotated[Path, _CASES],
+    split: Annotated[str | None, typer.Option(help="Only cases of this split: train, dev or test.")] = None,
+    threads: Annotated[int | None, _THREADS] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Embed anew the cases of the index whose record or scans have changed, all or none."""
+    from medclip.cases.manifest import read_split
+    from medclip.cli import render
+    from medclip.upkeep import update_cases
+
+    loaded = read_split(cases, split)
+    with render.progress() as bar:
+        bar.stage("embedding cases", len(loaded))
+        change = update_cases(index, loaded, cases, threads=threads, progress=bar.advance)
+    _tell(change, index, "updated", as_json)
+
+
+def remove(
+    index: Annotated[Path, _INDEX],
+    case_id: Annotated[list[str] | None, typer.Argument(help="Cases to delete.")] = None,
+    patient: Annotated[str | None, typer.Option(help="Delete all cases of this patient.")] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Delete cases with their vectors, records, words and thumbnails, and say what of them is left where."""
+    from dataclasses import asdict
+
+    from medclip.cli import render
+    from medclip.errors import OptionError
+    from medclip.upkeep import remove_cases
+
+    if not case_id and patient is None:
+        raise OptionError("nothing to remove: name cases, or a patient with --patient")
+    removal = remove_cases(index, case_id or [], patient)
+    if as_json:
+        render.print_json(asdict(removal))
+        return
+    for one in removal.removed:
+        render.say(
+            f"removed {one.case_id}: {one.vectors} vectors, {one.thumbnails} thumbnails, its record, "
+            f"and a text of {one.words} words",
+            markup=False,
+        )
+    for trace in removal.traces:
+        render.say(f"note: {trace}", markup=False)
+
+
+def compact(index: Annotated[Path, _INDEX], as_json: Annotated[bool, _JSON] = False) -> None:
+    """Choose the search structure anew, erase what deleted cases left in it, and fit the answers to what there is."""
+    from medclip.cli import render
+    from medclip.index import CaseIndex
+    from medclip.upkeep import compact_index
+
+    label_sets = compact_index(index)
+    opened = CaseIndex.open(index)
+    stats = opened.stats()
+    opened.close()
+    if as_json:
+        render.print_json({**stats, "label_sets": label_sets})
+        return
+    render.say(
+        f"{index}: {stats['cases']} cases, structure {stats['structure']}; answers {', '.join(label_sets) or 'none'}"
+    )
+
+
+def backup(
+    index: Annotated[Path, _INDEX],
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = ...,  # type: ignore[assignment]
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Copy an index that may be in use into a new folder, which is an index itself; restore by copying it back."""
+    from medclip.cli import render
+    from medclip.index import CaseIndex
+    from medclip.upkeep import back_up
+
+    back_up(index, out)
+    copy = CaseIndex.open(out)
+    faults, stats = copy.verify(), copy.stats()
+    copy.close()
+    if as_json:
+        render.print_json({**stats, "faults": faults})
+    else:
+        render.say(f"{out}: {stats['cases']} cases, {'verified' if not faults else '; '.join(faults)}", markup=False)
+    if faults:
+        raise typer.Exit(1)
+
+
+def export(
+    index: Annotated[Path, _INDEX],
+    out: Annotated[Path, typer.Option("--out", help="The file to write: cases.jsonl.gz")] = ...,  # type: ignore[assignment]
+) -> None:
+    """Write all cases of an index into one file, each with its checksum, for  medclip index import."""
+    from medclip.cli import render
+    from medclip.upkeep import export_index
+
+    render.say(f"{out}: {export_index(index, out)} cases")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="What  medclip index export  wrote.")],
+    attachments: Annotated[
+        Path, typer.Option("--like", help="The index that was exported, whose model and answers go along.")
+    ] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option("--out", help="The index folder to make.")] = ...,  # type: ignore[assignment]
+    backend: Annotated[str, _BACKEND] = "faiss",
+    uri: Annotated[str | None, _URI] = None,
+    files: Annotated[str | None, _FILES] = None,
+    memory: Annotated[str | None, _MEMORY] = None,
+    latency: Annotated[str | None, _LATENCY] = None,
+    recall: Annotated[float, _RECALL] = 0.98,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing index.")] = False,
+) -> None:
+    """Make an index of an export, in this or another backend; every case is held against its checksum."""
+    from medclip.cli import render
+    from medclip.upkeep import import_index
+
+    count = import_index(file, attachments, out, place_of(backend, uri, files, memory, latency, recall), force=force)
+    render.say(f"{out}: {count} cases, all as exported")
+
+
+def place_of(
+    backend: str, uri: str | None, files: str | None, memory: str | None, latency: str | None, recall: float
+) -> "Place":  # type: ignore[name-defined]  # noqa: F821
+    """The options of a backend as one object.
+
+    Raises:
+        OptionError: an amount cannot be read, or an option is not of this backend.
+    """
+    from medclip.archive import Place
+    from medclip.cli.quantities import bytes_of, seconds_of
+    from medclip.errors import OptionError
+    from medclip.index import Demands
+
+    if backend == "faiss" and (uri or files):
+        raise OptionError("--uri and --files are of --backend milvus; faiss keeps everything in the index folder")
+    return Place(backend, uri, files, Demands(bytes_of(memory), seconds_of(latency), recall))
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands into ``medclip index``."""
+    for command in (add, update, remove, compact, backup, export):
+        app.command()(command)
+    app.command("import")(import_)

@@ -1,0 +1,402 @@
+"""One machine: the truth in SQLite, searched through FAISS.
+
+A small index has no other file: its vectors are read and compared one by one. A large one has a segment, a search
+structure over all vectors that there were when it was made; what came later is compared one by one beside it, and what
+was deleted since is masked, until `compact` makes the segment anew.
+"""
+
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import numpy as np
+
+from medclip.errors import ArchiveError
+from medclip.index.backends.base import Backend, Making, Near, Scope
+from medclip.index.catalogue import Catalogue, Counts, Removed
+from medclip.index.columns import Columns
+from medclip.index.entry import Entry, Record, Vectors, VectorView
+from medclip.index.planner import SMALL, Demands, build_structure, candidates
+from medclip.index.segment import Part, load_segment, segment_faults, write_segment
+from medclip.index.structures.base import Mask, Positions, Source, Spec, refined
+from medclip.index.structures.flat import FlatStructure
+
+__all__ = ["LocalBackend"]
+
+_CATALOGUE, _SEGMENTS = "catalogue.sqlite", "segments"
+_MASKS = 32  # filters whose answers are remembered
+_FEW_WORDS = 50_000  # cases up to which deleted words are erased at once; `compact` does it in any case
+_FOLD_SHARE = 0.05  # of the vectors that came or went since the segment was made, from which compacting is advised
+
+
+class _State:
+    """What one generation of the index looks like to a search."""
+
+    def __init__(self, generation: int, base: int, segment: Part | None, recent: Part, last_dead: int) -> None:
+        self.generation, self.base, self.last_dead = generation, base, last_dead
+        self.segment, self.recent = segment, recent
+        self.masks: OrderedDict[tuple[int, object, object], Mask] = OrderedDict()
+
+    @property
+    def parts(self) -> list[Part]:
+        return [part for part in (self.segment, self.recent) if part is not None and len(part.columns)]
+
+    def mask(self, part: Part, scope: Scope) -> Mask | None:
+        """Which vectors of a part a search goes over; None where all."""
+        if scope.kinds is None and scope.where is None and not part.dead:
+            return None
+        key = (id(part), scope.kinds, scope.where)
+        if key not in self.masks:
+            allowed = part.alive
+            if scope.kinds is not None:
+                allowed = allowed & part.columns.among_kinds(scope.kinds)
+            if scope.where is not None:
+                allowed = allowed & part.columns.matching(scope.where)
+            self.masks[key] = Mask(allowed)
+            if len(self.masks) > _MASKS:
+                self.masks.popitem(last=False)
+        self.masks.move_to_end(key)
+        return self.masks[key]
+
+
+class LocalBackend(Backend):
+    """A folder with ``catalogue.sqlite`` and, where it is large, ``segments/``."""
+
+    name = "faiss"
+
+    def __init__(self, folder: Path, dimension: int, stored: dict[str, Any], catalogue: Catalogue, mmap: bool) -> None:
+        self.folder, self._dimension, self._mmap = folder, dimension, mmap
+        self._demands = Demands(**stored["demands"])
+        self._spec = Spec(**stored["spec"]) if stored.get("spec") else None
+        self._seed = int(stored["seed"])
+        self._catalogue = catalogue
+        self._state: _State | None = None
+        self._lock = RLock()
+        self._depth = 0
+
+    @classmethod
+    def create(cls, folder: Path, making: Making, entries: Iterable[Entry], fields: dict[str, str]) -> dict[str, Any]:
+        catalogue = Catalogue.create(folder / _CATALOGUE)
+        with catalogue.writing():
+            catalogue.put(entries, fields)
+        stored = {
+            "demands": vars(making.demands),
+            "spec": vars(making.spec) if making.spec else None,
+            "seed": making.seed,
+        }
+        self = cls(folder, making.dimension, stored, catalogue, mmap=False)
+        self._make_segment()
+        catalogue.finish()
+        return stored
+
+    @classmethod
+    def open(cls, folder: Path, dimension: int, stored: dict[str, Any], *, mmap: bool) -> "LocalBackend":
+        return cls(folder, dimension, stored, Catalogue.open(folder / _CATALOGUE), mmap)
+
+    def close(self) -> None:
+        self._state = None
+        self._catalogue.close()
+
+    # ---- one state
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        with self._lock:
+            if self._depth:
+                yield
+                return
+            for attempt in range(5):
+                with self._catalogue.reading():
+                    try:
+                        self._refresh()
+                    except ArchiveError:
+                        # A writer may have replaced the segment since this snapshot began: look again.
+                        if attempt == 4 or self._catalogue.generation() == self._latest():
+                            raise
+                        continue
+                    self._depth += 1
+                    try:
+                        yield
+                    finally:
+                        self._depth -= 1
+                    return
+
+    def _latest(self) -> int:
+        other = Catalogue.open(self.folder / _CATALOGUE)
+        try:
+            return other.generation()
+        finally:
+            other.close()
+
+    @property
+    def state(self) -> _State:
+        """The state of the snapshot that is open."""
+        assert self._state is not None
+        return self._state
+
+    def _refresh(self) -> None:
+        generation = self._catalogue.generation()
+        if self._state is not None and self._state.generation == generation:
+            return
+        known, base = self._state, self._catalogue.base()
+        if known is not None and known.base == base:
+            segment, recent, seq = known.segment, known.recent, known.last_dead
+        else:
+            segment, recent, seq = None, None, 0
+            for name, manifest in self._catalogue.segments().items():
+                segment = load_segment(self.folder / _SEGMENTS / name, manifest, self._mmap)
+        last = max((int(part.columns.rows[-1]) for part in (segment, recent) if part and len(part.columns)), default=0)
+        fresh = self._recent(last)
+        if recent is not None and len(recent.columns):
+            fresh = _joined(recent, fresh) if len(fresh.columns) else recent
+        dead = self._catalogue.dead_after(seq)
+        if dead:
+            rows = np.asarray([row for _, row in dead], np.int64)
+            for part in (segment, fresh):
+                if part is not None:
+                    part.bury(rows)
+        self._state = _State(generation, base, segment, fresh, dead[-1][0] if dead else seq)
+
+    def _recent(self, last: int) -> Part:
+        rows = list(self._catalogue.rows_after(last))
+        vectors = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(-1, self._dimension)
+        return Part(Columns.of(row[:5] for row in rows), FlatStructure.of(vectors))
+
+    # ---- changes
+
+    def change(self, drop: Sequence[str], put: Iterable[Entry]) -> list[Removed]:
+        with self._lock:
+            self._tidy()
+            with self._catalogue.writing():
+                removed = self._catalogue.drop(drop)
+                self._catalogue.put(put)
+                if removed and self._catalogue.counts().cases <= _FEW_WORDS:
+                    self._catalogue.forget_words()
+            self._catalogue.checkpoint()
+            return removed
+
+    def _tidy(self) -> None:
+        """Delete what a writer that was killed left behind."""
+        stated = self._catalogue.segments()
+        for folder in (self.folder / _SEGMENTS).glob("*"):
+            if folder.name not in stated:
+                shutil.rmtree(folder)
+
+    def compact(self) -> None:
+        with self._lock:
+            self._tidy()
+            with self._catalogue.writing():
+                self._make_segment()
+                self._catalogue.forget_words()
+            self._catalogue.vacuum()
+            self._catalogue.checkpoint()
+            self._tidy()
+
+    def _make_segment(self) -> None:
+        count = self._catalogue.counts().views
+        segments = {}
+        if count > SMALL or self._spec is not None:
+            columns = Columns.of(self._catalogue.keys())
+            built = build_structure(self._source(columns), self._demands, self._seed, wanted=self._spec)
+            name, manifest = write_segment(self.folder / _SEGMENTS, columns, built)
+            segments[name] = manifest
+        self._catalogue.replace_segments(segments, self._catalogue.last_row())
+
+    def _source(self, columns: Columns) -> Source:
+        return Source(
+            len(columns),
+            self._dimension,
+            lambda: self._catalogue.vectors(self._dimension),
+            lambda positions: self._catalogue.vectors_of(columns.rows[positions].tolist(), self._dimension),
+        )
+
+    # ---- search
+
+    def nearest(self, query: Vectors, want: int, scope: Scope) -> list[Near]:
+        with self.snapshot():
+            patient, extra = (
+                (-1, 0) if scope.exclude_patient is None else self._catalogue.rows_of_patient(scope.exclude_patient)
+            )
+            rows, similarities = self._rows(query, want + extra, scope)
+            if extra:
+                kept = [i for i, (_, whose) in enumerate(rows) if whose != patient][:want]
+                rows, similarities = [rows[i] for i in kept], [similarities[i] for i in kept]
+            shown = self._catalogue.shown([row for row, _ in rows])
+            return [
+                Near(*(one := shown[row])[:4], one.labels, similarity)
+                for (row, _), similarity in zip(rows, similarities, strict=True)
+            ]
+
+    def _rows(self, query: Vectors, want: int, scope: Scope) -> tuple[list[tuple[int, int]], list[float]]:
+        """(row, patient) and similarity of the nearest, over all parts."""
+        parts = self.state.parts
+        found = []
+        for part in parts:
+            take = self._taker(part)
+            got = refined(part.structure, query, min(want, len(part.columns)), self.state.mask(part, scope), take)
+            found.append((part.columns.rows[got.positions], part.columns.patients[got.positions], got.similarities))
+        if not found:
+            return [], []
+        rows, patients, similarities = (
+            found[0] if len(found) == 1 else [np.concatenate(x) for x in zip(*found, strict=True)]
+        )
+        if len(found) > 1:
+            order = np.argsort(-similarities, kind="stable")[:want]
+            rows, patients, similarities = rows[order], patients[order], similarities[order]
+        return list(zip(rows.tolist(), patients.tolist(), strict=True)), similarities.tolist()
+
+    def _taker(self, part: Part) -> Any:
+        def take(positions: Positions) -> Vectors:
+            return self._catalogue.vectors_of(part.columns.rows[positions].tolist(), self._dimension)
+
+        return take
+
+    def views_in(self, scope: Scope) -> int:
+        with self.snapshot():
+            masks = [(part, self.state.mask(part, scope)) for part in self.state.parts]
+            return sum(len(part.columns) if mask is None else mask.count for part, mask in masks)
+
+    def words(self, text: str, want: int, scope: Scope) -> list[str]:
+        with self.snapshot():
+            return self._catalogue.found_words(text, scope.holds, want)
+
+    def has_words(self) -> bool:
+        return True
+
+    # ---- reading
+
+    def views_of(self, case_id: str) -> list[VectorView]:
+        return [view for _, view in self._catalogue.views_of(case_id)]
+
+    def record(self, case_id: str) -> Record | None:
+        return self._catalogue.record(case_id)
+
+    def records(self) -> Iterator[Record]:
+        return self._catalogue.records()
+
+    def thumbnails(self, case_id: str) -> dict[int, bytes]:
+        return self._catalogue.thumbnails(case_id)
+
+    def contents(self) -> dict[str, str]:
+        return self._catalogue.contents()
+
+    def cases_of_patient(self, patient: str) -> list[str]:
+        return self._catalogue.cases_of_patient(patient)
+
+    def fields(self) -> dict[str, str]:
+        return self._catalogue.fields()
+
+    def counts(self) -> Counts:
+        return self._catalogue.counts()
+
+    def generation(self) -> int:
+        return self._catalogue.generation()
+
+    def stats(self) -> dict[str, Any]:
+        with self.snapshot():
+            state = self.state
+            reports = [manifest["report"] for manifest in self._catalogue.segments().values()]
+            segment = 0 if state.segment is None else len(state.segment.columns)
+            return {
+                "structure": reports[0]["structure"] if reports else "flat",
+                "effort": reports[0]["effort"] if reports else {},
+                "measured": reports[0]["measured"] if reports else {"recall": 1.0},
+                "in structure": segment,
+                "beside structure": len(state.recent.columns) - state.recent.dead,
+                "words deleted but indexed": self._catalogue.stale_words(),
+                "deleted but in structure": 0 if state.segment is None else state.segment.dead,
+                "fields": self.fields(),
+            }
+
+    def report(self) -> dict[str, Any] | None:
+        """How the search structure was chosen; None where there is none."""
+        return next((manifest["report"] for manifest in self._catalogue.segments().values()), None)
+
+    def advice(self) -> list[str]:
+        with self.snapshot():
+            state, report = self.state, self.report()
+            count = self.counts().views
+            beside = len(state.recent.columns) - state.recent.dead
+            found = []
+            if report is None:
+                if count > SMALL:
+                    found.append(f"{count} vectors are compared one by one; medclip index compact chooses a structure")
+            elif state.segment is not None:
+                moved = beside + state.segment.dead
+                if moved > max(SMALL, _FOLD_SHARE * len(state.segment.columns)):
+                    found.append(
+                        f"{moved} vectors came or went since the structure was made; medclip index compact folds them in"
+                    )
+                best = str(candidates(count, self._dimension, self._demands)[0])
+                if (
+                    self._spec is None
+                    and best.split(",")[0] != report["structure"].split(",")[0]
+                    and len(report["tried"]) < 2
+                ):
+                    found.append(
+                        f"{best} would serve {count} vectors better than {report['structure']}; medclip index compact"
+                    )
+            return found
+
+    # ---- checking
+
+    def faults(self) -> list[str]:
+        with self._catalogue.reading():
+            found = self._catalogue.faults()
+            segments = self._catalogue.segments()
+            for name, manifest in segments.items():
+                found += segment_faults(self.folder / _SEGMENTS / name, manifest)
+        return found or self._search_faults()
+
+    def _search_faults(self) -> list[str]:
+        """Whether what is searched is what is stored."""
+        with self.snapshot():
+            living = sum(len(part.columns) - part.dead for part in self.state.parts)
+            count = self._catalogue.counts().views
+            if living != count:
+                return [f"{living} vectors are searched and {count} are stored"]
+            lost = 0
+            for part in self.state.parts:
+                at = np.flatnonzero(part.alive)
+                at = at[:: max(1, len(at) // 500)]
+                vectors = self._taker(part)(at)
+                for vector in vectors:
+                    got = refined(part.structure, vector, 1, self.state.mask(part, Scope()), self._taker(part))
+                    lost += not len(got.positions) or got.similarities[0] < 0.999
+            return [f"{lost} vectors do not find themselves"] if lost else []
+
+    def repair(self) -> list[str]:
+        with self._lock:
+            faults = self._catalogue.faults()
+            if faults:
+                raise ArchiveError(f"{self.folder}: cannot be mended, since {faults[0]}; restore it from a backup")
+            broken = [
+                fault
+                for name, manifest in self._catalogue.segments().items()
+                for fault in segment_faults(self.folder / _SEGMENTS / name, manifest)
+            ]
+            if not broken:
+                return []
+            self.compact()
+            self._state = None
+            return [f"{fault}: made anew from the stored vectors" for fault in broken]
+
+    def copy_to(self, folder: Path) -> None:
+        with self.snapshot():
+            for name in self._catalogue.segments():
+                shutil.copytree(self.folder / _SEGMENTS / name, folder / _SEGMENTS / name)
+        self._catalogue.copy_to(folder / _CATALOGUE)
+
+
+def _joined(first: Part, then: Part) -> Part:
+    index = first.structure.index  # type: ignore[attr-defined]
+    added = then.structure.index  # type: ignore[attr-defined]
+    index.add(added.reconstruct_n(0, added.ntotal))
+    part = Part(first.columns.followed_by(then.columns), first.structure)
+    part.alive[: len(first.alive)] = first.alive
+    part.dead = first.dead
+    return part

@@ -1,0 +1,100 @@
+"""What is put into an index and what is found in it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclip.errors import ArchiveError
+
+__all__ = ["Entry", "Fact", "Hit", "Record", "VectorView", "Vectors", "checked"]
+
+Vectors = NDArray[np.float32]
+Fact = tuple[str, ...] | tuple[float, ...]
+"""The values of one field of a case: none where it is unknown, several where a case has several; one for numbers."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A case as the index keeps it."""
+
+    id: str
+    patient: str
+    labels: dict[str, str]
+    document: dict[str, Any]  # JSON; what it holds is the caller's business
+    facts: Mapping[str, Fact] = field(default_factory=dict)  # what filters may ask for
+    text: str = ""  # what a search for words goes over
+    content: str = ""  # hash of all that the case was made from; another one means that it has changed
+
+
+@dataclass(frozen=True)
+class VectorView:
+    """One vector of a case."""
+
+    kind: str
+    number: int
+    vector: Vectors  # (d,) unit vector
+    labels: dict[str, str]  # the labels that hold for this view
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A case that is to be indexed."""
+
+    record: Record
+    views: Sequence[VectorView]
+    thumbnails: dict[int, bytes]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A case found, by the view of it that is most similar to the query."""
+
+    case_id: str
+    patient: str
+    similarity: float  # cosine
+    kind: str
+    number: int
+    labels: dict[str, str]  # of that view
+
+
+def _fault(entry: Entry, dimension: int | None) -> str | None:
+    record = entry.record
+    for what, value in (("id", record.id), ("patient", record.patient)):
+        if not value or len(value) > 200 or any(c in "/\\" or ord(c) < 32 for c in value):
+            return f"its {what} is empty, longer than 200 characters, or has a slash or a control character"
+    if not entry.views:
+        return "it has no vector"
+    if len({(view.kind, view.number) for view in entry.views}) != len(entry.views):
+        return "two of its vectors have one kind and number"
+    for view in entry.views:
+        if view.vector.ndim != 1 or len(view.vector) != (dimension or len(entry.views[0].vector)):
+            return "its vectors are of another width than the index's; embed all cases with one model"
+        if not np.isfinite(view.vector).all():
+            return "a vector of it holds NaN or infinity"
+        if abs(float(view.vector @ view.vector) - 1) > 2e-3:
+            return "a vector of it is not of unit length, so its cosine would be wrong"
+    return None
+
+
+def checked(entries: Iterable[Entry], dimension: int | None = None) -> Iterator[Entry]:
+    """The same entries, each looked at before it may enter an index.
+
+    Args:
+        dimension: width of the index's vectors; that of the first entry where None.
+
+    Raises:
+        ArchiveError: an id is given twice or cannot be an id, or a vector is not a finite unit vector of that width.
+    """
+    seen: set[str] = set()
+    for entry in entries:
+        fault = _fault(entry, dimension)
+        if fault is not None:
+            raise ArchiveError(f"case {entry.record.id[:200]!r}: cannot be indexed: {fault}")
+        if entry.record.id in seen:
+            raise ArchiveError(f"case {entry.record.id} is given twice; case ids must be unique")
+        seen.add(entry.record.id)
+        dimension = dimension or len(entry.views[0].vector)
+        yield entry

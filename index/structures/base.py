@@ -1,0 +1,247 @@
+"""What a search structure must do, how it is found by name, and how FAISS is loaded."""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclip.errors import ArchiveError, MissingDependencyError
+from medclip.index.entry import Vectors
+
+__all__ = [
+    "Mask",
+    "Nearest",
+    "Positions",
+    "Source",
+    "Spec",
+    "Structure",
+    "Tuning",
+    "faiss",
+    "found",
+    "load_structure",
+    "read_faiss",
+    "refined",
+    "structure_names",
+]
+
+Positions = NDArray[np.int64]
+
+
+@cache
+def faiss() -> Any:
+    """The FAISS module.
+
+    Raises:
+        MissingDependencyError: it is not installed, or both of its packages are, which overwrite each other.
+    """
+    both = [name for name in ("faiss-cpu", "faiss-gpu") if _installed(name)]
+    if len(both) == 2:
+        raise MissingDependencyError(
+            "faiss-cpu and faiss-gpu are both installed and overwrite each other's files: "
+            "pip uninstall faiss-cpu faiss-gpu, then one of them",
+            "cpu",
+        )
+    try:
+        import faiss as module
+    except ImportError as error:
+        raise MissingDependencyError("FAISS is not installed", "cpu") from error
+    return module
+
+
+def _installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Which structure, and how it is set."""
+
+    name: str
+    settings: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return ",".join([self.name, *(f"{key}={value}" for key, value in sorted(self.settings.items()))])
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a structure gets its vectors from, without all of them in memory at once."""
+
+    count: int
+    dimension: int
+    chunks: Callable[[], Iterator[Vectors]]  # all, in the order of positions
+    take: Callable[[Positions], Vectors]  # some
+
+
+class Mask:
+    """Which positions may be found."""
+
+    def __init__(self, allowed: NDArray[np.bool_]) -> None:
+        self.allowed = allowed
+        self.count = int(np.count_nonzero(allowed))
+        self.notes: dict[str, Any] = {}  # what a structure works out of it once
+
+    @cached_property
+    def packed(self) -> NDArray[np.uint8]:
+        """The same as a bitmap."""
+        return np.packbits(self.allowed, bitorder="little")
+
+    @cached_property
+    def selector(self) -> Any:
+        """The same for FAISS; it points into `packed`, which lives as long."""
+        return faiss().IDSelectorBitmap(self.packed)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest positions of one query, nearest first, never padded."""
+
+    positions: Positions
+    similarities: Vectors
+
+
+class Structure(ABC):
+    """A search structure over n unit vectors; similarity is the cosine."""
+
+    name: ClassVar[str]
+    exact: ClassVar[bool] = False  # it compares all vectors
+    lossy: bool = False  # its similarities are approximate, so that the found must be compared again
+
+    @classmethod
+    @abstractmethod
+    def build(cls, source: Source, settings: dict[str, int], seed: int) -> "Structure":
+        """Build over a source; the same seed gives the same structure."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, mmap: bool) -> "Structure":
+        """Open what `save` wrote, into memory or mapped from the file.
+
+        Raises:
+            ArchiveError: a file is missing or damaged.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the structure into an existing folder."""
+
+    @abstractmethod
+    def nearest(self, query: Vectors, k: int, mask: Mask | None = None) -> Nearest:
+        """The k nearest positions of (d,) a unit vector, of all or of the allowed ones.
+
+        k come back wherever there are so many.
+        """
+
+    @abstractmethod
+    def tune(self, check: "Tuning") -> None:
+        """Choose the search parameters that reach a recall."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """How many positions there are."""
+
+    @property
+    @abstractmethod
+    def effort(self) -> dict[str, int]:
+        """The search parameters, for the report."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Queries with their exact neighbours, without filter and under random filters of several selectivities.
+
+    `masks` and `truth` are keyed by selectivity (the share of positions that are allowed); 1.0 has no mask.
+    """
+
+    queries: Vectors  # (q, d)
+    masks: dict[float, Mask | None]
+    truth: dict[float, list[Positions]]  # per query the nearest positions besides the query's own
+    take: Callable[[Positions], Vectors]  # the vectors themselves
+    recall: float  # to reach, in 0..1
+
+    def reached(self, structure: Structure, selectivity: float) -> float:
+        """Mean share of the true neighbours that the structure finds."""
+        mask = self.masks[selectivity]
+        shares = [
+            len(np.intersect1d(refined(structure, query, len(true) + 1, mask, self.take).positions, true)) / len(true)
+            for query, true in zip(self.queries, self.truth[selectivity], strict=True)
+            if len(true)
+        ]
+        return float(np.mean(shares)) if shares else 1.0
+
+
+WIDER = 8
+"""How many times as many are asked of a lossy structure as are wanted."""
+
+
+def refined(
+    structure: Structure, query: Vectors, k: int, mask: Mask | None, take: Callable[[Positions], Vectors]
+) -> Nearest:
+    """The k nearest by their true similarity: of a lossy structure more are asked, which are compared again."""
+    if not structure.lossy:
+        return structure.nearest(query, k, mask)
+    rough = structure.nearest(query, WIDER * k, mask).positions
+    similarities = take(rough) @ query
+    order = np.argsort(-similarities, kind="stable")[:k]
+    return Nearest(rough[order], similarities[order])
+
+
+def read_faiss(file: Path, flags: int = 0) -> Any:
+    """Read FAISS's own format.
+
+    Raises:
+        ArchiveError: the file is missing or damaged.
+    """
+    if not file.is_file():
+        raise ArchiveError(f"{file}: not found; mend it with  medclip index verify --repair")
+    try:
+        return faiss().read_index(str(file), flags)
+    except RuntimeError as error:
+        raise ArchiveError(f"{file}: is damaged; mend it with  medclip index verify --repair") from error
+
+
+def found(positions: NDArray[np.int64], similarities: Vectors) -> Nearest:
+    """Without FAISS's padding."""
+    kept = positions >= 0
+    return Nearest(positions[kept], similarities[kept])
+
+
+def _structures() -> dict[str, type[Structure]]:
+    package = importlib.import_module("medclip.index.structures")
+    for _, name, _ in pkgutil.iter_modules(package.__path__):
+        if name != "base":
+            importlib.import_module(f"{package.__name__}.{name}")
+    kinds = Structure.__subclasses__()
+    return {kind.name: kind for kind in [*kinds, *(below for kind in kinds for below in kind.__subclasses__())]}
+
+
+def structure_names() -> list[str]:
+    """Names of all structures, sorted."""
+    return sorted(_structures())
+
+
+def load_structure(name: str) -> type[Structure]:
+    """The structure of that name.
+
+    Raises:
+        ArchiveError: there is none.
+    """
+    known = _structures()
+    if name not in known:
+        raise ArchiveError(
+            f"index structure {name!r} is not known to this medclip; it knows {', '.join(sorted(known))}"
+        )
+    return known[name]

@@ -1,0 +1,205 @@
+"""Inverted files (Sivic & Zisserman 2003; Jégou et al. 2011): only the lists nearest to the query are compared."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclip.errors import ArchiveError
+from medclip.index.entry import Vectors
+from medclip.index.structures.base import Mask, Nearest, Positions, Source, Structure, Tuning, faiss, found, read_faiss
+from medclip.index.structures.gpu import clustering_index, on_gpu
+
+__all__ = ["IvfFlatStructure", "IvfPqStructure", "IvfSq8Structure"]
+
+_FILE, _LISTS, _EFFORT = "ivf.faiss", "lists.npy", "ivf.json"
+_TRAINING_POINTS, _ITERATIONS = 40, 10  # of k-means, a list
+_FULL = 1.0
+
+
+class IvfFlatStructure(Structure):
+    """FAISS ``IndexIVFFlat``: whole vectors in the lists of a seeded spherical k-means."""
+
+    name = "ivf-flat"
+
+    def __init__(self, index: Any, lists: NDArray[np.int32], probes: dict[float, int]) -> None:
+        """Around a trained and filled index.
+
+        Args:
+            lists: (n,) the list of each position.
+            probes: selectivity → how many lists are searched.
+        """
+        self.index, self._lists, self._probes = index, lists, probes
+        self._searcher = index
+
+    @classmethod
+    def _empty(cls, source: Source, settings: dict[str, int]) -> Any:
+        quantizer = faiss().IndexFlatIP(source.dimension)
+        return cls._index(quantizer, source.dimension, settings)
+
+    @classmethod
+    def _index(cls, quantizer: Any, dimension: int, settings: dict[str, int]) -> Any:
+        return faiss().IndexIVFFlat(quantizer, dimension, settings["nlist"], faiss().METRIC_INNER_PRODUCT)
+
+    @classmethod
+    def build(cls, source: Source, settings: dict[str, int], seed: int) -> "IvfFlatStructure":
+        index = cls._empty(source, settings)
+        index.cp.seed, index.cp.niter, index.cp.spherical = seed, _ITERATIONS, True
+        index.cp.max_points_per_centroid = _TRAINING_POINTS
+        wanted = min(source.count, max(_TRAINING_POINTS * index.nlist, 10_000))
+        chosen = np.sort(np.random.default_rng(seed).choice(source.count, wanted, replace=False))
+        trainer = clustering_index(source.dimension)
+        if trainer is not None:
+            index.clustering_index = trainer
+        index.train(source.take(chosen))
+        lists = np.concatenate([index.quantizer.assign(chunk, 1)[:, 0] for chunk in source.chunks()])
+        _reserve(index, lists)
+        start = 0
+        for chunk in source.chunks():
+            mine = np.ascontiguousarray(lists[start : start + len(chunk)])
+            pointers = (faiss().swig_ptr(np.ascontiguousarray(chunk)), None, faiss().swig_ptr(mine))
+            index.add_core(len(chunk), *pointers)
+            start += len(chunk)
+        return cls(index, lists.astype(np.int32), {_FULL: min(16, index.nlist)})
+
+    @classmethod
+    def load(cls, folder: Path, mmap: bool) -> "IvfFlatStructure":
+        index = read_faiss(folder / _FILE, faiss().IO_FLAG_MMAP if mmap else 0)
+        try:
+            lists = np.load(folder / _LISTS, mmap_mode="r", allow_pickle=False)
+            probes = {float(k): int(v) for k, v in json.loads((folder / _EFFORT).read_bytes()).items()}
+        except (OSError, ValueError, EOFError, AttributeError) as error:
+            raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair") from error
+        self = cls(index, lists, probes)
+        if mmap:
+            # FAISS would start 32 threads a query to read ahead; the page cache does as well.
+            faiss().downcast_InvertedLists(index.invlists).prefetch_nthread = 0
+        else:
+            self._searcher = on_gpu(index)
+        return self
+
+    def save(self, folder: Path) -> None:
+        faiss().write_index(self.index, str(folder / _FILE))
+        np.save(folder / _LISTS, self._lists)
+        (folder / _EFFORT).write_text(json.dumps({str(k): v for k, v in self._probes.items()}) + "\n")
+
+    def nearest(self, query: Vectors, k: int, mask: Mask | None = None) -> Nearest:
+        if mask is not None:
+            return self._nearest_allowed(query, k, mask)
+        k = min(k, self.count)
+        got = self._probe(query, k, self._probes[_FULL])
+        return got if len(got.positions) == k else self._probe(query, k, self.index.nlist)
+
+    def _probe(self, query: Vectors, k: int, probes: int) -> Nearest:
+        chosen = faiss().SearchParametersIVF(nprobe=probes)
+        similarities, positions = self._searcher.search(query[None], k, params=chosen)
+        return found(positions[0], similarities[0])
+
+    def _nearest_allowed(self, query: Vectors, k: int, mask: Mask) -> Nearest:
+        """Probe as many lists as hold, of what is allowed, what tuning found to be enough."""
+        k = min(k, mask.count)
+        if k == 0:
+            return Nearest(np.empty(0, np.int64), np.empty(0, np.float32))
+        if "in list" not in mask.notes:
+            mask.notes["in list"] = np.bincount(self._lists[mask.allowed], minlength=self.index.nlist)
+        in_list = mask.notes["in list"]
+        share = mask.count / self.count
+        probes = self._probes_for(share)
+        enough = max(k, int(probes * mask.count / self.index.nlist / 2))
+        while True:
+            coarse, lists = self.index.quantizer.search(query[None], probes)
+            if probes == self.index.nlist or in_list[lists[0]].sum() >= enough:
+                break
+            probes = min(self.index.nlist, probes * 2)
+        return self._search_lists(query, k, lists, coarse, mask)
+
+    def _search_lists(self, query: Vectors, k: int, lists: Positions, coarse: Vectors, mask: Mask) -> Nearest:
+        similarities, positions = np.empty((1, k), np.float32), np.empty((1, k), np.int64)
+        pointer = faiss().swig_ptr
+        chosen = faiss().SearchParametersIVF(nprobe=lists.shape[1], sel=mask.selector)
+        given = np.ascontiguousarray(query[None])
+        self.index.search_preassigned(
+            1,
+            pointer(given),
+            k,
+            pointer(lists),
+            pointer(coarse),
+            pointer(similarities),
+            pointer(positions),
+            False,
+            chosen,
+        )
+        got = found(positions[0], similarities[0])
+        if len(got.positions) == k or lists.shape[1] == self.index.nlist:
+            return got
+        coarse, lists = self.index.quantizer.search(query[None], self.index.nlist)
+        return self._search_lists(query, k, lists, coarse, mask)
+
+    def _probes_for(self, share: float) -> int:
+        """Interpolated between the selectivities that were tuned; all lists where much less is allowed."""
+        known = sorted(self._probes)
+        if share < known[0] / 2:
+            return int(self.index.nlist)
+        x = np.log([known[0] / 2, *known]) if len(known) > 1 else np.log(known)
+        y = np.log([self._probes[s] for s in known])
+        y = np.concatenate([[np.log(self.index.nlist)], y]) if len(known) > 1 else y
+        return int(np.clip(round(float(np.exp(np.interp(np.log(share), x, y)))), 1, self.index.nlist))
+
+    def tune(self, check: Tuning) -> None:
+        self._probes = {_FULL: 1}
+        for selectivity in sorted(check.truth, reverse=True):
+            low, high = 0, 1
+            self._probes[selectivity] = high
+            while check.reached(self, selectivity) < check.recall and high < self.index.nlist:
+                low, high = high, min(2 * high, self.index.nlist)
+                self._probes[selectivity] = high
+            while high - low > max(1, low // 16):
+                middle = (low + high) // 2
+                self._probes[selectivity] = middle
+                low, high = (low, middle) if check.reached(self, selectivity) >= check.recall else (middle, high)
+            self._probes[selectivity] = high
+
+    @property
+    def count(self) -> int:
+        return len(self._lists)
+
+    @property
+    def effort(self) -> dict[str, int]:
+        return {f"nprobe at selectivity {share:g}": probes for share, probes in self._probes.items()}
+
+
+class IvfSq8Structure(IvfFlatStructure):
+    """FAISS ``IndexIVFScalarQuantizer``: a byte a dimension."""
+
+    name = "ivf-sq8"
+    lossy = True
+
+    @classmethod
+    def _index(cls, quantizer: Any, dimension: int, settings: dict[str, int]) -> Any:
+        kind = faiss().ScalarQuantizer.QT_8bit
+        return faiss().IndexIVFScalarQuantizer(
+            quantizer, dimension, settings["nlist"], kind, faiss().METRIC_INNER_PRODUCT
+        )
+
+
+class IvfPqStructure(IvfFlatStructure):
+    """FAISS ``IndexIVFPQ``: `m` bytes a vector."""
+
+    name = "ivf-pq"
+    lossy = True
+
+    @classmethod
+    def _index(cls, quantizer: Any, dimension: int, settings: dict[str, int]) -> Any:
+        metric = faiss().METRIC_INNER_PRODUCT
+        index = faiss().IndexIVFPQ(quantizer, dimension, settings["nlist"], settings["m"], 8, metric)
+        index.pq.cp.seed = 1234
+        return index
+
+
+def _reserve(index: Any, lists: NDArray[np.int64]) -> None:
+    """Give every list its final room at once: growing by doubling would take half as much memory again."""
+    for number, size in enumerate(np.bincount(lists, minlength=index.nlist).tolist()):
+        index.invlists.resize(number, size)
+        index.invlists.resize(number, 0)

@@ -1,0 +1,288 @@
+"""Keeping an index current: add, update, remove, compact, mend, back up, move."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medclip.archive import (
+    FIELDS,
+    MODEL,
+    PROBE,
+    REPORT,
+    VOCABULARY,
+    Place,
+    embedded_of,
+    entry_of,
+    fit_answers,
+    vocabulary_of,
+    work_folder,
+)
+from medclip.bundle.serving import ServingModel
+from medclip.cases.case import Case
+from medclip.errors import ArchiveError
+from medclip.folders import new_file, new_folder, write_json
+from medclip.index import CaseIndex
+from medclip.index.case_index import MANIFEST
+from medclip.index.catalogue import Removed
+from medclip.index.exchange import read_export, write_export
+from medclip.shards import Skipped, content_of, embedded_locally, read_shards
+
+__all__ = [
+    "Change",
+    "Removal",
+    "add_cases",
+    "back_up",
+    "compact_index",
+    "export_index",
+    "import_index",
+    "remove_cases",
+    "update_cases",
+]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an add or update did."""
+
+    written: list[str] = field(default_factory=list)  # case ids
+    unchanged: list[str] = field(default_factory=list)  # there already, from the same files
+    left: dict[str, str] = field(default_factory=dict)  # case id → why it was left as it is
+    partial: dict[str, list[str]] = field(default_factory=dict)  # case id → scans and texts that could not be read
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What was deleted, and what still holds a trace of it."""
+
+    removed: list[Removed]
+    traces: list[str]
+
+
+def add_cases(
+    folder: Path,
+    cases: Sequence[Case],
+    cases_folder: Path,
+    *,
+    threads: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Change:
+    """Embed the cases that the index does not hold and insert them, all or none.
+
+    What was embedded when it is interrupted is not embedded again.
+
+    Raises:
+        ArchiveError: the index is damaged, or another process is changing it.
+        BundleError: its model is damaged.
+        OutputError: the disk is full, or the folder cannot be written.
+    """
+    return _changed(folder, cases, cases_folder, threads, progress, update=False)
+
+
+def update_cases(
+    folder: Path,
+    cases: Sequence[Case],
+    cases_folder: Path,
+    *,
+    threads: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Change:
+    """Embed the cases that the index holds and whose record or files have changed, and replace them, all or none.
+
+    Raises:
+        ArchiveError: the index is damaged, or another process is changing it.
+        BundleError: its model is damaged.
+        OutputError: the disk is full, or the folder cannot be written.
+    """
+    return _changed(folder, cases, cases_folder, threads, progress, update=True)
+
+
+def _changed(
+    folder: Path,
+    cases: Sequence[Case],
+    cases_folder: Path,
+    threads: int | None,
+    progress: Callable[[str], None],
+    *,
+    update: bool,
+) -> Change:
+    index = CaseIndex.open(folder)
+    try:
+        known = index.contents()
+        change = Change()
+        wanted = []
+        for case in cases:
+            if case.id in known and known[case.id] == content_of(case, cases_folder):
+                change.unchanged.append(case.id)
+            elif update and case.id not in known:
+                change.left[case.id] = "is not in the index; medclip index add"
+            elif not update and case.id in known:
+                change.left[case.id] = "is in the index and has changed; medclip index update"
+            else:
+                wanted.append(case)
+        for case in cases[: len(cases) - len(wanted)]:
+            progress(case.id)
+        if not wanted:
+            return change
+        model = ServingModel(index.attachment(MODEL), threads=threads)
+        if model.fingerprint != index.fingerprint:
+            raise ArchiveError(f"{folder}: its vectors were made by another model than the one inside; build it again")
+        work = work_folder(folder)
+        made = embedded_locally(wanted, cases_folder, model, work, progress)
+        entries = []
+        for one in read_shards(work, model.fingerprint, made):
+            if isinstance(one, Skipped):
+                change.left[one.case.id] = one.why
+                continue
+            entries.append(entry_of(one, model.fuser))
+            change.written.append(one.case.id)
+            if one.problems:
+                change.partial[one.case.id] = list(one.problems)
+        if entries:
+            (index.update if update else index.add)(entries)
+        shutil.rmtree(work)
+        return change
+    finally:
+        index.close()
+
+
+def remove_cases(folder: Path, case_ids: Sequence[str], patient: str | None = None) -> Removal:
+    """Delete cases, or all of a patient's, and say what of them is left anywhere in the folder.
+
+    Raises:
+        ArchiveError: there is no such case or patient, or another process is changing the index.
+        OutputError: the folder cannot be written.
+    """
+    index = CaseIndex.open(folder)
+    try:
+        wanted = list(case_ids)
+        if patient is not None:
+            of_patient = index.cases_of_patient(patient)
+            if not of_patient:
+                raise ArchiveError(f"{folder}: has no case of that patient; check the id")
+            wanted += of_patient
+        removed = index.remove(wanted)
+        _forget_in_report(index, {one.case_id for one in removed})
+        stats = index.stats()
+        traces = []
+        if stats.get("deleted but in structure"):
+            traces.append("the search structure holds the vectors, masked, until  medclip index compact")
+        if stats.get("words deleted but indexed"):
+            traces.append("the index of words holds their words, without the case, until  medclip index compact")
+        traces.append("the probe was fitted with them, and the list of frequent words counts theirs, until  compact")
+        traces.append("backups that were made before hold them: delete those and make one anew")
+        return Removal(removed, traces)
+    finally:
+        index.close()
+
+
+def _forget_in_report(index: CaseIndex, gone: set[str]) -> None:
+    file = index.attachment(REPORT)
+    if not file.is_file():
+        return
+    report = json.loads(file.read_bytes())
+    for part in ("skipped", "partial"):
+        report[part] = {case_id: why for case_id, why in report.get(part, {}).items() if case_id not in gone}
+    with new_file(file) as partial:
+        write_json(partial, report)
+
+
+def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
+    """Choose and build the search structure anew, erase what was deleted, and fit the answers to the cases there are.
+
+    Returns:
+        The label sets that the index can answer now.
+
+    Raises:
+        ArchiveError, BundleError: the index or its model is damaged, or another process is changing it.
+        OutputError: the disk is full, or the folder cannot be written.
+    """
+    index = CaseIndex.open(folder)
+    try:
+        index.compact()
+        if not index.attachment(MODEL).is_dir():
+            return []
+        fuser = ServingModel(index.attachment(MODEL)).fuser
+        embedded = [embedded_of(entry, fuser) for entry in index.entries()]
+        with new_folder(index.attachment(PROBE), force=True) as fresh:
+            fitted = fit_answers(index, embedded, fuser, fresh, seed=seed)
+        with new_file(index.attachment(VOCABULARY)) as partial:
+            write_json(partial, vocabulary_of(one.case for one in embedded))
+        return fitted
+    finally:
+        index.close()
+
+
+def back_up(folder: Path, out: Path) -> None:
+    """Copy an index, while others read it, into a new folder that is an index itself.
+
+    Raises:
+        ArchiveError: the index is damaged, or another process is changing it.
+        OutputError: `out` exists, the disk is full, or the place cannot be written.
+    """
+    index = CaseIndex.open(folder)
+    try:
+        with new_folder(out, marker=MANIFEST) as copy:
+            index.copy_to(copy)
+    finally:
+        index.close()
+
+
+def export_index(folder: Path, out: Path) -> int:
+    """Write everything that an index holds into one file; returns the number of cases.
+
+    Raises:
+        ArchiveError: the index is damaged.
+        OutputError: the disk is full, or the place cannot be written.
+    """
+    index = CaseIndex.open(folder)
+    try:
+        with index.snapshot(), new_file(out) as partial:
+            return write_export(partial, index)
+    finally:
+        index.close()
+
+
+def import_index(file: Path, attachments: Path, out: Path, place: Place, *, force: bool = False) -> int:
+    """Make an index of an export, of whatever backend; returns the number of cases.
+
+    Every case is held against its checksum on the way, and their number against the export's.
+
+    Args:
+        attachments: the index that was exported, whose model and probe go along.
+
+    Raises:
+        ArchiveError: the export is damaged, or not of that index.
+        OutputError: `out` exists (without `force`), the disk is full, or the place cannot be written.
+    """
+    export = read_export(file)
+    source = CaseIndex.open(attachments)
+    fingerprint = source.fingerprint
+    source.close()
+    if fingerprint != export.fingerprint:
+        raise ArchiveError(f"{file}: was exported from an index of another model than {attachments}'s")
+    with new_folder(out, force=force, marker=MANIFEST) as folder:
+        CaseIndex.create(
+            folder,
+            export.entries(),
+            fingerprint=fingerprint,
+            backend=place.backend,
+            demands=place.demands,
+            uri=place.uri,
+            files=place.files,
+            fields=FIELDS,
+        )
+        for name in (MODEL, PROBE, VOCABULARY, REPORT):
+            path = attachments / name
+            if path.is_dir():
+                shutil.copytree(path, folder / name)
+            elif path.is_file():
+                shutil.copy2(path, folder / name)
+        index = CaseIndex.open(folder)
+        try:
+            if len(index) != export.cases:
+                raise ArchiveError(f"{file}: {export.cases} cases were exported and {len(index)} arrived")
+        finally:
+            index.close()
+    return export.cases
