@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from medclip import DISCLAIMER, __version__
-from medclip.cli import ask, cases, demo, evaluate, index, model
+from medclip.cli import ask, cases, demo, embed, evaluate, index, model
 from medclip.errors import MedclipError
 
 __all__ = ["app", "main"]
@@ -38,6 +38,7 @@ def _root(
 app.add_typer(cases.app, name="cases")
 app.command("train")(model.train)
 app.add_typer(model.app, name="model")
+app.command("embed")(embed.embed)
 app.add_typer(index.app, name="index")
 app.command("query")(ask.query)
 app.command("similar")(ask.similar)

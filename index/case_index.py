@@ -144,7 +144,7 @@ class CaseIndex:
         self._backend.close()
 
     def __len__(self) -> int:
-        return self._backend.counts().cases
+        return self._backend.cases()
 
     @property
     def fingerprint(self) -> str:
@@ -350,7 +350,7 @@ class CaseIndex:
 
     def _nearest(self, query: Vectors, k: int, scope: Scope, one_per_patient: bool) -> list[Hit]:
         """Widen the search until k distinct cases are found or nothing is left."""
-        views, cases = self._backend.views_in(scope), max(1, self._backend.counts().cases)
+        views, cases = self._backend.views_in(scope), max(1, self._backend.cases())
         want = k * max(1, round(views / cases)) * (2 if one_per_patient else 1) + k // 2 + 5
         while True:
             near = self._backend.nearest(query, want, scope)

@@ -184,8 +184,10 @@ class Catalogue:
             yield
         except sqlite3.DatabaseError as error:
             said = str(error)
-            if "disk is full" in said:
-                raise OutputError(f"{self.file}: the disk is full; nothing was changed. Free some space") from error
+            if "disk is full" in said or "disk I/O" in said:
+                raise OutputError(
+                    f"{self.file}: the disk is full or failing ({said}); nothing was changed. Free some space"
+                ) from error
             if "readonly" in said:
                 raise OutputError(f"{self.file}: cannot be written; nothing was changed") from error
             if "locked" in said:

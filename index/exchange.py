@@ -17,7 +17,7 @@ from medclip.index.entry import Entry, Record, VectorView
 if TYPE_CHECKING:
     from medclip.index.case_index import CaseIndex
 
-__all__ = ["Export", "read_export", "write_export"]
+__all__ = ["Export", "packed", "read_export", "unpacked", "write_export"]
 
 _FORMAT = 1
 
@@ -55,6 +55,24 @@ def _digest(line: str) -> str:
     return hashlib.sha256(line.encode()).hexdigest()[:32]
 
 
+def packed(entry: Entry) -> str:
+    """A case as one line: its checksum and JSON."""
+    line = json.dumps(_case(entry), ensure_ascii=False, sort_keys=True)
+    return f"{_digest(line)} {line}"
+
+
+def unpacked(line: str) -> Entry:
+    """The case of such a line.
+
+    Raises:
+        ValueError: it does not match its checksum.
+    """
+    digest, _, text = line.rstrip("\n").partition(" ")
+    if _digest(text) != digest:
+        raise ValueError("does not match its checksum")
+    return _entry(json.loads(text))
+
+
 def write_export(file: Path, index: "CaseIndex") -> int:
     """Write all cases of an index; returns their number."""
     with gzip.open(file, "wt", encoding="utf-8", compresslevel=1) as out:
@@ -62,8 +80,7 @@ def write_export(file: Path, index: "CaseIndex") -> int:
         head = {"format": _FORMAT, "fingerprint": index.fingerprint, "cases": cases}
         out.write(json.dumps(head) + "\n")
         for entry in index.entries():
-            line = json.dumps(_case(entry), ensure_ascii=False, sort_keys=True)
-            out.write(f"{_digest(line)} {line}\n")
+            out.write(packed(entry) + "\n")
     return cases
 
 
@@ -86,10 +103,7 @@ class Export:
             with gzip.open(self.file, "rt", encoding="utf-8") as lines:
                 next(lines)
                 for line in lines:
-                    digest, _, text = line.rstrip("\n").partition(" ")
-                    if _digest(text) != digest:
-                        raise ArchiveError(f"{self.file}: case {count + 1} does not match its checksum; export again")
-                    yield _entry(json.loads(text))
+                    yield unpacked(line)
                     count += 1
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise ArchiveError(f"{self.file}: is damaged after case {count}; export again") from error

@@ -96,11 +96,13 @@ def build_structure(source: Source, demands: Demands, seed: int, *, wanted: Spec
     if specs[0].name != "flat":
         tuning, test = _exercises(source, demands.recall, seed)
     for spec in specs:
+        began = time.perf_counter()
         structure = load_structure(spec.name).build(source, spec.settings, seed)
+        built = time.perf_counter() - began
         if structure.exact:
             return Built(structure, _report(spec, structure, demands, {"recall": 1.0}, tried))
         structure.tune(tuning)
-        measured = _measured(structure, test)
+        measured = {**_measured(structure, test), "build": built, "tuning": time.perf_counter() - began - built}
         tried.append({"structure": str(spec), **measured})
         met = measured["recall"] >= demands.recall and measured["latency"] <= demands.seconds_allowed
         if best is None or met or measured["recall"] > best.report["measured"]["recall"]:

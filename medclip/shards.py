@@ -17,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.embedder import EmbeddedCase, Embedder
@@ -27,6 +28,7 @@ __all__ = [
     "Shard",
     "Skipped",
     "content_of",
+    "embed_archive",
     "embed_shard",
     "embedded_locally",
     "open_shards",
@@ -211,6 +213,27 @@ def _read(file: Path) -> Iterator[EmbeddedCase | Skipped]:
             head["content"],
         )
         value += 1
+
+
+def embed_archive(
+    cases: Sequence[Case],
+    folder: Path,
+    model: Path,
+    out: Path,
+    *,
+    threads: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Shard]:
+    """Make all shards of these cases with a model folder, in this process; returns them.
+
+    Raises:
+        BundleError: the model is damaged.
+        ArchiveError: the folder of shards belongs to another model.
+        OutputError: it cannot be written.
+    """
+    source = ServingModel(Layout(model).serving.root, threads=threads)
+    source.verify_probes()
+    return embedded_locally(cases, folder, source, out, progress)
 
 
 def embedded_locally(

@@ -110,10 +110,6 @@ class Backend(ABC):
         """Ids of the cases in scope whose texts share words with `text`, best first by BM25."""
 
     @abstractmethod
-    def has_words(self) -> bool:
-        """Whether `words` can be asked."""
-
-    @abstractmethod
     def views_of(self, case_id: str) -> list[VectorView]:
         """All views of a case; none where there is no such case."""
 
@@ -148,6 +144,10 @@ class Backend(ABC):
     @abstractmethod
     def counts(self) -> Counts:
         """How many cases, patients and views there are."""
+
+    @abstractmethod
+    def cases(self) -> int:
+        """How many cases there are; quicker than `counts`."""
 
     @abstractmethod
     def generation(self) -> int:

@@ -36,8 +36,10 @@ _FOLD_SHARE = 0.05  # of the vectors that came or went since the segment was mad
 class _State:
     """What one generation of the index looks like to a search."""
 
-    def __init__(self, generation: int, base: int, segment: Part | None, recent: Part, last_dead: int) -> None:
-        self.generation, self.base, self.last_dead = generation, base, last_dead
+    def __init__(
+        self, cases: int, generation: int, base: int, segment: Part | None, recent: Part, last_dead: int
+    ) -> None:
+        self.cases, self.generation, self.base, self.last_dead = cases, generation, base, last_dead
         self.segment, self.recent = segment, recent
         self.masks: OrderedDict[tuple[int, object, object], Mask] = OrderedDict()
 
@@ -159,7 +161,9 @@ class LocalBackend(Backend):
             for part in (segment, fresh):
                 if part is not None:
                     part.bury(rows)
-        self._state = _State(generation, base, segment, fresh, dead[-1][0] if dead else seq)
+        self._state = _State(
+            self._catalogue.counts().cases, generation, base, segment, fresh, dead[-1][0] if dead else seq
+        )
 
     def _recent(self, last: int) -> Part:
         rows = list(self._catalogue.rows_after(last))
@@ -264,9 +268,6 @@ class LocalBackend(Backend):
         with self.snapshot():
             return self._catalogue.found_words(text, scope.holds, want)
 
-    def has_words(self) -> bool:
-        return True
-
     # ---- reading
 
     def views_of(self, case_id: str) -> list[VectorView]:
@@ -292,6 +293,10 @@ class LocalBackend(Backend):
 
     def counts(self) -> Counts:
         return self._catalogue.counts()
+
+    def cases(self) -> int:
+        with self.snapshot():
+            return self.state.cases
 
     def generation(self) -> int:
         return self._catalogue.generation()

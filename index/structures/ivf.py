@@ -116,21 +116,12 @@ class IvfFlatStructure(Structure):
         return self._search_lists(query, k, lists, coarse, mask)
 
     def _search_lists(self, query: Vectors, k: int, lists: Positions, coarse: Vectors, mask: Mask) -> Nearest:
-        similarities, positions = np.empty((1, k), np.float32), np.empty((1, k), np.int64)
-        pointer = faiss().swig_ptr
         chosen = faiss().SearchParametersIVF(nprobe=lists.shape[1], sel=mask.selector)
-        given = np.ascontiguousarray(query[None])
-        self.index.search_preassigned(
-            1,
-            pointer(given),
-            k,
-            pointer(lists),
-            pointer(coarse),
-            pointer(similarities),
-            pointer(positions),
-            False,
-            chosen,
-        )
+        similarities, positions = np.empty((1, k), np.float32), np.empty((1, k), np.int64)
+        given = [faiss().swig_ptr(np.ascontiguousarray(a)) for a in (query[None], lists, coarse)]
+        into = [faiss().swig_ptr(a) for a in (similarities, positions)]
+        # The wrapper that takes arrays takes no selector.
+        self.index.search_preassigned_c(1, given[0], k, given[1], given[2], *into, False, chosen)
         got = found(positions[0], similarities[0])
         if len(got.positions) == k or lists.shape[1] == self.index.nlist:
             return got

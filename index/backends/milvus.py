@@ -1,0 +1,550 @@
+"""Where one machine is outgrown: a Milvus collection, whose scalar fields are the catalogue.
+
+Each view is an entity. Milvus has no transactions, so a small collection beside it holds the state that readers go by:
+the number of the last change, and the cases that this change deleted. An entity counts if it was born by then and is of
+no case deleted since it was born. A change inserts what is new, then states itself in one upsert, which is its commit,
+then deletes the old; what a writer that was killed left behind is cleared by the next one.
+
+Thumbnails and documents lie as one file a case in a folder or object store (fsspec). Only structures that Milvus Lite
+builds as asked are asked for, and what was built is checked. A snapshot holds the state fixed; a case that is deleted
+meanwhile is gone from it.
+"""
+
+import hashlib
+import json
+import logging
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medclip.errors import ArchiveError, MissingDependencyError
+from medclip.index.backends.base import Backend, Making, Near, Scope
+from medclip.index.catalogue import Counts, Removed
+from medclip.index.entry import Entry, Record, Vectors, VectorView
+from medclip.index.exchange import packed, unpacked
+from medclip.index.filters import Comparison, Filter, Join
+from medclip.index.planner import Demands, candidates
+from medclip.index.structures.base import Spec
+
+__all__ = ["MilvusBackend"]
+
+_BATCH, _MOST = 500, 16_384  # entities an insert; what Milvus returns at most
+_TEXT = 60_000  # bytes of a text that are searched for words; Milvus takes 65,535
+_STATE = "state"
+_KINDS = {"flat": "FLAT", "hnsw": "HNSW", "ivf-flat": "IVF_FLAT", "ivf-sq8": "IVF_SQ8", "ivf-pq": "IVF_SQ8"}
+_HEAD = ["case_id", "patient", "content", "file"]
+
+
+def _client(uri: str) -> Any:
+    try:
+        from pymilvus import MilvusClient
+    except ImportError as error:
+        raise MissingDependencyError("pymilvus is not installed", "milvus") from error
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    with _named(uri):
+        return MilvusClient(uri, timeout=20)
+
+
+@contextmanager
+def _named(uri: str) -> Iterator[None]:
+    """Turn Milvus's errors into one line."""
+    import grpc
+    from pymilvus.exceptions import MilvusException
+
+    try:
+        yield
+    except (MilvusException, grpc.RpcError, ConnectionError, ValueError) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        raise ArchiveError(
+            f"{uri}: Milvus cannot be reached or refused ({said}); the index is as it was before. Start it, or check --uri"
+        ) from error
+
+
+def _literal(value: object) -> str:
+    """A value as a literal of Milvus's language, which escapes as JSON does; no other text of a user gets in."""
+    return json.dumps(value)
+
+
+def expression(where: Filter) -> str:
+    """A filter in Milvus's language."""
+    if isinstance(where, Join):
+        return "(" + f" {where.op} ".join(expression(part) for part in where.parts) + ")"
+    return _comparison(where)
+
+
+def _comparison(where: Comparison) -> str:
+    field = f"facts[{_literal(where.field)}]"
+    known = f"exists {field}"
+    if where.op == "known":
+        return known
+    if where.op == "unknown":
+        return f"(not {known})"
+    if where.op in ("<", "<=", ">", ">="):
+        return f"({known} and {field} {where.op} {_literal(where.values[0])})"
+    if all(isinstance(value, float) for value in where.values):
+        among = " or ".join(f"{field} == {_literal(value)}" for value in where.values)
+    else:
+        among = f"json_contains_any({field}, {_literal(list(where.values))})"
+    return f"({known} and ({among}))" if where.op in ("=", "in") else f"({known} and not ({among}))"
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    """A number stands alone, texts in a list."""
+    return {
+        name: values[0] if isinstance(values[0], float) else list(values)
+        for name, values in record.facts.items()
+        if values
+    }
+
+
+class MilvusBackend(Backend):
+    """A collection of a Milvus server, or of Milvus Lite in a file."""
+
+    name = "milvus"
+
+    def __init__(self, folder: Path, dimension: int, stored: dict[str, Any]) -> None:
+        import fsspec
+
+        self.folder, self._dimension = folder, dimension
+        self._uri = str(folder / stored["uri"]) if stored["inside"] else str(stored["uri"])
+        self._collection, self._states = stored["collection"], f"{stored['collection']}_state"
+        self._demands = Demands(**stored["demands"])
+        self._spec = Spec(**stored["spec"]) if stored.get("spec") else None
+        self._fields: dict[str, str] = stored["fields"]
+        self._fs, self._files = fsspec.core.url_to_fs(
+            str(folder / "files") if stored["files"] is None else stored["files"]
+        )
+        self._client = _client(self._uri)
+        self._depth = 0
+        self._seen: dict[str, Any] | None = None
+
+    @classmethod
+    def create(cls, folder: Path, making: Making, entries: Iterable[Entry], fields: dict[str, str]) -> dict[str, Any]:
+        if making.uri is None:
+            raise ArchiveError("backend milvus needs --uri: of a server, or a file for Milvus Lite (--uri ./cases.db)")
+        path = Path(making.uri)
+        inside = "://" not in making.uri and path.resolve().is_relative_to(folder.resolve())
+        stored = {
+            "uri": str(path.resolve().relative_to(folder.resolve())) if inside else _absolute(making.uri),
+            "inside": inside,
+            "files": None if making.files is None else _absolute(making.files),
+            "collection": f"medclip_{uuid.uuid4().hex[:12]}",
+            "demands": vars(making.demands),
+            "spec": vars(making.spec) if making.spec else None,
+            "fields": fields,
+        }
+        self = cls(folder, making.dimension, stored)
+        try:
+            with _named(self._uri):
+                self._make_collections()
+            self._insert(entries, 1)
+            self._commit(1, [])
+            self._build(self._choice())
+        except BaseException:
+            with _named(self._uri):
+                self._client.drop_collection(self._collection)
+                self._client.drop_collection(self._states)
+            raise
+        finally:
+            self.close()
+        return {**stored, "fields": self._fields}
+
+    @classmethod
+    def open(cls, folder: Path, dimension: int, stored: dict[str, Any], *, mmap: bool) -> "MilvusBackend":
+        del mmap  # Milvus keeps its own
+        self = cls(folder, dimension, stored)
+        with _named(self._uri):
+            if not self._client.has_collection(self._collection):
+                raise ArchiveError(
+                    f"{self._uri}: has no collection {self._collection}; it was deleted, or --uri is another"
+                )
+            self._client.load_collection(self._collection)
+            self._client.load_collection(self._states)
+        return self
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _make_collections(self) -> None:
+        from pymilvus import DataType, Function, FunctionType
+
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("row", DataType.VARCHAR, max_length=64, is_primary=True)
+        for name, longest in (("case_id", 1000), ("patient", 1000), ("kind", 100), ("content", 200), ("file", 200)):
+            schema.add_field(name, DataType.VARCHAR, max_length=longest)
+        schema.add_field("number", DataType.INT64)
+        schema.add_field("born", DataType.INT64)
+        schema.add_field("head", DataType.BOOL)  # the first view of a case stands for it
+        schema.add_field("labels", DataType.VARCHAR, max_length=65_535)
+        schema.add_field("facts", DataType.JSON)
+        schema.add_field("text", DataType.VARCHAR, max_length=65_535, enable_analyzer=True)
+        schema.add_field("words", DataType.SPARSE_FLOAT_VECTOR)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self._dimension)
+        schema.add_function(
+            Function(
+                name="bm25", function_type=FunctionType.BM25, input_field_names=["text"], output_field_names=["words"]
+            )
+        )
+        index = self._client.prepare_index_params()
+        index.add_index("vector", index_type="FLAT", metric_type="IP")
+        index.add_index("words", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+        self._client.create_collection(self._collection, schema=schema, index_params=index, consistency_level="Strong")
+        states = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        states.add_field("name", DataType.VARCHAR, max_length=20, is_primary=True)
+        states.add_field("value", DataType.JSON)
+        states.add_field("unused", DataType.FLOAT_VECTOR, dim=2)  # Milvus wants one
+        index = self._client.prepare_index_params()
+        index.add_index("unused", index_type="FLAT", metric_type="IP")
+        self._client.create_collection(self._states, schema=states, index_params=index, consistency_level="Strong")
+
+    # ---- state
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        if self._depth == 0:
+            with _named(self._uri):
+                self._seen = self._read_state()
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._seen = None
+
+    def _read_state(self) -> dict[str, Any]:
+        found = self._client.get(self._states, ids=[_STATE], output_fields=["value"])
+        if not found:
+            raise ArchiveError(f"{self._uri}: the state of {self._collection} is missing; restore it from a backup")
+        value: dict[str, Any] = found[0]["value"]
+        return value
+
+    def _commit(self, generation: int, drops: Sequence[str]) -> None:
+        value = {"generation": generation, "drops": list(drops), "fields": self._fields}
+        with _named(self._uri):
+            self._client.flush(self._collection)
+            self._client.upsert(self._states, [{"name": _STATE, "value": value, "unused": [1.0, 0.0]}])
+            self._client.flush(self._states)
+
+    def _visible(self, extra: str = "") -> str:
+        """The entities that count in the open snapshot."""
+        assert self._seen is not None
+        generation, drops = self._seen["generation"], self._seen["drops"]
+        parts = [f"born <= {generation}"]
+        if drops:
+            parts.append(f"not (case_id in {_literal(drops)} and born < {generation})")
+        return " and ".join([*parts, *([extra] if extra else [])])
+
+    # ---- changes
+
+    def change(self, drop: Sequence[str], put: Iterable[Entry]) -> list[Removed]:
+        self._clear()
+        with self.snapshot():
+            state = self._read_state()
+            known = self.contents()
+            missing = next((case_id for case_id in drop if case_id not in known), None)
+            if missing is not None:
+                raise ArchiveError(f"case {missing!r}: is not in the index; check the id")
+            gone = [self._entry(case_id) for case_id in drop]
+        new = int(state["generation"]) + 1
+        try:
+            self._insert(put, new, set(known) - set(drop))
+            self._commit(new, drop)
+        except BaseException:
+            # Not committed: what was inserted is of a change that never was. A server that is down is cleared later.
+            self._fields = state["fields"]
+            try:
+                self._clear()
+            except ArchiveError:
+                logging.getLogger(__name__).warning("%s: will be cleared by the next change", self._uri)
+            raise
+        self._clear()
+        return [Removed(e.record.id, len(e.views), len(e.thumbnails), len(e.record.text.split())) for e in gone]
+
+    def _clear(self) -> None:
+        """Delete what is of no state: what was never committed, and what the last commit deleted."""
+        with _named(self._uri):
+            state = self._read_state()
+            generation, drops = state["generation"], state["drops"]
+            old = [f"born > {generation}"]
+            old += [
+                f"case_id in {_literal(drops[i : i + _BATCH])} and born < {generation}"
+                for i in range(0, len(drops), _BATCH)
+            ]
+            for condition in old:
+                files = {row["file"] for row in self._rows(f"{condition} and head == true", ["file"])}
+                if self._rows(condition, ["row"], most=1):
+                    self._client.delete(self._collection, filter=condition)
+                for file in files:
+                    if self._fs.exists(self._path(file)):
+                        self._fs.rm(self._path(file))
+            if drops:
+                self._fields = state["fields"]
+                self._commit(generation, [])
+
+    def _insert(self, entries: Iterable[Entry], born: int, known: set[str] | None = None) -> None:
+        batch: list[dict[str, Any]] = []
+        for entry in entries:
+            record = entry.record
+            if known is not None and record.id in known:
+                raise ArchiveError(f"case {record.id}: is in the index already")
+            for name, values in record.facts.items():
+                self._fields.setdefault(name, "number" if values and isinstance(values[0], float) else "text")
+            file = hashlib.sha256(f"{record.id}\x00{born}".encode()).hexdigest()
+            self._fs.makedirs(self._files, exist_ok=True)
+            self._fs.pipe_file(self._path(file), packed(entry).encode())
+            for place, view in enumerate(entry.views):
+                key = hashlib.sha256(f"{record.id}\x00{view.kind}\x00{view.number}\x00{born}".encode()).hexdigest()
+                text = record.text.encode()[:_TEXT].decode(errors="ignore") if place == 0 else ""
+                batch.append(
+                    {
+                        "row": key,
+                        "case_id": record.id,
+                        "patient": record.patient,
+                        "kind": view.kind,
+                        "number": view.number,
+                        "content": record.content,
+                        "file": file,
+                        "born": born,
+                        "head": place == 0,
+                        "labels": json.dumps(view.labels, sort_keys=True),
+                        "facts": _facts(record),
+                        "text": text,
+                        "vector": view.vector.tolist(),
+                    }
+                )
+            if len(batch) >= _BATCH:
+                with _named(self._uri):
+                    self._client.insert(self._collection, batch)
+                batch = []
+        if batch:
+            with _named(self._uri):
+                self._client.insert(self._collection, batch)
+
+    def _path(self, file: str) -> str:
+        return f"{self._files}/{file}.json"
+
+    def _choice(self) -> Spec:
+        return self._spec or candidates(self.counts().views, self._dimension, self._demands)[0]
+
+    def _build(self, spec: Spec) -> None:
+        """Build the structure, and hold what came of it against what was asked."""
+        kind = _KINDS[spec.name]
+        params = {"HNSW": {"M": 32, "efConstruction": 80}, "FLAT": {}}.get(
+            kind, {"nlist": spec.settings.get("nlist", 1)}
+        )
+        with _named(self._uri):
+            if self._built() != kind:
+                self._client.release_collection(self._collection)
+                self._client.drop_index(self._collection, "vector")
+                index = self._client.prepare_index_params()
+                index.add_index("vector", index_type=kind, metric_type="IP", params=params)
+                self._client.create_index(self._collection, index)
+                if self._built() != kind:
+                    raise ArchiveError(f"{self._uri}: built {self._built()} where {kind} was asked")
+            self._client.load_collection(self._collection)
+
+    def _built(self) -> str:
+        return str(self._client.describe_index(self._collection, "vector")["index_type"])
+
+    def compact(self) -> None:
+        self._clear()
+        self._build(self._choice())
+        with _named(self._uri):
+            self._client.compact(self._collection)
+            state = self._read_state()
+        self._fields = state["fields"]
+        self._commit(state["generation"] + 1, [])
+
+    # ---- search
+
+    def nearest(self, query: Vectors, want: int, scope: Scope) -> list[Near]:
+        with self.snapshot(), _named(self._uri):
+            found = self._client.search(
+                self._collection,
+                [query.tolist()],
+                anns_field="vector",
+                limit=min(want, _MOST),
+                filter=self._visible(self._condition(scope)),
+                output_fields=["case_id", "patient", "kind", "number", "labels"],
+                search_params={"params": {"ef": max(128, 2 * want), "nprobe": 64}},
+            )[0]
+        near = []
+        for hit in found:
+            e = hit["entity"]
+            near.append(Near(e["case_id"], e["patient"], e["kind"], e["number"], e["labels"], float(hit["distance"])))
+        return near
+
+    def _condition(self, scope: Scope, *, heads: bool = False) -> str:
+        parts = ["head == true"] if heads else []
+        if scope.kinds is not None and not heads:
+            parts.append(f"kind in {_literal(list(scope.kinds))}")
+        if scope.where is not None:
+            parts.append(expression(scope.where))
+        if scope.exclude_patient is not None:
+            parts.append(f"patient != {_literal(scope.exclude_patient)}")
+        return " and ".join(parts)
+
+    def words(self, text: str, want: int, scope: Scope) -> list[str]:
+        with self.snapshot(), _named(self._uri):
+            found = self._client.search(
+                self._collection,
+                data=[text],
+                anns_field="words",
+                limit=min(want, _MOST),
+                filter=self._visible(self._condition(scope, heads=True)),
+                output_fields=["case_id"],
+            )[0]
+        return [hit["entity"]["case_id"] for hit in found]
+
+    def views_in(self, scope: Scope) -> int:
+        with self.snapshot():
+            return self._count(self._visible(self._condition(Scope(scope.kinds))))
+
+    # ---- reading
+
+    def _count(self, condition: str) -> int:
+        with _named(self._uri):
+            return int(
+                self._client.query(self._collection, filter=condition, output_fields=["count(*)"])[0]["count(*)"]
+            )
+
+    def _rows(self, condition: str, fields: list[str], most: int | None = None) -> list[dict[str, Any]]:
+        if most is not None:
+            return list(self._client.query(self._collection, filter=condition, output_fields=fields, limit=most))
+        pages = self._client.query_iterator(self._collection, batch_size=1000, filter=condition, output_fields=fields)
+        rows: list[dict[str, Any]] = []
+        while page := pages.next():
+            rows += page
+        pages.close()
+        return rows
+
+    def _of_case(self, case_id: str, fields: list[str]) -> list[dict[str, Any]]:
+        with self.snapshot(), _named(self._uri):
+            return self._rows(self._visible(f"case_id == {_literal(case_id)}"), fields)
+
+    def views_of(self, case_id: str) -> list[VectorView]:
+        rows = self._of_case(case_id, ["kind", "number", "labels", "vector", "head"])
+        rows.sort(key=lambda row: (not row["head"], row["kind"], row["number"]))
+        return [
+            VectorView(row["kind"], row["number"], np.asarray(row["vector"], np.float32), json.loads(row["labels"]))
+            for row in rows
+        ]
+
+    def _file(self, case_id: str) -> Entry | None:
+        rows = self._of_case(case_id, ["file"])
+        if not rows:
+            return None
+        path = self._path(rows[0]["file"])
+        try:
+            return unpacked(self._fs.cat_file(path).decode())
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArchiveError(f"{path}: is missing or damaged; restore it from a backup") from error
+
+    def _entry(self, case_id: str) -> Entry:
+        found = self._file(case_id)
+        assert found is not None
+        return found
+
+    def record(self, case_id: str) -> Record | None:
+        found = self._file(case_id)
+        return None if found is None else found.record
+
+    def records(self) -> Iterator[Record]:
+        for case_id in sorted(self.contents()):
+            record = self.record(case_id)
+            if record is not None:
+                yield record
+
+    def thumbnails(self, case_id: str) -> dict[int, bytes]:
+        found = self._file(case_id)
+        return {} if found is None else found.thumbnails
+
+    def contents(self) -> dict[str, str]:
+        with self.snapshot(), _named(self._uri):
+            rows = self._rows(self._visible("head == true"), ["case_id", "content"])
+        return {row["case_id"]: row["content"] for row in rows}
+
+    def cases_of_patient(self, patient: str) -> list[str]:
+        with self.snapshot(), _named(self._uri):
+            rows = self._rows(self._visible(f"patient == {_literal(patient)} and head == true"), ["case_id"])
+        return sorted(row["case_id"] for row in rows)
+
+    def fields(self) -> dict[str, str]:
+        with self.snapshot():
+            assert self._seen is not None
+            return dict(self._seen["fields"])
+
+    def counts(self) -> Counts:
+        with self.snapshot(), _named(self._uri):
+            heads = self._rows(self._visible("head == true"), ["patient"])
+            return Counts(len(heads), len({row["patient"] for row in heads}), self._count(self._visible()))
+
+    def cases(self) -> int:
+        with self.snapshot():
+            return self._count(self._visible("head == true"))
+
+    def generation(self) -> int:
+        with _named(self._uri):
+            return int(self._read_state()["generation"])
+
+    def stats(self) -> dict[str, Any]:
+        with _named(self._uri):
+            return {
+                "structure": self._built(),
+                "uri": self._uri,
+                "collection": self._collection,
+                "fields": self.fields(),
+            }
+
+    def advice(self) -> list[str]:
+        choice = self._choice()
+        with _named(self._uri):
+            built = self._built()
+        if built == _KINDS[choice.name]:
+            return []
+        return [f"{_KINDS[choice.name]} would serve better than {built}; medclip index compact builds it"]
+
+    # ---- checking
+
+    def faults(self) -> list[str]:
+        found = []
+        with self.snapshot(), _named(self._uri):
+            rows = self._rows(self._visible(), ["case_id", "kind", "number", "labels", "vector", "file", "head"])
+        stored: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            stored.setdefault(row["case_id"], []).append(row)
+        for case_id, views in stored.items():
+            try:
+                entry = self._file(case_id)
+            except ArchiveError as error:
+                found.append(str(error))
+                continue
+            expected = {(v.kind, v.number): v for v in entry.views} if entry else {}
+            if {(row["kind"], row["number"]) for row in views} != set(expected) or sum(r["head"] for r in views) != 1:
+                found.append(f"{self._collection}: views of case {case_id} are missing or too many")
+            elif any(
+                not np.array_equal(np.asarray(row["vector"], np.float32), expected[row["kind"], row["number"]].vector)
+                for row in views
+            ):
+                found.append(f"{self._collection}: a vector of case {case_id} has changed since it was written")
+        return found
+
+    def repair(self) -> list[str]:
+        self._clear()
+        return []
+
+    def copy_to(self, folder: Path) -> None:
+        del folder
+        raise ArchiveError(
+            f"{self._uri}: a Milvus server is backed up by its own means (milvus-backup); "
+            f"medclip index export  writes all cases into one file"
+        )
+
+
+def _absolute(uri: str) -> str:
+    return uri if "://" in uri else str(Path(uri).resolve())
