@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError
-from medclip.index.backends.base import Backend, Making, Near, Scope, load_backend
+from medclip.index.backends.base import Backend, Making, Scope, load_backend
 from medclip.index.catalogue import Removed
-from medclip.index.entry import Entry, Hit, Record, Vectors, VectorView, checked
+from medclip.index.entry import Entry, Hit, Near, Record, Vectors, VectorView, checked
 from medclip.index.filters import Filter, parse_filter
 from medclip.index.lock import LOCK, writer_lock
 from medclip.index.planner import Demands
@@ -351,7 +351,7 @@ class CaseIndex:
     def _nearest(self, query: Vectors, k: int, scope: Scope, one_per_patient: bool) -> list[Hit]:
         """Widen the search until k distinct cases are found or nothing is left."""
         views, cases = self._backend.views_in(scope), max(1, self._backend.cases())
-        want = k * max(1, round(views / cases)) * (2 if one_per_patient else 1) + k // 2 + 5
+        want = k * max(1, round(views / cases)) * (2 if one_per_patient else 1) + 3
         while True:
             near = self._backend.nearest(query, want, scope)
             hits = _grouped(near, one_per_patient)

@@ -13,15 +13,17 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from medclip.errors import ArchiveError, OutputError
+from medclip.index.columns import Key
 from medclip.index.entry import Entry, Record, Vectors, VectorView
 
-__all__ = ["Catalogue", "Counts", "Removed", "Row", "Shown"]
+__all__ = ["Catalogue", "Counts", "Removed"]
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -63,27 +65,6 @@ _BATCH = 500
 _DIGEST_BITS = 128
 
 
-class Row(NamedTuple):
-    """One view as a search goes over it."""
-
-    row: int
-    case: int
-    patient: int
-    kind: str
-    facts: str  # JSON
-    vector: bytes
-
-
-class Shown(NamedTuple):
-    """One view as it is shown."""
-
-    case_id: str
-    patient: str
-    kind: str
-    number: int
-    labels: str  # JSON
-
-
 class Counts(NamedTuple):
     """How much there is."""
 
@@ -107,6 +88,7 @@ def _json(value: object) -> str:
 
 
 def _sum(first: str, second: bytes, sign: int) -> str:
+    """The sum of digests with one more, or with one less."""
     return f"{(int(first, 16) + sign * int.from_bytes(second, 'big')) % (1 << _DIGEST_BITS):x}"
 
 
@@ -269,47 +251,61 @@ class Catalogue:
         Raises:
             ArchiveError: a case of one of the ids is there already.
         """
-        run = self._connection.execute
         fields = self.fields() | (declared or {})
-        total = self._get("digest")
-        for entry in entries:
+        total = int(self._get("digest"), 16)
+        given = iter(entries)
+        while batch := list(islice(given, _BATCH)):
+            for entry in batch:
+                for name, values in entry.record.facts.items():
+                    if name not in fields:
+                        fields[name] = "number" if values and isinstance(values[0], float) else "text"
+            total += self._put(batch)
+        self._set("digest", f"{total % (1 << _DIGEST_BITS):x}")
+        self._set("fields", _json(fields))
+
+    def _put(self, batch: Sequence[Entry]) -> int:
+        """Insert some entries; returns the sum of their digests."""
+        run, many = self._connection.execute, self._connection.executemany
+        ids = [entry.record.id for entry in batch]
+        there = run(
+            f"SELECT id FROM cases WHERE id IN ({','.join('?' * len(ids))}) ORDER BY id LIMIT 1", ids
+        ).fetchone()
+        if there is not None:
+            raise ArchiveError(f"case {there[0]}: is in the index already")
+        patients = sorted({entry.record.patient for entry in batch})
+        many("INSERT OR IGNORE INTO patients (id) VALUES (?)", [(patient,) for patient in patients])
+        marks = ",".join("?" * len(patients))
+        number_of = dict(run(f"SELECT id, n FROM patients WHERE id IN ({marks})", patients).fetchall())
+        first = run("SELECT seq FROM sqlite_sequence WHERE name = 'cases'").fetchone()
+        n = 0 if first is None else int(first[0])
+        total = 0
+        cases, documents, views, thumbnails, words = [], [], [], [], []
+        for entry in batch:
+            n += 1
             record = entry.record
-            for name, values in record.facts.items():
-                fields.setdefault(name, "number" if values and isinstance(values[0], float) else "text")
-            labels, facts = _json(record.labels), _json({k: list(v) for k, v in record.facts.items() if v})
-            document = _json(record.document)
+            labels, document = _json(record.labels), _json(record.document)
+            facts = _json({name: list(values) for name, values in record.facts.items() if values})
             digest = _Digest((record.id, record.patient, labels, facts, record.content, document, record.text))
-            known = run("SELECT n FROM patients WHERE id = ?", (record.patient,)).fetchone()
-            patient = known[0] if known else run("INSERT INTO patients (id) VALUES (?)", (record.patient,)).lastrowid
-            views = [
-                (v.kind, v.number, None if v.labels == record.labels else _json(v.labels), _bytes(v.vector))
-                for v in entry.views
-            ]
-            for view in views:
-                digest.view(*view)
+            for view in entry.views:
+                own = None if view.labels == record.labels else _json(view.labels)
+                vector = _bytes(view.vector)
+                digest.view(view.kind, view.number, own, vector)
+                views.append((n, view.kind, view.number, own, vector))
             for number, jpeg in sorted(entry.thumbnails.items()):
                 digest.thumbnail(number, jpeg)
-            try:
-                n = run(
-                    "INSERT INTO cases (id, patient, labels, facts, content, digest) VALUES (?, ?, ?, ?, ?, ?)",
-                    (record.id, patient, labels, facts, record.content, digest.value()),
-                ).lastrowid
-            except sqlite3.IntegrityError:
-                raise ArchiveError(f"case {record.id}: is in the index already") from None
-            run("INSERT INTO documents VALUES (?, ?)", (n, document))
-            self._connection.executemany(
-                "INSERT INTO views (n, kind, number, labels, vector) VALUES (?, ?, ?, ?, ?)",
-                [(n, *view) for view in views],
-            )
-            if entry.thumbnails:
-                self._connection.executemany(
-                    "INSERT INTO thumbnails VALUES (?, ?, ?)", [(n, *one) for one in sorted(entry.thumbnails.items())]
-                )
+                thumbnails.append((n, number, jpeg))
+            value = digest.value()
+            total += int.from_bytes(value, "big")
+            cases.append((n, record.id, number_of[record.patient], labels, facts, record.content, value))
+            documents.append((n, document))
             if record.text:
-                run("INSERT INTO words (rowid, text) VALUES (?, ?)", (n, record.text))
-            total = _sum(total, digest.value(), 1)
-        self._set("digest", total)
-        self._set("fields", _json(fields))
+                words.append((n, record.text))
+        many("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?)", cases)
+        many("INSERT INTO documents VALUES (?, ?)", documents)
+        many("INSERT INTO views (n, kind, number, labels, vector) VALUES (?, ?, ?, ?, ?)", views)
+        many("INSERT INTO thumbnails VALUES (?, ?, ?)", thumbnails)
+        many("INSERT INTO words (rowid, text) VALUES (?, ?)", words)
+        return total
 
     def drop(self, case_ids: Iterable[str]) -> list[Removed]:
         """Delete cases that are there, within `writing`; SQLite overwrites what they held (secure_delete)."""
@@ -385,24 +381,19 @@ class Catalogue:
         """The highest row that there is; 0 where there is none."""
         return int(self._connection.execute("SELECT COALESCE(MAX(row), 0) FROM views").fetchone()[0])
 
-    def rows_after(self, row: int) -> Iterator[Row]:
+    def keys_after(self, row: int) -> Iterator[Key]:
         """The views of higher rows, in their order."""
         return map(
-            Row._make,
+            Key._make,
             self._connection.execute(
-                "SELECT row, cases.n, patient, kind, facts, vector FROM views JOIN cases ON cases.n = views.n "
+                "SELECT row, cases.n, patient, number, kind, facts, COALESCE(views.labels, cases.labels), cases.id, "
+                "patients.id FROM views JOIN cases ON cases.n = views.n JOIN patients ON patients.n = patient "
                 "WHERE row > ? ORDER BY row",
                 (row,),
             ),
         )
 
-    def keys(self) -> Iterator[tuple[int, int, int, str, str]]:
-        """(row, case, patient, kind, facts) of every view, in the order of rows."""
-        return self._connection.execute(
-            "SELECT row, cases.n, patient, kind, facts FROM views JOIN cases ON cases.n = views.n ORDER BY row"
-        )
-
-    def vectors(self, dimension: int, *, first: int = 0, batch: int = 16384) -> Iterator[Vectors]:
+    def vectors(self, dimension: int, *, first: int = 0, batch: int = 8192) -> Iterator[Vectors]:
         """The vectors in the order of rows, (batch, d) at a time."""
         cursor = self._connection.execute("SELECT vector FROM views WHERE row > ? ORDER BY row", (first,))
         while rows := cursor.fetchmany(batch):
@@ -411,21 +402,12 @@ class Catalogue:
     def vectors_of(self, rows: Sequence[int], dimension: int) -> Vectors:
         """(n, d) vectors of n rows."""
         read = self._connection.execute
-        found = [read("SELECT vector FROM views WHERE row = ?", (int(row),)).fetchone()[0] for row in rows]
-        return _matrix(found, dimension)
+        found = np.empty((len(rows), dimension), np.float32)
+        for place, row in enumerate(rows):
+            found[place] = np.frombuffer(read("SELECT vector FROM views WHERE row = ?", (row,)).fetchone()[0], "<f4")
+        return found
 
     # ---- reading
-
-    def shown(self, rows: Sequence[int]) -> dict[int, Shown]:
-        """What is shown of these rows."""
-        marks = ",".join("?" * len(rows))
-        found = self._connection.execute(
-            "SELECT row, cases.id, patients.id, kind, number, COALESCE(views.labels, cases.labels) FROM views "
-            "JOIN cases ON cases.n = views.n JOIN patients ON patients.n = patient "
-            f"WHERE row IN ({marks})",  # question marks alone
-            rows,
-        )
-        return {row[0]: Shown._make(row[1:]) for row in found}
 
     def rows_of_patient(self, patient: str) -> tuple[int, int]:
         """(number of the patient or -1, how many views the patient has)."""

@@ -3,21 +3,23 @@
 import json
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError
+from medclip.index.entry import Near
 from medclip.index.filters import Filter, Join
 
-__all__ = ["Coded", "Columns"]
+__all__ = ["Coded", "Columns", "Key", "Strings"]
 
 Codes = NDArray[np.int32]
 _KEYS, _FACTS, _VALUES = "keys.npy", "facts.npy", "facts.json"
-KIND = "\x00kind"  # no field can be called so
+KIND, LABELS = "\x00kind", "\x00labels"  # no field can be called so
+_ARRAYS = ("rows", "cases", "patients", "numbers")
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,56 @@ class Coded:
     values: list[tuple[Any, ...]]  # code → values; () where unknown
 
 
-@dataclass
-class _Interned:
-    """Distinct JSON objects and what they become."""
+@dataclass(frozen=True)
+class Strings:
+    """n texts, one after the other."""
 
-    numbers: dict[str, int] = field(default_factory=dict)
+    ends: NDArray[np.int64]  # (n + 1,) where each begins and the last ends
+    text: NDArray[np.uint8]  # UTF-8
 
-    def number(self, text: str) -> int:
-        return self.numbers.setdefault(text, len(self.numbers))
+    @classmethod
+    def of(cls, ends: "array[int]", text: bytearray) -> "Strings":
+        """From where each ends."""
+        return cls(np.concatenate([[0], np.asarray(ends, np.int64)]).astype(np.int64), np.frombuffer(text, np.uint8))
+
+    def __getitem__(self, at: int) -> str:
+        return self.text[self.ends[at] : self.ends[at + 1]].tobytes().decode()
+
+    def followed_by(self, other: "Strings") -> "Strings":
+        """These texts and then the others."""
+        ends = np.concatenate([self.ends, other.ends[1:] + self.ends[-1]])
+        return Strings(ends, np.concatenate([self.text, other.text]))
+
+
+class Key(NamedTuple):
+    """What of a view the columns are made of."""
+
+    row: int
+    case: int
+    patient: int
+    number: int
+    kind: str
+    facts: str  # JSON
+    labels: str  # JSON
+    case_id: str
+    patient_id: str
+
+
+class _Growing:
+    """Columns that are being made."""
+
+    def __init__(self) -> None:
+        self.numbers, self.codes = array("q"), array("i")
+        self.known: tuple[dict[str, int], ...] = ({}, {}, {})  # kinds, facts, labels
+        self.texts = [(array("q"), bytearray()), (array("q"), bytearray())]
+
+    def add(self, key: Key) -> None:
+        self.numbers.extend(key[:4])
+        for known, value in zip(self.known, key[4:7], strict=True):
+            self.codes.append(known.setdefault(value, len(known)))
+        for (ends, text), new in zip(self.texts, key[7:], strict=True):
+            text.extend(new.encode())
+            ends.append(len(text))
 
 
 @dataclass(frozen=True)
@@ -45,26 +89,31 @@ class Columns:
     rows: NDArray[np.int64]  # (n,) rising, as the catalogue numbers them
     cases: NDArray[np.int64]  # (n,)
     patients: NDArray[np.int64]  # (n,)
-    coded: dict[str, Coded]  # the kind, and each field of the facts
+    numbers: NDArray[np.int64]  # (n,) which scan of the case
+    coded: dict[str, Coded]  # the kind, the labels, and each field of the facts
+    case_ids: Strings
+    patient_ids: Strings
 
     @classmethod
-    def of(cls, keys: Iterable[tuple[int, int, int, str, str]]) -> "Columns":
-        """From (row, case, patient, kind, facts as JSON) in the order of rows."""
-        numbers, codes = array("q"), array("i")
-        facts, kinds = _Interned(), _Interned()
-        for row, case, patient, kind, text in keys:
-            numbers.extend((row, case, patient))
-            codes.extend((kinds.number(kind), facts.number(text)))
-        whose = np.asarray(numbers, np.int64).reshape(-1, 3)
-        coded = np.asarray(codes, np.int32).reshape(-1, 2)
-        known = [json.loads(text) for text in facts.numbers]
-        columns = {KIND: Coded(np.ascontiguousarray(coded[:, 0]), [(kind,) for kind in kinds.numbers])}
-        for name in sorted({name for one in known for name in one}):
+    def of(cls, keys: Iterable[Key]) -> "Columns":
+        """From the views in the order of their rows."""
+        growing = _Growing()
+        for key in keys:
+            growing.add(key)
+        whose = np.asarray(growing.numbers, np.int64).reshape(-1, 4)
+        codes = np.asarray(growing.codes, np.int32).reshape(-1, 3)
+        kinds, facts, labels = growing.known
+        coded = {
+            KIND: Coded(np.ascontiguousarray(codes[:, 0]), [(kind,) for kind in kinds]),
+            LABELS: Coded(np.ascontiguousarray(codes[:, 2]), [(text,) for text in labels]),
+        }
+        read = [json.loads(text) for text in facts]
+        for name in sorted({name for one in read for name in one}):
             distinct: dict[tuple[Any, ...], int] = {}
-            table = [distinct.setdefault(tuple(one.get(name, ())), len(distinct)) for one in known]
-            columns[name] = Coded(np.asarray(table, np.int32)[coded[:, 1]], list(distinct))
-        rows, cases, patients = np.ascontiguousarray(whose.T)
-        return cls(rows, cases, patients, columns)
+            table = [distinct.setdefault(tuple(one.get(name, ())), len(distinct)) for one in read]
+            coded[name] = Coded(np.asarray(table, np.int32)[codes[:, 1]], list(distinct))
+        rows, cases, patients, numbers = np.ascontiguousarray(whose.T)
+        return cls(rows, cases, patients, numbers, coded, *(Strings.of(*texts) for texts in growing.texts))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,9 +126,23 @@ class Columns:
             known = {values: number for number, values in enumerate(mine.values)}
             table = np.asarray([known.setdefault(values, len(known)) for values in theirs.values], np.int32)
             coded[name] = Coded(np.concatenate([mine.codes, table[theirs.codes]]), list(known))
-        arrays = ((self.rows, other.rows), (self.cases, other.cases), (self.patients, other.patients))
-        rows, cases, patients = (np.concatenate(pair) for pair in arrays)
-        return Columns(rows, cases, patients, coded)
+        rows, cases, patients, numbers = (
+            np.concatenate([getattr(one, name) for one in (self, other)]) for name in _ARRAYS
+        )
+        case_ids = self.case_ids.followed_by(other.case_ids)
+        return Columns(rows, cases, patients, numbers, coded, case_ids, self.patient_ids.followed_by(other.patient_ids))
+
+    def near(self, at: int, similarity: float) -> Near:
+        """One vector as it is found."""
+        kind, labels = self.coded[KIND], self.coded[LABELS]
+        return Near(
+            self.case_ids[at],
+            self.patient_ids[at],
+            kind.values[kind.codes[at]][0],
+            int(self.numbers[at]),
+            labels.values[labels.codes[at]][0],
+            similarity,
+        )
 
     def among_kinds(self, kinds: Iterable[str]) -> NDArray[np.bool_]:
         """(n,) which vectors are of one of these kinds."""
@@ -101,10 +164,13 @@ class Columns:
 
     def save(self, folder: Path) -> None:
         """Write into an existing folder."""
-        np.save(folder / _KEYS, np.stack([self.rows, self.cases, self.patients]))
+        np.save(folder / _KEYS, np.stack([getattr(self, name) for name in _ARRAYS]))
         names = sorted(self.coded)
         np.save(folder / _FACTS, np.stack([self.coded[name].codes for name in names]))
         (folder / _VALUES).write_text(json.dumps({name: self.coded[name].values for name in names}))
+        for what, strings in (("cases", self.case_ids), ("patients", self.patient_ids)):
+            np.save(folder / f"{what}-ends.npy", strings.ends)
+            np.save(folder / f"{what}-text.npy", strings.text)
 
     @classmethod
     def load(cls, folder: Path) -> "Columns":
@@ -113,14 +179,18 @@ class Columns:
         Raises:
             ArchiveError: a file is missing or damaged.
         """
+
+        def mapped(name: str) -> Any:
+            return np.load(folder / name, mmap_mode="r", allow_pickle=False)
+
         try:
-            keys = np.load(folder / _KEYS, mmap_mode="r", allow_pickle=False)
-            codes = np.load(folder / _FACTS, mmap_mode="r", allow_pickle=False)
+            keys, codes = mapped(_KEYS), mapped(_FACTS)
             values = json.loads((folder / _VALUES).read_bytes())
             coded = {
                 name: Coded(row, [tuple(one) for one in values[name]])
                 for name, row in zip(sorted(values), codes, strict=True)
             }
-            return cls(keys[0], keys[1], keys[2], coded)
-        except (OSError, ValueError, EOFError, IndexError, TypeError) as error:
+            ids = [Strings(mapped(f"{what}-ends.npy"), mapped(f"{what}-text.npy")) for what in ("cases", "patients")]
+            return cls(keys[0], keys[1], keys[2], keys[3], coded, *ids)
+        except (OSError, ValueError, EOFError, IndexError, TypeError, AttributeError) as error:
             raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair") from error

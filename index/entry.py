@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError
 
-__all__ = ["Entry", "Fact", "Hit", "Record", "VectorView", "Vectors", "checked"]
+__all__ = ["Entry", "Fact", "Hit", "Near", "Record", "VectorView", "Vectors", "checked"]
 
 Vectors = NDArray[np.float32]
 Fact = tuple[str, ...] | tuple[float, ...]
@@ -58,6 +58,17 @@ class Hit:
     kind: str
     number: int
     labels: dict[str, str]  # of that view
+
+
+class Near(NamedTuple):
+    """A view near a query."""
+
+    case_id: str
+    patient: str
+    kind: str
+    number: int
+    labels: str  # JSON
+    similarity: float
 
 
 def _fault(entry: Entry, dimension: int | None) -> str | None:

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from medclip.errors import ArchiveError
 from medclip.index.catalogue import Counts, Removed
-from medclip.index.entry import Entry, Record, Vectors, VectorView
+from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
 from medclip.index.filters import Filter
 from medclip.index.planner import Demands
 from medclip.index.structures.base import Spec
 
-__all__ = ["Backend", "Making", "Near", "Scope", "backend_names", "load_backend"]
+__all__ = ["Backend", "Making", "Scope", "backend_names", "load_backend"]
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,6 @@ class Scope:
     def holds(self, patient: str, facts: dict[str, Any]) -> bool:
         """Whether a case may be found, whatever its views."""
         return patient != self.exclude_patient and (self.where is None or self.where.matches(facts))
-
-
-class Near(NamedTuple):
-    """A view near a query."""
-
-    case_id: str
-    patient: str
-    kind: str
-    number: int
-    labels: str  # JSON
-    similarity: float
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,19 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError
-from medclip.index.backends.base import Backend, Making, Near, Scope
+from medclip.index.backends.base import Backend, Making, Scope
 from medclip.index.catalogue import Catalogue, Counts, Removed
 from medclip.index.columns import Columns
-from medclip.index.entry import Entry, Record, Vectors, VectorView
+from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
 from medclip.index.planner import SMALL, Demands, build_structure, candidates
 from medclip.index.segment import Part, load_segment, segment_faults, write_segment
-from medclip.index.structures.base import Mask, Positions, Source, Spec, refined
+from medclip.index.structures.base import Mask, Nearest, Positions, Source, Spec, refined
 from medclip.index.structures.flat import FlatStructure
 
 __all__ = ["LocalBackend"]
 
 _CATALOGUE, _SEGMENTS = "catalogue.sqlite", "segments"
+_SPARE = 8  # deleted vectors that may be among the nearest before a mask is used
 _MASKS = 32  # filters whose answers are remembered
 _FEW_WORDS = 50_000  # cases up to which deleted words are erased at once; `compact` does it in any case
 _FOLD_SHARE = 0.05  # of the vectors that came or went since the segment was made, from which compacting is advised
@@ -166,9 +167,8 @@ class LocalBackend(Backend):
         )
 
     def _recent(self, last: int) -> Part:
-        rows = list(self._catalogue.rows_after(last))
-        vectors = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(-1, self._dimension)
-        return Part(Columns.of(row[:5] for row in rows), FlatStructure.of(vectors))
+        vectors = [*self._catalogue.vectors(self._dimension, first=last), np.empty((0, self._dimension), np.float32)]
+        return Part(Columns.of(self._catalogue.keys_after(last)), FlatStructure.of(np.concatenate(vectors)))
 
     # ---- changes
 
@@ -204,7 +204,7 @@ class LocalBackend(Backend):
         count = self._catalogue.counts().views
         segments = {}
         if count > SMALL or self._spec is not None:
-            columns = Columns.of(self._catalogue.keys())
+            columns = Columns.of(self._catalogue.keys_after(0))
             built = build_structure(self._source(columns), self._demands, self._seed, wanted=self._spec)
             name, manifest = write_segment(self.folder / _SEGMENTS, columns, built)
             segments[name] = manifest
@@ -225,33 +225,26 @@ class LocalBackend(Backend):
             patient, extra = (
                 (-1, 0) if scope.exclude_patient is None else self._catalogue.rows_of_patient(scope.exclude_patient)
             )
-            rows, similarities = self._rows(query, want + extra, scope)
-            if extra:
-                kept = [i for i, (_, whose) in enumerate(rows) if whose != patient][:want]
-                rows, similarities = [rows[i] for i in kept], [similarities[i] for i in kept]
-            shown = self._catalogue.shown([row for row, _ in rows])
-            return [
-                Near(*(one := shown[row])[:4], one.labels, similarity)
-                for (row, _), similarity in zip(rows, similarities, strict=True)
-            ]
+            found = []
+            for part in self.state.parts:
+                got = self._of_part(part, query, min(want + extra, len(part.columns)), scope)
+                whose = part.columns.patients[got.positions] if extra else None
+                for place, at in enumerate(got.positions.tolist()):
+                    if whose is None or whose[place] != patient:
+                        found.append((float(got.similarities[place]), part, at))
+            if len(self.state.parts) > 1:
+                found.sort(key=lambda one: -one[0])
+            return [part.columns.near(at, similarity) for similarity, part, at in found[:want]]
 
-    def _rows(self, query: Vectors, want: int, scope: Scope) -> tuple[list[tuple[int, int]], list[float]]:
-        """(row, patient) and similarity of the nearest, over all parts."""
-        parts = self.state.parts
-        found = []
-        for part in parts:
-            take = self._taker(part)
-            got = refined(part.structure, query, min(want, len(part.columns)), self.state.mask(part, scope), take)
-            found.append((part.columns.rows[got.positions], part.columns.patients[got.positions], got.similarities))
-        if not found:
-            return [], []
-        rows, patients, similarities = (
-            found[0] if len(found) == 1 else [np.concatenate(x) for x in zip(*found, strict=True)]
-        )
-        if len(found) > 1:
-            order = np.argsort(-similarities, kind="stable")[:want]
-            rows, patients, similarities = rows[order], patients[order], similarities[order]
-        return list(zip(rows.tolist(), patients.tolist(), strict=True)), similarities.tolist()
+    def _of_part(self, part: Part, query: Vectors, want: int, scope: Scope) -> Nearest:
+        """The nearest of one part; where only a few are deleted, some more are asked and the deleted left out."""
+        take = self._taker(part)
+        if part.dead and scope.kinds is None and scope.where is None:
+            got = refined(part.structure, query, min(want + _SPARE, len(part.columns)), None, take)
+            alive = part.alive[got.positions]
+            if np.count_nonzero(alive) >= want:
+                return Nearest(got.positions[alive][:want], got.similarities[alive][:want])
+        return refined(part.structure, query, want, self.state.mask(part, scope), take)
 
     def _taker(self, part: Part) -> Any:
         def take(positions: Positions) -> Vectors:

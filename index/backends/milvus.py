@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError, MissingDependencyError
-from medclip.index.backends.base import Backend, Making, Near, Scope
+from medclip.index.backends.base import Backend, Making, Scope
 from medclip.index.catalogue import Counts, Removed
-from medclip.index.entry import Entry, Record, Vectors, VectorView
+from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
 from medclip.index.exchange import packed, unpacked
 from medclip.index.filters import Comparison, Filter, Join
 from medclip.index.planner import Demands, candidates
