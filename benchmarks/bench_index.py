@@ -38,14 +38,14 @@ def spectrum(index: Path) -> np.ndarray[Any, Any]:
 
 
 def draw(file: Path, count: int, scales: np.ndarray[Any, Any]) -> None:
-    """Write (count, D) unit vectors around count / 250 centres; half of the variance is between them, half within."""
+    """Write (count, D) unit vectors around count / 250 centres; the noise around them has 0.8 of their spread."""
     rng = np.random.default_rng(SEED)
     centres = rng.normal(size=(max(20, count // 250), D)).astype(np.float32) * scales
     with file.open("wb") as out:
         for start in range(0, count, CHUNK):
             n = min(CHUNK, count - start)
             own = centres[rng.integers(len(centres), size=n)]
-            x = own + rng.normal(size=(n, D)).astype(np.float32) * scales
+            x = own + 0.8 * rng.normal(size=(n, D)).astype(np.float32) * scales
             out.write((x / np.linalg.norm(x, axis=1, keepdims=True)).astype("<f4").tobytes())
 
 

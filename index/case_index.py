@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -402,6 +403,12 @@ def _chain(first: Entry, rest: Iterator[Entry]) -> Iterator[Entry]:
     yield from rest
 
 
+@lru_cache(4096)
+def _labels(text: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(text)
+    return found
+
+
 def _grouped(near: Sequence[Near], one_per_patient: bool) -> list[Hit]:
     """The best view of each case, most similar first."""
     best: dict[str, Near] = {}
@@ -410,7 +417,7 @@ def _grouped(near: Sequence[Near], one_per_patient: bool) -> list[Hit]:
         if known is None or (view.similarity, view.kind, -view.number) > (known.similarity, known.kind, -known.number):
             best[view.case_id] = view
     order = sorted(best.values(), key=lambda view: (-view.similarity, view.case_id))
-    hits = [Hit(v.case_id, v.patient, v.similarity, v.kind, v.number, json.loads(v.labels)) for v in order]
+    hits = [Hit(v.case_id, v.patient, v.similarity, v.kind, v.number, dict(_labels(v.labels))) for v in order]
     return _first_of_patients(hits) if one_per_patient else hits
 
 

@@ -83,8 +83,7 @@ class Removed:
     words: int  # of its texts
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 
 def _sum(first: str, second: bytes, sign: int) -> str:

@@ -1,5 +1,7 @@
 """What is put into an index and what is found in it."""
 
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -71,21 +73,25 @@ class Near(NamedTuple):
     similarity: float
 
 
+_ID = re.compile(r"[^/\\\x00-\x1f]{1,200}")
+
+
 def _fault(entry: Entry, dimension: int | None) -> str | None:
     record = entry.record
     for what, value in (("id", record.id), ("patient", record.patient)):
-        if not value or len(value) > 200 or any(c in "/\\" or ord(c) < 32 for c in value):
+        if _ID.fullmatch(value) is None:
             return f"its {what} is empty, longer than 200 characters, or has a slash or a control character"
     if not entry.views:
         return "it has no vector"
-    if len({(view.kind, view.number) for view in entry.views}) != len(entry.views):
+    if len(entry.views) > 1 and len({(view.kind, view.number) for view in entry.views}) != len(entry.views):
         return "two of its vectors have one kind and number"
     for view in entry.views:
         if view.vector.ndim != 1 or len(view.vector) != (dimension or len(entry.views[0].vector)):
             return "its vectors are of another width than the index's; embed all cases with one model"
-        if not np.isfinite(view.vector).all():
+        square = float(view.vector @ view.vector)
+        if not math.isfinite(square):
             return "a vector of it holds NaN or infinity"
-        if abs(float(view.vector @ view.vector) - 1) > 2e-3:
+        if abs(square - 1) > 2e-3:
             return "a vector of it is not of unit length, so its cosine would be wrong"
     return None
 

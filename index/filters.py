@@ -157,7 +157,8 @@ def parse_filter(text: str, fields: Mapping[str, Kind]) -> Filter:
         found = _built(_parser().parse(text).children[0])
     except UnexpectedInput as error:
         column = getattr(error, "column", -1)
-        where = f"at character {column}" if column and column > 0 else "at its end"
+        ended = getattr(getattr(error, "token", None), "type", "$END") == "$END" and not hasattr(error, "char")
+        where = "at its end" if ended else f"at character {column}"
         raise FilterError(
             f"filter {text!r}: cannot be understood {where}; write it like  modality = 'CT' and age >= 60  "
             f"(texts in single quotes; and, or, not, in, is known)"

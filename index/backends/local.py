@@ -239,7 +239,7 @@ class LocalBackend(Backend):
     def _of_part(self, part: Part, query: Vectors, want: int, scope: Scope) -> Nearest:
         """The nearest of one part; where only a few are deleted, some more are asked and the deleted left out."""
         take = self._taker(part)
-        if part.dead and scope.kinds is None and scope.where is None:
+        if part.dead and not part.structure.lossy and scope.kinds is None and scope.where is None:
             got = refined(part.structure, query, min(want + _SPARE, len(part.columns)), None, take)
             alive = part.alive[got.positions]
             if np.count_nonzero(alive) >= want:
