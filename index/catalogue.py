@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medclip.errors import ArchiveError, OutputError
+from medclip.errors import ArchiveError, MedclipError, OutputError
 from medclip.index.columns import Key
 from medclip.index.entry import Entry, Record, Vectors, VectorView
 
@@ -115,7 +115,6 @@ class Catalogue:
     def __init__(self, file: Path, connection: sqlite3.Connection) -> None:
         self.file = file
         self._connection = connection
-        self._depth = 0
 
     @classmethod
     def create(cls, file: Path) -> "Catalogue":
@@ -126,7 +125,7 @@ class Catalogue:
 
     def finish(self) -> None:
         """End the making: readers may come."""
-        with self._named():
+        with self.named():
             self._connection.execute("PRAGMA journal_mode = WAL")
         self.close()
 
@@ -144,7 +143,7 @@ class Catalogue:
         writable = os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
         mode = "mode=rw" if writable else "mode=ro" if Path(f"{file}-wal").exists() else "immutable=1"
         self = cls(file, sqlite3.connect(f"{uri}?{mode}", uri=True, isolation_level=None, check_same_thread=False))
-        with self._named():
+        with self.named():
             self._connection.execute("PRAGMA busy_timeout = 10000")
             if writable:
                 self._connection.execute("PRAGMA synchronous = FULL")
@@ -159,42 +158,48 @@ class Catalogue:
         self._connection.close()
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
+    def named(self) -> Iterator[None]:
         """Turn SQLite's errors into one line that names the file and the remedy."""
         try:
             yield
         except sqlite3.DatabaseError as error:
-            said = str(error)
-            if "disk is full" in said or "disk I/O" in said:
-                raise OutputError(
-                    f"{self.file}: the disk is full or failing ({said}); nothing was changed. Free some space"
-                ) from error
-            if "readonly" in said:
-                raise OutputError(f"{self.file}: cannot be written; nothing was changed") from error
-            if "locked" in said:
-                raise ArchiveError(f"{self.file}: is locked by another program; try again") from error
-            raise ArchiveError(
-                f"{self.file}: is damaged ({error}); restore the index from a backup or build it again"
-            ) from error
+            raise self.translated(error) from error
+
+    def translated(self, error: sqlite3.DatabaseError) -> MedclipError:
+        """An error of SQLite as one that names the file and the remedy."""
+        said = str(error)
+        if "disk is full" in said or "disk I/O" in said:
+            return OutputError(
+                f"{self.file}: the disk is full or failing ({said}); nothing was changed. Free some space"
+            )
+        if "readonly" in said:
+            return OutputError(f"{self.file}: cannot be written; nothing was changed")
+        if "locked" in said:
+            return ArchiveError(f"{self.file}: is locked by another program; try again")
+        return ArchiveError(f"{self.file}: is damaged ({said}); restore the index from a backup or build it again")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """All reads inside see one snapshot; may be nested."""
-        with self._named():
-            if not self._depth:
-                self._connection.execute("BEGIN")
-            self._depth += 1
-            try:
+        """All reads inside see one snapshot."""
+        self.begin_reading()
+        try:
+            with self.named():
                 yield
-            finally:
-                self._depth -= 1
-                if not self._depth:
-                    self._connection.execute("ROLLBACK")
+        finally:
+            self.end_reading()
+
+    def begin_reading(self) -> None:
+        """From the first read on, all reads see one snapshot."""
+        self._connection.execute("BEGIN")
+
+    def end_reading(self) -> None:
+        """Reads see the latest state again."""
+        self._connection.execute("ROLLBACK")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """One transaction, a new generation at its end; nothing of it stays if an error leaves it."""
-        with self._named():
+        with self.named():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -207,7 +212,7 @@ class Catalogue:
 
     def checkpoint(self) -> None:
         """Move what was written into the main file, as far as no reader needs the old; then the log holds nothing."""
-        with self._named():
+        with self.named():
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     # ---- meta
@@ -223,7 +228,8 @@ class Catalogue:
 
     def generation(self) -> int:
         """How many changes there were."""
-        return int(self._get("generation"))
+        with self.named():
+            return int(self._get("generation"))
 
     def base(self) -> int:
         """The generation at which the segments were made; what a reader knows from before does not go on."""
@@ -231,12 +237,12 @@ class Catalogue:
 
     def fields(self) -> dict[str, str]:
         """What filters may ask for: field → text or number."""
-        with self._named():
+        with self.named():
             return {str(name): str(kind) for name, kind in json.loads(self._get("fields")).items()}
 
     def counts(self) -> Counts:
         """How many cases, patients and views there are."""
-        with self._named():
+        with self.named():
             one = self._connection.execute(
                 "SELECT (SELECT COUNT(*) FROM cases), (SELECT COUNT(*) FROM patients), (SELECT COUNT(*) FROM views)"
             ).fetchone()
@@ -344,12 +350,12 @@ class Catalogue:
 
     def vacuum(self) -> None:
         """Give back the room of what was deleted; whole or not at all."""
-        with self._named():
+        with self.named():
             self._connection.execute("VACUUM")
 
     def copy_to(self, file: Path) -> None:
         """Write a copy without free pages, of one snapshot."""
-        with self._named():
+        with self.named():
             self._connection.execute("VACUUM INTO ?", (str(file),))
         copy = sqlite3.connect(file)
         copy.execute("PRAGMA journal_mode = WAL")
@@ -419,7 +425,7 @@ class Catalogue:
 
     def cases_of_patient(self, patient: str) -> list[str]:
         """Case ids of a patient, sorted."""
-        with self._named():
+        with self.named():
             rows = self._connection.execute(
                 "SELECT cases.id FROM cases JOIN patients ON patients.n = patient WHERE patients.id = ? ORDER BY cases.id",
                 (patient,),
@@ -428,7 +434,7 @@ class Catalogue:
 
     def contents(self) -> dict[str, str]:
         """Case id → hash of what it was made from."""
-        with self._named():
+        with self.named():
             return dict(self._connection.execute("SELECT id, content FROM cases"))
 
     def found_words(self, text: str, keep: Callable[[str, Any], bool], want: int) -> list[str]:
@@ -462,7 +468,7 @@ class Catalogue:
         return self._records("ORDER BY cases.id", ())
 
     def _records(self, rest: str, values: tuple[str, ...]) -> Iterator[Record]:
-        with self._named():
+        with self.named():
             for row in self._connection.execute(
                 "SELECT cases.id, patients.id, labels, document, facts, COALESCE(words.text, ''), content FROM cases "
                 "JOIN patients ON patients.n = patient JOIN documents ON documents.n = cases.n "
@@ -474,7 +480,7 @@ class Catalogue:
 
     def views_of(self, case_id: str) -> list[tuple[int, VectorView]]:
         """(row, view) of one case."""
-        with self._named():
+        with self.named():
             rows = self._connection.execute(
                 "SELECT row, kind, number, COALESCE(views.labels, cases.labels), vector FROM views "
                 "JOIN cases ON cases.n = views.n WHERE cases.id = ? ORDER BY row",
@@ -487,7 +493,7 @@ class Catalogue:
 
     def thumbnails(self, case_id: str) -> dict[int, bytes]:
         """Number → JPEG of one case."""
-        with self._named():
+        with self.named():
             rows = self._connection.execute(
                 "SELECT number, jpeg FROM thumbnails JOIN cases ON cases.n = thumbnails.n WHERE id = ?", (case_id,)
             ).fetchall()

@@ -42,8 +42,11 @@ class Strings:
         """From where each ends."""
         return cls(np.concatenate([[0], np.asarray(ends, np.int64)]).astype(np.int64), np.frombuffer(text, np.uint8))
 
-    def __getitem__(self, at: int) -> str:
-        return self.text[self.ends[at] : self.ends[at + 1]].tobytes().decode()
+    def of_all(self, positions: NDArray[np.int64]) -> list[str]:
+        """The texts at these positions."""
+        text = self.text.data
+        starts, ends = self.ends[positions].tolist(), self.ends[positions + 1].tolist()
+        return [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
 
     def followed_by(self, other: "Strings") -> "Strings":
         """These texts and then the others."""
@@ -132,17 +135,21 @@ class Columns:
         case_ids = self.case_ids.followed_by(other.case_ids)
         return Columns(rows, cases, patients, numbers, coded, case_ids, self.patient_ids.followed_by(other.patient_ids))
 
-    def near(self, at: int, similarity: float) -> Near:
-        """One vector as it is found."""
-        kind, labels = self.coded[KIND], self.coded[LABELS]
-        return Near(
-            self.case_ids[at],
-            self.patient_ids[at],
-            kind.values[kind.codes[at]][0],
-            int(self.numbers[at]),
-            labels.values[labels.codes[at]][0],
-            similarity,
-        )
+    def near(self, positions: NDArray[np.int64], similarities: NDArray[np.float32]) -> list[Near]:
+        """Vectors as they are found; numbers are taken out of the arrays all at once, which is much quicker."""
+        kinds, labels = self.coded[KIND], self.coded[LABELS]
+        return [
+            Near(case_id, patient, kinds.values[kind][0], number, labels.values[label][0], similarity)
+            for case_id, patient, kind, number, label, similarity in zip(
+                self.case_ids.of_all(positions),
+                self.patient_ids.of_all(positions),
+                kinds.codes[positions].tolist(),
+                self.numbers[positions].tolist(),
+                labels.codes[positions].tolist(),
+                similarities.tolist(),
+                strict=True,
+            )
+        ]
 
     def among_kinds(self, kinds: Iterable[str]) -> NDArray[np.bool_]:
         """(n,) which vectors are of one of these kinds."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,22 @@ from medclip.shards import Shard, embed_shard, open_shards, planned
 
 __all__ = ["embed_on_ray"]
 
-_TRIES = 5  # of a shard whose worker or machine is lost
+_TRIES = 3  # of the whole, each of which makes only what is missing
 
 
-class _Worker:
-    """Holds a model on one worker and makes the shards that come."""
+@cache
+def _embedder(model: str, threads: int | None) -> Embedder:
+    """One a process, whatever the number of its shards."""
+    return Embedder(ServingModel(Path(model), threads=threads))
 
-    def __init__(self, model: str, folder: str, threads: int | None) -> None:
-        self._embedder = Embedder(ServingModel(Path(model), threads=threads))
-        self._folder = Path(folder)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        for file, cases, contents in zip(batch["file"], batch["cases"], batch["contents"], strict=True):
-            members = tuple(Case.model_validate_json(case) for case in cases)
-            shard = Shard(Path(str(file)), members, tuple(str(one) for one in contents))
-            embed_shard(shard, self._folder, self._embedder, lambda _: None)
-        return {"file": batch["file"], "count": [len(cases) for cases in batch["cases"]]}
+def _make(batch: dict[str, Any], *, model: str, folder: str, threads: int | None) -> dict[str, Any]:
+    """Runs on the cluster: make the shards of a batch. A task, not an actor, since Ray makes a lost task again."""
+    for file, cases, contents in zip(batch["file"], batch["cases"], batch["contents"], strict=True):
+        members = tuple(Case.model_validate_json(case) for case in cases)
+        shard = Shard(Path(str(file)), members, tuple(str(one) for one in contents))
+        embed_shard(shard, Path(folder), _embedder(model, threads), lambda _: None)
+    return {"file": batch["file"]}
 
 
 def embed_on_ray(
@@ -67,47 +68,43 @@ def embed_on_ray(
     source.verify_probes()
     open_shards(out, source.fingerprint)
     shards = planned(cases, folder, out.resolve())
-    missing = [shard for shard in shards if not shard.file.is_file()]
-    for shard in shards:
-        if shard not in missing:
-            for case in shard.cases:
-                progress(case.id)
-    if not missing:
-        return shards
+    told: set[str] = set()
+
+    def tell() -> None:
+        for shard in shards:
+            if shard.file.name not in told and shard.file.is_file():
+                told.add(shard.file.name)
+                for case in shard.cases:
+                    progress(case.id)
+
+    tell()
     begun = not ray.is_initialized()
     try:
         if begun:
-            ray.init(
-                address=None if address == "local" else address,
-                _node_ip_address="127.0.0.1" if address == "local" else None,
-                include_dashboard=False if address == "local" else None,
-                log_to_driver=False,
-                logging_level="error",
-            )
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.max_errored_blocks = 0
-        by_file = {str(shard.file): shard for shard in missing}
-        rows = [
-            {
-                "file": file,
-                "cases": [case.model_dump_json() for case in shard.cases],
-                "contents": list(shard.contents),
-            }
-            for file, shard in by_file.items()
-        ]
-        made = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            _Worker,
-            fn_constructor_args=(str(serving.resolve()), str(folder.resolve()), threads),
-            batch_size=1,
-            batch_format="numpy",
-            concurrency=(1, max(1, int(ray.cluster_resources().get("CPU", 1)))),
-            max_restarts=_TRIES,
-            max_task_retries=_TRIES,
-        )
-        for row in made.iter_rows():
-            for case in by_file[str(row["file"])].cases:
-                progress(case.id)
+            local = {"_node_ip_address": "127.0.0.1", "include_dashboard": False} if address == "local" else {}
+            ray.init(address=address, log_to_driver=False, logging_level="error", **local)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        for attempt in range(_TRIES):
+            missing = [shard for shard in shards if not shard.file.is_file()]
+            rows = [
+                {
+                    "file": str(shard.file),
+                    "cases": [case.model_dump_json() for case in shard.cases],
+                    "contents": list(shard.contents),
+                }
+                for shard in missing
+            ]
+            given = {"model": str(serving.resolve()), "folder": str(folder.resolve()), "threads": threads}
+            try:
+                made = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+                    _make, fn_kwargs=given, batch_size=1, batch_format="numpy", num_cpus=1
+                )
+                for _ in made.iter_rows() if rows else ():
+                    tell()
+                break
+            except ray.exceptions.RayError:
+                if attempt == _TRIES - 1:
+                    raise
     except (ConnectionError, RuntimeError, ray.exceptions.RayError, ValueError) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         raise ArchiveError(
@@ -116,6 +113,7 @@ def embed_on_ray(
     finally:
         if begun and ray.is_initialized():
             ray.shutdown()
+    tell()
     lost = [shard for shard in shards if not shard.file.is_file()]
     if lost:
         raise ArchiveError(

@@ -6,16 +6,16 @@ was deleted since is masked, until `compact` makes the segment anew.
 """
 
 import shutil
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
 import numpy as np
 
-from medclip.errors import ArchiveError
+from medclip.errors import ArchiveError, MedclipError
 from medclip.index.backends.base import Backend, Making, Scope
 from medclip.index.catalogue import Catalogue, Counts, Removed
 from medclip.index.columns import Columns
@@ -29,6 +29,7 @@ __all__ = ["LocalBackend"]
 
 _CATALOGUE, _SEGMENTS = "catalogue.sqlite", "segments"
 _SPARE = 8  # deleted vectors that may be among the nearest before a mask is used
+_TRIES = 5
 _MASKS = 32  # filters whose answers are remembered
 _FEW_WORDS = 50_000  # cases up to which deleted words are erased at once; `compact` does it in any case
 _FOLD_SHARE = 0.05  # of the vectors that came or went since the segment was made, from which compacting is advised
@@ -64,6 +65,21 @@ class _State:
                 self.masks.popitem(last=False)
         self.masks.move_to_end(key)
         return self.masks[key]
+
+
+class _Snapshot:
+    """`with` for a snapshot; a class, since a query enters it often."""
+
+    def __init__(self, backend: "LocalBackend") -> None:
+        self._backend = backend
+
+    def __enter__(self) -> None:
+        self._backend.enter()
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        self._backend.leave()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise self._backend.translated(error) from error
 
 
 class LocalBackend(Backend):
@@ -106,27 +122,47 @@ class LocalBackend(Backend):
 
     # ---- one state
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        with self._lock:
-            if self._depth:
-                yield
+    def snapshot(self) -> "_Snapshot":
+        return _Snapshot(self)
+
+    def enter(self) -> None:
+        """Begin a snapshot, or go deeper into the one that is open."""
+        self._lock.acquire()
+        if self._depth == 0:
+            try:
+                self._begin()
+            except BaseException:
+                self._lock.release()
+                raise
+        self._depth += 1
+
+    def translated(self, error: sqlite3.DatabaseError) -> MedclipError:
+        """An error of SQLite as one that names the file and the remedy."""
+        return self._catalogue.translated(error)
+
+    def leave(self) -> None:
+        """The end of what `enter` began."""
+        self._depth -= 1
+        if self._depth == 0:
+            self._catalogue.end_reading()
+        self._lock.release()
+
+    def _begin(self) -> None:
+        for attempt in range(_TRIES):
+            self._catalogue.begin_reading()
+            try:
+                with self._catalogue.named():
+                    self._refresh()
                 return
-            for attempt in range(5):
-                with self._catalogue.reading():
-                    try:
-                        self._refresh()
-                    except ArchiveError:
-                        # A writer may have replaced the segment since this snapshot began: look again.
-                        if attempt == 4 or self._catalogue.generation() == self._latest():
-                            raise
-                        continue
-                    self._depth += 1
-                    try:
-                        yield
-                    finally:
-                        self._depth -= 1
-                    return
+            except ArchiveError:
+                # A writer may have replaced the segment since this snapshot began: look again.
+                generation = self._catalogue.generation()
+                self._catalogue.end_reading()
+                if attempt == _TRIES - 1 or generation == self._latest():
+                    raise
+            except BaseException:
+                self._catalogue.end_reading()
+                raise
 
     def _latest(self) -> int:
         other = Catalogue.open(self.folder / _CATALOGUE)
@@ -225,16 +261,16 @@ class LocalBackend(Backend):
             patient, extra = (
                 (-1, 0) if scope.exclude_patient is None else self._catalogue.rows_of_patient(scope.exclude_patient)
             )
-            found = []
+            found: list[Near] = []
             for part in self.state.parts:
                 got = self._of_part(part, query, min(want + extra, len(part.columns)), scope)
-                whose = part.columns.patients[got.positions] if extra else None
-                for place, at in enumerate(got.positions.tolist()):
-                    if whose is None or whose[place] != patient:
-                        found.append((float(got.similarities[place]), part, at))
+                if extra:
+                    kept = part.columns.patients[got.positions] != patient
+                    got = Nearest(got.positions[kept], got.similarities[kept])
+                found += part.columns.near(got.positions, got.similarities)
             if len(self.state.parts) > 1:
-                found.sort(key=lambda one: -one[0])
-            return [part.columns.near(at, similarity) for similarity, part, at in found[:want]]
+                found.sort(key=lambda near: -near.similarity)
+            return found[:want]
 
     def _of_part(self, part: Part, query: Vectors, want: int, scope: Scope) -> Nearest:
         """The nearest of one part; where only a few are deleted, some more are asked and the deleted left out."""

@@ -33,6 +33,7 @@ class IvfFlatStructure(Structure):
         """
         self.index, self._lists, self._probes = index, lists, probes
         self._searcher = index
+        self._parameters: dict[int, Any] = {}  # made once: SWIG takes its time
 
     @classmethod
     def _empty(cls, source: Source, settings: dict[str, int]) -> Any:
@@ -93,7 +94,9 @@ class IvfFlatStructure(Structure):
         return got if len(got.positions) == k else self._probe(query, k, self.index.nlist)
 
     def _probe(self, query: Vectors, k: int, probes: int) -> Nearest:
-        chosen = faiss().SearchParametersIVF(nprobe=probes)
+        if probes not in self._parameters:
+            self._parameters[probes] = faiss().SearchParametersIVF(nprobe=probes)
+        chosen = self._parameters[probes]
         similarities, positions = self._searcher.search(query[None], k, params=chosen)
         return found(positions[0], similarities[0])
 
