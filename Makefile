@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test lint types bench bench-labels bench-languages bench-speech fuzz light clean
+.PHONY: setup demo test lint types bench bench-hybrid bench-index bench-labels bench-languages bench-speech fuzz light clean
 
 setup: $(VENV)/.ready
 
@@ -35,6 +35,14 @@ light: demo/model
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py
+
+# The index engine at 1,000,000 cases beside FAISS, autofaiss (if installed) and exact search: some 8 minutes, 6 GB of disk.
+bench-index: demo/model
+	$(BIN)/python benchmarks/bench_index.py --growth docs/growth.png
+
+# Vectors, words and both for text queries, on MedPix: CASES and INDEX (of its train split) name what README.md makes.
+bench-hybrid: setup
+	$(BIN)/python benchmarks/hybrid.py $(CASES) $(INDEX)
 
 # Damaged scans: 2,000 mutations of real files, none may crash, hang or eat the memory.
 fuzz: setup

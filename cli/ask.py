@@ -42,6 +42,12 @@ def query(
     html: Annotated[Path | None, _HTML] = None,
     where: Annotated[str | None, _WHERE] = None,
     exclude_patient: Annotated[str | None, typer.Option(help="Leave this patient's archived cases out.")] = None,
+    words: Annotated[
+        bool | None,
+        typer.Option(
+            "--words/--no-words", help="Let the words that reports share rank, too; if the query is text alone."
+        ),
+    ] = None,
     mmap: Annotated[bool, _MMAP] = True,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
 ) -> None:
@@ -54,7 +60,7 @@ def query(
     values = values_of(measure or [], age, sex, known=assistant.embedder.coding)
     asked = assistant.query(
         scan or [], texts, values, recordings=audio or [], speech_model=speech_model,
-        k=k, label_sets=label or [], where=where, exclude_patient=exclude_patient,
+        k=k, label_sets=label or [], where=where, exclude_patient=exclude_patient, words=words,
     )  # fmt: skip
     texts += [heard.text for heard in asked.answer.transcripts]
     _show(assistant, asked, texts, as_json, html, title="New patient")

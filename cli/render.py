@@ -196,7 +196,8 @@ def answer(given: "Answer") -> None:
         say("  " + "; ".join(family_caveats(members)))
     if not given.labels:
         say("This archive has no label set that it could answer for such a query.")
-    table = Table(title="similar cases", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    how = "" if given.ranked_by == "similarity" else ", ranked by cosine and by the words of their texts"
+    table = Table(title=f"similar cases{how}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("#", "case", "cosine", "matched by"):
         table.add_column(column, justify="right" if column in ("#", "cosine") else "left", no_wrap=True)
     table.add_column("labels", overflow="fold", ratio=1)

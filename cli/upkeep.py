@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from medclip.archive import Place
     from medclip.upkeep import Change
 
 __all__ = ["register"]
@@ -184,7 +185,7 @@ def import_(
 
 def place_of(
     backend: str, uri: str | None, files: str | None, memory: str | None, latency: str | None, recall: float
-) -> "Place":  # type: ignore[name-defined]  # noqa: F821
+) -> "Place":
     """The options of a backend as one object.
 
     Raises:

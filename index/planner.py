@@ -104,9 +104,10 @@ def build_structure(source: Source, demands: Demands, seed: int, *, wanted: Spec
         structure.tune(tuning)
         harder = tuning
         for _ in range(3):
-            if all(test.reached(structure, share) >= demands.recall for share in test.truth):
+            short = {s: true for s, true in tuning.truth.items() if test.reached(structure, s) < demands.recall}
+            if not short:
                 break
-            harder = replace(harder, recall=(1 + harder.recall) / 2)
+            harder = replace(harder, truth=short, recall=(1 + harder.recall) / 2)
             structure.tune(harder)
         measured = {**_measured(structure, test), "build": built, "tuning": time.perf_counter() - began - built}
         tried.append({"structure": str(spec), **measured})

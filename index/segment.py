@@ -1,6 +1,7 @@
 """A folder that holds a search structure over many vectors and their columns; written once, never changed."""
 
 import hashlib
+import json
 import os
 import uuid
 from pathlib import Path
@@ -15,6 +16,10 @@ from medclip.index.planner import Built
 from medclip.index.structures.base import Structure, load_structure
 
 __all__ = ["Part", "digest_of", "load_segment", "segment_faults", "write_segment"]
+
+
+_REPORT = "report.json"
+"""How the structure was chosen and what was measured of it, for a reader; the catalogue holds the same."""
 
 
 class Part:
@@ -55,6 +60,7 @@ def write_segment(parent: Path, columns: Columns, built: Built) -> tuple[str, di
     folder.mkdir(parents=True)
     columns.save(folder)
     built.structure.save(folder)
+    (folder / _REPORT).write_text(json.dumps(built.report, indent=2) + "\n")
     files = sorted(folder.iterdir())
     for path in [*files, folder, parent]:
         _sync(path)

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -62,6 +62,7 @@ class Among:
     label_sets: tuple[str, ...] = ()  # all where there is none
     where: Filter | None = None
     exclude_patient: str | None = None
+    words: str = ""  # the cases whose texts share them rank, too
 
 
 class Assistant:
@@ -119,6 +120,7 @@ class Assistant:
         label_sets: Sequence[str] = (),
         where: str | None = None,
         exclude_patient: str | None = None,
+        words: bool | None = None,
     ) -> Asked:
         """Answer for a new patient.
 
@@ -131,6 +133,8 @@ class Assistant:
             where: only archived cases of which this expression (`medclip.index.filters`) is true; neither others are
                 shown, nor do they vote. The probe was fitted on all.
             exclude_patient: a patient whose archived cases are left out.
+            words: whether the cases whose reports share the texts' words rank, too (reciprocal rank fusion); where
+                None, they do if the query is of text alone.
 
         Raises:
             FilterError: `where` cannot be understood.
@@ -141,12 +145,15 @@ class Assistant:
         self._check(label_sets)
         among = Among(k, tuple(label_sets), self._filter(where), exclude_patient)
         heard = self._transcribe(recordings, speech_model)
-        query = self.embedder.query(scans, [*texts, *(one.text for one in heard)], values or {})
+        said = [*texts, *(one.text for one in heard)]
+        query = self.embedder.query(scans, said, values or {})
         fuser, parts = self.embedder.fuser, query.parts
         composition = cast(Composition, parts.composition)
         without = {name: parts.without(name) for name in composition.split("+")} if "+" in composition else {}
         with self.index.snapshot():
-            answer = self._answer(fuser.fuse([parts])[0], composition, among)
+            asked_words = composition == "text" if words is None else words
+            whole = replace(among, words="\n".join(said) if asked_words else "")
+            answer = self._answer(fuser.fuse([parts])[0], composition, whole)
             contributions = [self._contribution(answer, name, rest, among) for name, rest in without.items()]
         known = {"contributions": contributions, "transcripts": heard}
         return Asked(answer.model_copy(update=known), query.scans)
@@ -229,6 +236,7 @@ class Assistant:
             where=among.where,
             exclude_patients=[among.exclude_patient],
             one_per_patient=True,
+            words=[among.words] if among.words else [],
         )[0]
         answers, weights = [], {}
         for diagnoser in self.diagnosers:
@@ -306,5 +314,6 @@ class Assistant:
             transcripts=[],
             contributions=[],
             labels=answers,
+            ranked_by="similarity and words" if among.words else "similarity",
             similar=similar,
         )

@@ -142,7 +142,6 @@ class IvfFlatStructure(Structure):
         return int(np.clip(round(float(np.exp(np.interp(np.log(share), x, y)))), 1, self.index.nlist))
 
     def tune(self, check: Tuning) -> None:
-        self._probes = {_FULL: 1}
         for selectivity in sorted(check.truth, reverse=True):
             low, high = 0, 1
             self._probes[selectivity] = high

@@ -104,6 +104,9 @@ class Answer(_Out):
     transcripts: list[Heard] = Field(description="of the query's recordings")
     contributions: list[Contribution] = Field(description="what each modality of the query changed, if several")
     labels: list[LabelAnswer]
+    ranked_by: Literal["similarity", "similarity and words"] = Field(
+        description="the order of the similar cases: their cosine, or that fused with the words that they share"
+    )
     similar: list[SimilarCase] = Field(description="most similar first, one a patient")
 
 

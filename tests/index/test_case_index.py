@@ -126,7 +126,7 @@ class _Changes(RuleBasedStateMachine):
 def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(backend: str) -> None:
     machine = type("Changes", (_Changes,), {"backend": backend})
     quick = settings(
-        max_examples=8 if backend == "milvus" else 30, stateful_step_count=12, deadline=None,
+        max_examples=4 if backend == "milvus" else 25, stateful_step_count=12, deadline=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     run_state_machine_as_test(machine, settings=quick)

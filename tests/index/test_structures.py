@@ -18,7 +18,7 @@ SPECS = [
     Spec("flat"), Spec("hnsw", {"m": 16, "ef_construction": 40}), Spec("ivf-flat", {"nlist": 16}),
     Spec("ivf-sq8", {"nlist": 16}), Spec("ivf-pq", {"nlist": 16, "m": 8}),
 ]  # fmt: skip
-N, D = 3000, 32
+N, D = 2000, 32
 
 
 @pytest.fixture(scope="module")
