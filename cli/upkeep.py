@@ -7,13 +7,13 @@ import typer
 
 if TYPE_CHECKING:
     from medclip.archive import Place
-    from medclip.upkeep import Change
 
 __all__ = ["register"]
 
 _INDEX = typer.Argument(help="An index folder.")
 _CASES = typer.Argument(help="A cases folder.")
 _JSON = typer.Option("--json", help="Print the report as JSON.")
+_SPLIT = typer.Option(help="Only cases of this split: train, dev or test.")
 _THREADS = typer.Option(min=1, help="CPU threads; all cores by default.")
 _BACKEND = typer.Option(help="faiss (a folder on this machine) or milvus.")
 _URI = typer.Option(help="Of the Milvus server, or a file for Milvus Lite: ./cases.db")
@@ -23,15 +23,22 @@ _LATENCY = typer.Option(help="Time that a search may take: 5ms. 10ms by default.
 _RECALL = typer.Option(min=0.5, max=1.0, help="Share of the 10 nearest that must be found.")
 
 
-def _tell(change: "Change", index: Path, verb: str, as_json: bool) -> None:
+def _change(index: Path, cases: Path, split: str | None, threads: int | None, as_json: bool, *, update: bool) -> None:
     from dataclasses import asdict
 
+    from medclip.cases.manifest import read_split
     from medclip.cli import render
     from medclip.index import CaseIndex
+    from medclip.upkeep import change_cases
 
+    loaded = read_split(cases, split)
+    with render.progress() as bar:
+        bar.stage("embedding cases", len(loaded))
+        change = change_cases(index, loaded, cases, update=update, threads=threads, progress=bar.advance)
     if as_json:
         render.print_json(asdict(change))
         return
+    verb = "updated" if update else "added"
     render.say(f"{index}: {len(change.written)} cases {verb}, {len(change.unchanged)} unchanged")
     for case_id, why in change.left.items():
         render.say(f"left {case_id}: {why}", markup=False)
@@ -46,39 +53,23 @@ def _tell(change: "Change", index: Path, verb: str, as_json: bool) -> None:
 def add(
     index: Annotated[Path, _INDEX],
     cases: Annotated[Path, _CASES],
-    split: Annotated[str | None, typer.Option(help="Only cases of this split: train, dev or test.")] = None,
+    split: Annotated[str | None, _SPLIT] = None,
     threads: Annotated[int | None, _THREADS] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Embed the cases that the index does not hold and insert them, all or none; goes on where it was interrupted."""
-    from medclip.cases.manifest import read_split
-    from medclip.cli import render
-    from medclip.upkeep import add_cases
-
-    loaded = read_split(cases, split)
-    with render.progress() as bar:
-        bar.stage("embedding cases", len(loaded))
-        change = add_cases(index, loaded, cases, threads=threads, progress=bar.advance)
-    _tell(change, index, "added", as_json)
+    _change(index, cases, split, threads, as_json, update=False)
 
 
 def update(
     index: Annotated[Path, _INDEX],
     cases: Annotated[Path, _CASES],
-    split: Annotated[str | None, typer.Option(help="Only cases of this split: train, dev or test.")] = None,
+    split: Annotated[str | None, _SPLIT] = None,
     threads: Annotated[int | None, _THREADS] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Embed anew the cases of the index whose record or scans have changed, all or none."""
-    from medclip.cases.manifest import read_split
-    from medclip.cli import render
-    from medclip.upkeep import update_cases
-
-    loaded = read_split(cases, split)
-    with render.progress() as bar:
-        bar.stage("embedding cases", len(loaded))
-        change = update_cases(index, loaded, cases, threads=threads, progress=bar.advance)
-    _tell(change, index, "updated", as_json)
+    _change(index, cases, split, threads, as_json, update=True)
 
 
 def remove(

@@ -38,6 +38,7 @@ __all__ = [
     "Place",
     "ballots_of",
     "build_index",
+    "create_index",
     "embedded_of",
     "entry_of",
     "fit_answers",
@@ -236,6 +237,21 @@ class Place:
     demands: Demands = field(default_factory=Demands)
 
 
+def create_index(entries: Iterable[Entry], fingerprint: str, folder: Path, place: Place, *, seed: int = 0) -> None:
+    """Fill an existing folder with entries, without model and answers."""
+    CaseIndex.create(
+        folder,
+        entries,
+        fingerprint=fingerprint,
+        backend=place.backend,
+        demands=place.demands,
+        uri=place.uri,
+        files=place.files,
+        fields=FIELDS,
+        seed=seed,
+    )
+
+
 def write_index(
     embedded: Sequence[EmbeddedCase],
     fuser: Fuser,
@@ -246,18 +262,7 @@ def write_index(
     place: Place | None = None,
 ) -> list[str]:
     """Write vectors, catalogue and diagnosers into an existing folder; returns the label sets it can answer."""
-    place = place or Place()
-    CaseIndex.create(
-        folder,
-        (entry_of(case, fuser) for case in embedded),
-        fingerprint=fingerprint,
-        backend=place.backend,
-        demands=place.demands,
-        uri=place.uri,
-        files=place.files,
-        fields=FIELDS,
-        seed=seed,
-    )
+    create_index((entry_of(case, fuser) for case in embedded), fingerprint, folder, place or Place(), seed=seed)
     (folder / PROBE).mkdir()
     index = CaseIndex.open(folder)
     try:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medclip.archive import (
-    FIELDS,
     MODEL,
     PROBE,
     REPORT,
     VOCABULARY,
     Place,
+    create_index,
     embedded_of,
     entry_of,
     fit_answers,
@@ -32,13 +32,12 @@ from medclip.shards import Skipped, content_of, embedded_locally, read_shards
 __all__ = [
     "Change",
     "Removal",
-    "add_cases",
     "back_up",
+    "change_cases",
     "compact_index",
     "export_index",
     "import_index",
     "remove_cases",
-    "update_cases",
 ]
 
 
@@ -60,11 +59,12 @@ class Removal:
     traces: list[str]
 
 
-def add_cases(
+def change_cases(
     folder: Path,
     cases: Sequence[Case],
     cases_folder: Path,
     *,
+    update: bool,
     threads: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Change:
@@ -72,41 +72,15 @@ def add_cases(
 
     What was embedded when it is interrupted is not embedded again.
 
-    Raises:
-        ArchiveError: the index is damaged, or another process is changing it.
-        BundleError: its model is damaged.
-        OutputError: the disk is full, or the folder cannot be written.
-    """
-    return _changed(folder, cases, cases_folder, threads, progress, update=False)
-
-
-def update_cases(
-    folder: Path,
-    cases: Sequence[Case],
-    cases_folder: Path,
-    *,
-    threads: int | None = None,
-    progress: Callable[[str], None] = lambda _: None,
-) -> Change:
-    """Embed the cases that the index holds and whose record or files have changed, and replace them, all or none.
+    Args:
+        update: instead, embed the cases that the index holds and whose record or files have changed, and replace them.
+        progress: called with each case id.
 
     Raises:
         ArchiveError: the index is damaged, or another process is changing it.
         BundleError: its model is damaged.
         OutputError: the disk is full, or the folder cannot be written.
     """
-    return _changed(folder, cases, cases_folder, threads, progress, update=True)
-
-
-def _changed(
-    folder: Path,
-    cases: Sequence[Case],
-    cases_folder: Path,
-    threads: int | None,
-    progress: Callable[[str], None],
-    *,
-    update: bool,
-) -> Change:
     index = CaseIndex.open(folder)
     try:
         known = index.contents()
@@ -263,16 +237,7 @@ def import_index(file: Path, attachments: Path, out: Path, place: Place, *, forc
     if fingerprint != export.fingerprint:
         raise ArchiveError(f"{file}: was exported from an index of another model than {attachments}'s")
     with new_folder(out, force=force, marker=MANIFEST) as folder:
-        CaseIndex.create(
-            folder,
-            export.entries(),
-            fingerprint=fingerprint,
-            backend=place.backend,
-            demands=place.demands,
-            uri=place.uri,
-            files=place.files,
-            fields=FIELDS,
-        )
+        create_index(export.entries(), fingerprint, folder, place)
         for name in (MODEL, PROBE, VOCABULARY, REPORT):
             path = attachments / name
             if path.is_dir():
