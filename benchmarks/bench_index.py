@@ -153,8 +153,8 @@ def overlap(found: Any, truth: Any) -> float:
     return float(np.mean([len(set(f) & set(t)) / len(t) for f, t in zip(found, truth, strict=True) if len(t)]))
 
 
-def queries_step(vectors: Path, count: int, folder: Path, direct: Path) -> dict[str, Any]:
-    """Warm latencies, ours and FAISS's on the same structure with the same number of probes, alternating."""
+def queries_step(vectors: Path, count: int, folder: Path) -> dict[str, Any]:
+    """Warm latencies, ours and FAISS's on the same file with the same number of probes, alternating."""
     import faiss
 
     queries, truth = exact_neighbours(vectors, count)
@@ -162,7 +162,7 @@ def queries_step(vectors: Path, count: int, folder: Path, direct: Path) -> dict[
     index = CaseIndex.open(folder)
     effort = index.stats()["effort"]
     out: dict[str, Any] = {"open": opening}
-    raw = faiss.read_index(str(direct), faiss.IO_FLAG_MMAP)
+    raw = faiss.read_index(str(next(folder.glob("segments/*/ivf.faiss"))), faiss.IO_FLAG_MMAP)
     faiss.downcast_InvertedLists(raw.invlists).prefetch_nthread = 0
     raw.nprobe = effort["nprobe at selectivity 1"]
 
@@ -326,7 +326,7 @@ def main() -> None:
         auto: dict[str, Any] | None = step("autofaiss", vectors, count, nlist)
     except SystemExit:
         auto = None
-    asked = step("queries", vectors, count, work / "index", work / "direct.faiss")
+    asked = step("queries", vectors, count, work / "index")
     rows = report_rows(ours, direct, auto, asked, count)
     growth = []
     for size in (10_000, 30_000, 100_000, 300_000, count):

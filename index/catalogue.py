@@ -57,7 +57,7 @@ CREATE TABLE thumbnails (
 CREATE TABLE dead (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL) STRICT; -- rows that segments still hold
 CREATE TABLE segments (name TEXT PRIMARY KEY, manifest TEXT NOT NULL) STRICT;
 CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'porter unicode61 remove_diacritics 2');
-INSERT INTO meta VALUES ('generation', '0'), ('base', '0'), ('digest', '0'), ('stale_words', '0'), ('fields', '{}');
+INSERT INTO meta VALUES ('generation', '0'), ('cases', '0'), ('base', '0'), ('digest', '0'), ('stale_words', '0'), ('fields', '{}');
 """
 
 _WORD = re.compile(r"\w+", re.UNICODE)
@@ -240,6 +240,10 @@ class Catalogue:
         with self.named():
             return {str(name): str(kind) for name, kind in json.loads(self._get("fields")).items()}
 
+    def cases(self) -> int:
+        """How many cases there are, without counting them."""
+        return int(self._get("cases"))
+
     def counts(self) -> Counts:
         """How many cases, patients and views there are."""
         with self.named():
@@ -265,6 +269,7 @@ class Catalogue:
                     if name not in fields:
                         fields[name] = "number" if values and isinstance(values[0], float) else "text"
             total += self._put(batch)
+            self._set("cases", str(self.cases() + len(batch)))
         self._set("digest", f"{total % (1 << _DIGEST_BITS):x}")
         self._set("fields", _json(fields))
 
@@ -336,6 +341,7 @@ class Catalogue:
             total = _sum(total, digest, -1)
             removed.append(Removed(case_id, vectors, thumbnails, len(_WORD.findall(text[0])) if text else 0))
         self._set("digest", total)
+        self._set("cases", str(self.cases() - len(removed)))
         self._set("stale_words", str(self.stale_words() + sum(one.words > 0 for one in removed)))
         return removed
 
@@ -519,7 +525,7 @@ class Catalogue:
                 total = _sum(total, digest.value(), 1)
                 if digest.value() != stored:
                     found.append(f"{name}: case {head[0]} has changed since it was written")
-            if not found and total != self._get("digest"):
+            if not found and (total != self._get("digest") or self.cases() != self.counts().cases):
                 found.append(f"{name}: cases are missing or were added by something other than medclip")
             for table, column in (("views", "n"), ("thumbnails", "n"), ("documents", "n"), ("words", "rowid")):
                 orphans = run(f"SELECT COUNT(*) FROM {table} WHERE {column} NOT IN (SELECT n FROM cases)").fetchone()[0]

@@ -30,7 +30,8 @@ __all__ = ["LocalBackend"]
 _CATALOGUE, _SEGMENTS = "catalogue.sqlite", "segments"
 _SPARE = 8  # deleted vectors that may be among the nearest before a mask is used
 _TRIES = 5
-_MASKS = 32  # filters whose answers are remembered
+_MASKS = 16  # filters whose answers are remembered
+_TOGETHER = 16 << 20  # bytes of vectors up to which what a filter allows is put together
 _FEW_WORDS = 50_000  # cases up to which deleted words are erased at once; `compact` does it in any case
 _FOLD_SHARE = 0.05  # of the vectors that came or went since the segment was made, from which compacting is advised
 
@@ -214,7 +215,7 @@ class LocalBackend(Backend):
             with self._catalogue.writing():
                 removed = self._catalogue.drop(drop)
                 self._catalogue.put(put)
-                if removed and self._catalogue.counts().cases <= _FEW_WORDS:
+                if removed and self._catalogue.cases() <= _FEW_WORDS:
                     self._catalogue.forget_words()
             self._catalogue.checkpoint()
             return removed
@@ -280,7 +281,19 @@ class LocalBackend(Backend):
             alive = part.alive[got.positions]
             if np.count_nonzero(alive) >= want:
                 return Nearest(got.positions[alive][:want], got.similarities[alive][:want])
-        return refined(part.structure, query, want, self.state.mask(part, scope), take)
+        mask = self.state.mask(part, scope)
+        if mask is not None and not part.structure.exact and mask.count * self._dimension * 4 <= _TOGETHER:
+            return self._compared(query, want, mask, take)
+        return refined(part.structure, query, want, mask, take)
+
+    def _compared(self, query: Vectors, want: int, mask: Mask, take: Any) -> Nearest:
+        """Exactly, among the few that are allowed: they are put together once, and found quicker than in any structure."""
+        if "together" not in mask.notes:
+            allowed = np.flatnonzero(mask.allowed)
+            mask.notes["together"] = (allowed, FlatStructure.of(take(allowed)))
+        allowed, together = mask.notes["together"]
+        got = together.nearest(query, max(1, want))
+        return Nearest(allowed[got.positions], got.similarities)
 
     def _taker(self, part: Part) -> Any:
         def take(positions: Positions) -> Vectors:
