@@ -57,7 +57,8 @@ CREATE TABLE thumbnails (
 CREATE TABLE dead (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL) STRICT; -- rows that segments still hold
 CREATE TABLE segments (name TEXT PRIMARY KEY, manifest TEXT NOT NULL) STRICT;
 CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'porter unicode61 remove_diacritics 2');
-INSERT INTO meta VALUES ('generation', '0'), ('cases', '0'), ('base', '0'), ('digest', '0'), ('stale_words', '0'), ('fields', '{}');
+INSERT INTO meta VALUES
+    ('generation', '0'), ('cases', '0'), ('base', '0'), ('digest', '0'), ('stale_words', '0'), ('fields', '{}');
 """
 
 _WORD = re.compile(r"\w+", re.UNICODE)

@@ -199,9 +199,7 @@ class LocalBackend(Backend):
             for part in (segment, fresh):
                 if part is not None:
                     part.bury(rows)
-        self._state = _State(
-            self._catalogue.counts().cases, generation, base, segment, fresh, dead[-1][0] if dead else seq
-        )
+        self._state = _State(self._catalogue.cases(), generation, base, segment, fresh, dead[-1][0] if dead else seq)
 
     def _recent(self, last: int) -> Part:
         vectors = [*self._catalogue.vectors(self._dimension, first=last), np.empty((0, self._dimension), np.float32)]
