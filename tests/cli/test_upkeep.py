@@ -115,7 +115,8 @@ def test_a_backup_and_a_move_to_milvus_and_back_hold_the_same(
     assert medclip("index", "export", moved, "--out", again).code == 0
     back = tmp_path / "back"
     assert medclip("index", "import", again, "--like", moved, "--out", back).code == 0
-    ask = ("--text", "a round nodule of the lung", "--where", "age >= 40 and modality = 'CT'", "--json")
+    # Each backend scores words in its own way, so the vectors alone are compared.
+    ask = ("--text", "a round nodule of the lung", "--no-words", "--where", "age >= 40 and modality = 'CT'", "--json")
     answers = [_json(medclip("query", one, *ask)) for one in (index, tmp_path / "backup", moved, back)]
     for answer in answers[1:]:
         assert [case["case_id"] for case in answer["similar"]] == [case["case_id"] for case in answers[0]["similar"]]
