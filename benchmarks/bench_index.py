@@ -194,7 +194,7 @@ def queries_step(vectors: Path, count: int, folder: Path) -> dict[str, Any]:
         times = [timed(lambda q=q, w=where: index.search(q[None], 10, where=w)) for q in queries]
         got = [ours(q, where=where) for q in queries]
         out[f"filter {name}"] = {**spread(times), "first": first, "recall": overlap(got, allowed[near])}
-    words = ["opac1 nodul2 mass3 effus4 fract5"] * 1
+    words = ["opac1 nodul2 mass3 effus4 fract5"]
     out["hybrid"] = spread([timed(lambda q=q: index.search(q[None], 10, words=words)) for q in queries[:50]])
     index.close()
     return out

@@ -25,7 +25,7 @@ def search(assistant: Assistant, text: str, way: str, patient: str | None, kinds
     if way == "words":
         from medclip.index.backends.base import Scope
 
-        return index._backend.words(text, 10, Scope(exclude_patient=patient))
+        return list(index._backend.words(text, 10, Scope(exclude_patient=patient)))
     vector = assistant.embedder.texts([text])[0]
     query = np.zeros((1, index.dimension), np.float32)
     query[0, : len(vector)] = vector

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from medclip.cli import upkeep
+from medclip.cli.place import BACKEND, FILES, LATENCY, MEMORY, RECALL, URI, place_of
 
 __all__ = ["app"]
 
@@ -21,14 +22,12 @@ def build(
     embedded: Annotated[
         Path | None, typer.Option("--embedded", help="What  medclip embed  wrote of these cases with this model.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="faiss (a folder on this machine) or milvus.")] = "faiss",
-    uri: Annotated[str | None, typer.Option(help="Of the Milvus server, or a file for Milvus Lite: ./cases.db")] = None,
-    files: Annotated[
-        str | None, typer.Option(help="Folder or object store (fsspec URI) for thumbnails and documents; milvus only.")
-    ] = None,
-    memory: Annotated[str | None, typer.Option(help="Memory that the search structure may take: 4GB.")] = None,
-    latency: Annotated[str | None, typer.Option(help="Time that a search may take: 5ms (10ms by default).")] = None,
-    recall: Annotated[float, typer.Option(min=0.5, max=1, help="Share of the 10 nearest that must be found.")] = 0.98,
+    backend: Annotated[str, BACKEND] = "faiss",
+    uri: Annotated[str | None, URI] = None,
+    files: Annotated[str | None, FILES] = None,
+    memory: Annotated[str | None, MEMORY] = None,
+    latency: Annotated[str | None, LATENCY] = None,
+    recall: Annotated[float, RECALL] = 0.98,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the folds that calibrate the answers.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing index.")] = False,
@@ -47,7 +46,7 @@ def build(
     from medclip.folders import check_free
 
     check_free(out, force=force, marker="index.json")
-    place = upkeep.place_of(backend, uri, files, memory, latency, recall)
+    place = place_of(backend, uri, files, memory, latency, recall)
     loaded = read_split(cases, split)
     with render.progress() as bar:
         bar.stage("embedding cases", len(loaded))

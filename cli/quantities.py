@@ -6,7 +6,8 @@ from medclip.errors import OptionError
 
 __all__ = ["bytes_of", "seconds_of"]
 
-_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_BYTES: dict[str, float] = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
+_BYTES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
@@ -23,7 +24,7 @@ def bytes_of(text: str | None) -> int | None:
     Raises:
         OptionError: it is not an amount of memory.
     """
-    return None if text is None else int(_amount(text, dict(_BYTES), "4GB"))
+    return None if text is None else int(_amount(text, _BYTES, "4GB"))
 
 
 def seconds_of(text: str | None) -> float | None:

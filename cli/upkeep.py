@@ -1,12 +1,11 @@
 """``medclip index add``, ``update``, ``remove``, ``compact``, ``backup``, ``export`` and ``import``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from medclip.archive import Place
+from medclip.cli.place import BACKEND, FILES, LATENCY, MEMORY, RECALL, URI, place_of
 
 __all__ = ["register"]
 
@@ -15,12 +14,6 @@ _CASES = typer.Argument(help="A cases folder.")
 _JSON = typer.Option("--json", help="Print the report as JSON.")
 _SPLIT = typer.Option(help="Only cases of this split: train, dev or test.")
 _THREADS = typer.Option(min=1, help="CPU threads; all cores by default.")
-_BACKEND = typer.Option(help="faiss (a folder on this machine) or milvus.")
-_URI = typer.Option(help="Of the Milvus server, or a file for Milvus Lite: ./cases.db")
-_FILES = typer.Option(help="Folder or object store (fsspec URI) for thumbnails and documents; milvus only.")
-_MEMORY = typer.Option(help="Memory that the search structure may take: 4GB. Half of the machine's by default.")
-_LATENCY = typer.Option(help="Time that a search may take: 5ms. 10ms by default.")
-_RECALL = typer.Option(min=0.5, max=1.0, help="Share of the 10 nearest that must be found.")
 
 
 def _change(index: Path, cases: Path, split: str | None, threads: int | None, as_json: bool, *, update: bool) -> None:
@@ -158,12 +151,12 @@ def import_(
         Path, typer.Option("--like", help="The index that was exported, whose model and answers go along.")
     ] = ...,  # type: ignore[assignment]
     out: Annotated[Path, typer.Option("--out", help="The index folder to make.")] = ...,  # type: ignore[assignment]
-    backend: Annotated[str, _BACKEND] = "faiss",
-    uri: Annotated[str | None, _URI] = None,
-    files: Annotated[str | None, _FILES] = None,
-    memory: Annotated[str | None, _MEMORY] = None,
-    latency: Annotated[str | None, _LATENCY] = None,
-    recall: Annotated[float, _RECALL] = 0.98,
+    backend: Annotated[str, BACKEND] = "faiss",
+    uri: Annotated[str | None, URI] = None,
+    files: Annotated[str | None, FILES] = None,
+    memory: Annotated[str | None, MEMORY] = None,
+    latency: Annotated[str | None, LATENCY] = None,
+    recall: Annotated[float, RECALL] = 0.98,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing index.")] = False,
 ) -> None:
     """Make an index of an export, in this or another backend; every case is held against its checksum."""
@@ -172,24 +165,6 @@ def import_(
 
     count = import_index(file, attachments, out, place_of(backend, uri, files, memory, latency, recall), force=force)
     render.say(f"{out}: {count} cases, all as exported")
-
-
-def place_of(
-    backend: str, uri: str | None, files: str | None, memory: str | None, latency: str | None, recall: float
-) -> "Place":
-    """The options of a backend as one object.
-
-    Raises:
-        OptionError: an amount cannot be read, or an option is not of this backend.
-    """
-    from medclip.archive import Place
-    from medclip.cli.quantities import bytes_of, seconds_of
-    from medclip.errors import OptionError
-    from medclip.index import Demands
-
-    if backend == "faiss" and (uri or files):
-        raise OptionError("--uri and --files are of --backend milvus; faiss keeps everything in the index folder")
-    return Place(backend, uri, files, Demands(bytes_of(memory), seconds_of(latency), recall))
 
 
 def register(app: typer.Typer) -> None:

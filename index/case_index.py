@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class CaseIndex:
             raise ArchiveError(f"{folder.name}: no case to index")
         dimension = len(first.views[0].vector)
         making = Making(dimension, demands or Demands(), structure, uri, files, seed)
-        stored = load_backend(backend).create(folder, making, checked(_chain(first, given), dimension), fields or {})
+        stored = load_backend(backend).create(folder, making, checked(chain([first], given), dimension), fields or {})
         manifest = {
             "format": FORMAT,
             "backend": backend,
@@ -368,11 +369,11 @@ class CaseIndex:
         by_vector = self._nearest(query, deep, scope, one_per_patient=False)
         by_words = self._backend.words(text, deep, scope)
         hits = {hit.case_id: hit for hit in by_vector}
-        for case_id in by_words:
-            if case_id not in hits and (hit := self._best_view(query, case_id, scope.kinds)) is not None:
+        for case_id, patient in by_words.items():
+            if case_id not in hits and (hit := self._best_view(query, case_id, patient, scope.kinds)) is not None:
                 hits[case_id] = hit
         score = dict.fromkeys(hits, 0.0)
-        for ranking in ([hit.case_id for hit in by_vector], by_words):
+        for ranking in ([hit.case_id for hit in by_vector], list(by_words)):
             for rank, case_id in enumerate(ranking, start=1):
                 if case_id in score:
                     score[case_id] += 1 / (RANK_CONSTANT + rank)
@@ -386,21 +387,13 @@ class CaseIndex:
         taken = {hit.patient if one_per_patient else hit.case_id for hit in fused}
         return [*fused, *(h for h in more if (h.patient if one_per_patient else h.case_id) not in taken)][:k]
 
-    def _best_view(self, query: Vectors, case_id: str, kinds: tuple[str, ...] | None) -> Hit | None:
-        record = self._backend.record(case_id)
-        if record is None:
-            return None
+    def _best_view(self, query: Vectors, case_id: str, patient: str, kinds: tuple[str, ...] | None) -> Hit | None:
         near = [
-            Near(case_id, record.patient, v.kind, v.number, json.dumps(v.labels), float(v.vector @ query))
+            Near(case_id, patient, v.kind, v.number, json.dumps(v.labels), float(v.vector @ query))
             for v in self._backend.views_of(case_id)
             if kinds is None or v.kind in kinds
         ]
         return next(iter(_grouped(near, False)), None)
-
-
-def _chain(first: Entry, rest: Iterator[Entry]) -> Iterator[Entry]:
-    yield first
-    yield from rest
 
 
 @lru_cache(4096)

@@ -63,7 +63,8 @@ INSERT INTO meta VALUES
 
 _WORD = re.compile(r"\w+", re.UNICODE)
 _BATCH = 500
-_DIGEST_BITS = 128
+_DIGEST_BYTES = 16
+_DIGESTS = 1 << 8 * _DIGEST_BYTES
 
 
 class Counts(NamedTuple):
@@ -87,11 +88,6 @@ class Removed:
 _json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 
-def _sum(first: str, second: bytes, sign: int) -> str:
-    """The sum of digests with one more, or with one less."""
-    return f"{(int(first, 16) + sign * int.from_bytes(second, 'big')) % (1 << _DIGEST_BITS):x}"
-
-
 class _Digest:
     """The digest of one case, fed in a fixed order."""
 
@@ -107,7 +103,7 @@ class _Digest:
         self._hash.update(jpeg)
 
     def value(self) -> bytes:
-        return self._hash.digest()[: _DIGEST_BITS // 8]
+        return self._hash.digest()[:_DIGEST_BYTES]
 
 
 class Catalogue:
@@ -227,6 +223,13 @@ class Catalogue:
     def _set(self, name: str, value: str) -> None:
         self._connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
 
+    def _total(self) -> int:
+        """The sum of the cases' digests."""
+        return int(self._get("digest"), 16)
+
+    def _set_total(self, total: int) -> None:
+        self._set("digest", f"{total % _DIGESTS:x}")
+
     def generation(self) -> int:
         """How many changes there were."""
         with self.named():
@@ -262,7 +265,7 @@ class Catalogue:
             ArchiveError: a case of one of the ids is there already.
         """
         fields = self.fields() | (declared or {})
-        total = int(self._get("digest"), 16)
+        total = self._total()
         given = iter(entries)
         while batch := list(islice(given, _BATCH)):
             for entry in batch:
@@ -271,7 +274,7 @@ class Catalogue:
                         fields[name] = "number" if values and isinstance(values[0], float) else "text"
             total += self._put(batch)
             self._set("cases", str(self.cases() + len(batch)))
-        self._set("digest", f"{total % (1 << _DIGEST_BITS):x}")
+        self._set_total(total)
         self._set("fields", _json(fields))
 
     def _put(self, batch: Sequence[Entry]) -> int:
@@ -321,7 +324,7 @@ class Catalogue:
     def drop(self, case_ids: Iterable[str]) -> list[Removed]:
         """Delete cases that are there, within `writing`; SQLite overwrites what they held (secure_delete)."""
         run = self._connection.execute
-        total = self._get("digest")
+        total = self._total()
         removed = []
         for case_id in case_ids:
             found = run("SELECT n, patient, digest FROM cases WHERE id = ?", (case_id,)).fetchone()
@@ -339,9 +342,9 @@ class Catalogue:
                 "DELETE FROM patients WHERE n = ? AND NOT EXISTS (SELECT 1 FROM cases WHERE patient = ?)",
                 (patient,) * 2,
             )
-            total = _sum(total, digest, -1)
+            total -= int.from_bytes(digest, "big")
             removed.append(Removed(case_id, vectors, thumbnails, len(_WORD.findall(text[0])) if text else 0))
-        self._set("digest", total)
+        self._set_total(total)
         self._set("cases", str(self.cases() - len(removed)))
         self._set("stale_words", str(self.stale_words() + sum(one.words > 0 for one in removed)))
         return removed
@@ -444,24 +447,24 @@ class Catalogue:
         with self.named():
             return dict(self._connection.execute("SELECT id, content FROM cases"))
 
-    def found_words(self, text: str, keep: Callable[[str, Any], bool], want: int) -> list[str]:
-        """Ids of the cases whose texts share words with `text`, best first by BM25 (Robertson & Zaragoza 2009).
+    def found_words(self, text: str, keep: Callable[[str, Any], bool], want: int) -> dict[str, str]:
+        """Case id → patient of the cases whose texts share words with `text`, best first by BM25 (Robertson & Zaragoza 2009).
 
         Args:
             keep: whether a case counts, told its patient and its facts.
         """
         words = list(dict.fromkeys(word.lower() for word in _WORD.findall(text)))
         if not words:
-            return []
+            return {}
         asked = " OR ".join(f'"{word}"' for word in words)
-        found = []
+        found: dict[str, str] = {}
         for case_id, patient, facts in self._connection.execute(
             "SELECT cases.id, patients.id, facts FROM words JOIN cases ON cases.n = words.rowid "
             "JOIN patients ON patients.n = patient WHERE words MATCH ? ORDER BY bm25(words), cases.id",
             (asked,),
         ):
             if keep(patient, json.loads(facts)):
-                found.append(case_id)
+                found[case_id] = patient
                 if len(found) == want:
                     break
         return found
@@ -485,17 +488,17 @@ class Catalogue:
                 facts = {name: tuple(known) for name, known in json.loads(row[4]).items()}
                 yield Record(row[0], row[1], json.loads(row[2]), json.loads(row[3]), facts, row[5], row[6])
 
-    def views_of(self, case_id: str) -> list[tuple[int, VectorView]]:
-        """(row, view) of one case."""
+    def views_of(self, case_id: str) -> list[VectorView]:
+        """The views of one case."""
         with self.named():
             rows = self._connection.execute(
-                "SELECT row, kind, number, COALESCE(views.labels, cases.labels), vector FROM views "
+                "SELECT kind, number, COALESCE(views.labels, cases.labels), vector FROM views "
                 "JOIN cases ON cases.n = views.n WHERE cases.id = ? ORDER BY row",
                 (case_id,),
             ).fetchall()
         return [
-            (row, VectorView(kind, number, np.frombuffer(vector, "<f4"), json.loads(labels)))
-            for row, kind, number, labels, vector in rows
+            VectorView(kind, number, np.frombuffer(vector, "<f4"), json.loads(labels))
+            for kind, number, labels, vector in rows
         ]
 
     def thumbnails(self, case_id: str) -> dict[int, bytes]:
@@ -516,17 +519,17 @@ class Catalogue:
             found = [f"{name}: {row[0]}" for row in run("PRAGMA integrity_check(10)") if row[0] != "ok"]
             if found:
                 return found
-            total = "0"
+            total = 0
             for n, head, stored in self._heads():
                 digest = _Digest(head)
                 for view in run("SELECT kind, number, labels, vector FROM views WHERE n = ? ORDER BY row", (n,)):
                     digest.view(*view)
                 for one in run("SELECT number, jpeg FROM thumbnails WHERE n = ? ORDER BY number", (n,)):
                     digest.thumbnail(*one)
-                total = _sum(total, digest.value(), 1)
+                total += int.from_bytes(digest.value(), "big")
                 if digest.value() != stored:
                     found.append(f"{name}: case {head[0]} has changed since it was written")
-            if not found and (total != self._get("digest") or self.cases() != self.counts().cases):
+            if not found and (total % _DIGESTS != self._total() or self.cases() != self.counts().cases):
                 found.append(f"{name}: cases are missing or were added by something other than medclip")
             for table, column in (("views", "n"), ("thumbnails", "n"), ("documents", "n"), ("words", "rowid")):
                 orphans = run(f"SELECT COUNT(*) FROM {table} WHERE {column} NOT IN (SELECT n FROM cases)").fetchone()[0]

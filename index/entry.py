@@ -76,7 +76,7 @@ class Near(NamedTuple):
 _ID = re.compile(r"[^/\\\x00-\x1f]{1,200}")
 
 
-def _fault(entry: Entry, dimension: int | None) -> str | None:
+def _fault(entry: Entry, dimension: int) -> str | None:
     record = entry.record
     for what, value in (("id", record.id), ("patient", record.patient)):
         if _ID.fullmatch(value) is None:
@@ -86,7 +86,7 @@ def _fault(entry: Entry, dimension: int | None) -> str | None:
     if len(entry.views) > 1 and len({(view.kind, view.number) for view in entry.views}) != len(entry.views):
         return "two of its vectors have one kind and number"
     for view in entry.views:
-        if view.vector.ndim != 1 or len(view.vector) != (dimension or len(entry.views[0].vector)):
+        if view.vector.ndim != 1 or len(view.vector) != dimension:
             return "its vectors are of another width than the index's; embed all cases with one model"
         square = float(view.vector @ view.vector)
         if not math.isfinite(square):
@@ -96,11 +96,11 @@ def _fault(entry: Entry, dimension: int | None) -> str | None:
     return None
 
 
-def checked(entries: Iterable[Entry], dimension: int | None = None) -> Iterator[Entry]:
+def checked(entries: Iterable[Entry], dimension: int) -> Iterator[Entry]:
     """The same entries, each looked at before it may enter an index.
 
     Args:
-        dimension: width of the index's vectors; that of the first entry where None.
+        dimension: width of the index's vectors.
 
     Raises:
         ArchiveError: an id is given twice or cannot be an id, or a vector is not a finite unit vector of that width.
@@ -113,5 +113,4 @@ def checked(entries: Iterable[Entry], dimension: int | None = None) -> Iterator[
         if entry.record.id in seen:
             raise ArchiveError(f"case {entry.record.id} is given twice; case ids must be unique")
         seen.add(entry.record.id)
-        dimension = dimension or len(entry.views[0].vector)
         yield entry

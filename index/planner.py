@@ -2,15 +2,12 @@
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from medclip.index.entry import Vectors
-from medclip.index.structures.base import Mask, Positions, Source, Spec, Structure, Tuning, load_structure
+from medclip.index.structures.base import Mask, Positions, Source, Spec, Structure, Tuning, faiss, load_structure
 from medclip.index.structures.hnsw import memory_of
 
 __all__ = ["SMALL", "Built", "Demands", "build_structure", "candidates"]
@@ -117,7 +114,7 @@ def build_structure(source: Source, demands: Demands, seed: int, *, wanted: Spec
         if met:
             break
     assert best is not None
-    return Built(best.structure, {**best.report, "tried": tried})
+    return best
 
 
 def _report(
@@ -143,8 +140,11 @@ def _exercises(source: Source, recall: float, seed: int) -> tuple[Tuning, Tuning
     chosen = np.sort(rng.choice(source.count, count, replace=False))
     rng.shuffle(chosen)
     queries = np.ascontiguousarray(source.take(chosen))
+    faiss()  # says what is missing
+    from faiss.contrib.exhaustive_search import knn_ground_truth
+
     # Expected under the strictest filter: 20 among 2,000; where fewer than 10 are known the query is not asked.
-    nearest = _exact(source.chunks(), queries, min(2048, source.count))
+    _, nearest = knn_ground_truth(queries, source.chunks(), min(2048, source.count), faiss().METRIC_INNER_PRODUCT)
     draws = rng.random(source.count, np.float32)
     masks = {share: Mask(draws < share) if share < 1 else None for share in _SELECTIVITIES}
     truth = {
@@ -163,26 +163,6 @@ def _truth(nearest: Positions, own: int, mask: Mask | None) -> Positions:
     allowed = allowed[allowed != own]
     kept: Positions = allowed[:_NEIGHBOURS] if len(allowed) >= _NEIGHBOURS else allowed[:0]
     return kept
-
-
-def _exact(chunks: Iterator[Vectors], queries: Vectors, k: int) -> NDArray[np.int64]:
-    """(q, k) the positions nearest to each query, nearest first, by comparing all."""
-    best = np.empty((len(queries), 0), np.float32)
-    where = np.empty((len(queries), 0), np.int64)
-    start = 0
-    for chunk in chunks:
-        similar = queries @ chunk.T
-        keep = min(k, similar.shape[1])
-        part = np.argpartition(-similar, keep - 1, axis=1)[:, :keep]
-        best = np.concatenate([best, np.take_along_axis(similar, part, axis=1)], axis=1)
-        where = np.concatenate([where, part + start], axis=1)
-        if best.shape[1] > k:
-            part = np.argpartition(-best, k - 1, axis=1)[:, :k]
-            best, where = np.take_along_axis(best, part, axis=1), np.take_along_axis(where, part, axis=1)
-        start += len(chunk)
-    order = np.argsort(-best, axis=1, kind="stable")
-    nearest: NDArray[np.int64] = np.take_along_axis(where, order, axis=1)
-    return nearest
 
 
 def _measured(structure: Structure, test: Tuning) -> dict[str, Any]:

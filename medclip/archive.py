@@ -43,6 +43,7 @@ __all__ = [
     "entry_of",
     "fit_answers",
     "kinds_for",
+    "model_of",
     "vocabulary_of",
     "work_folder",
     "write_index",
@@ -325,6 +326,21 @@ def build_index(
     if shards is None:
         shutil.rmtree(work)
     return report
+
+
+def model_of(index: CaseIndex, *, threads: int | None = None) -> ServingModel:
+    """The model inside an index.
+
+    Raises:
+        BundleError: it is damaged.
+        ArchiveError: it is not the one that made the index's vectors.
+    """
+    model = ServingModel(index.attachment(MODEL), threads=threads)
+    if model.fingerprint != index.fingerprint:
+        raise ArchiveError(
+            f"{index.folder}: its vectors were made by another model than the one inside; build it again"
+        )
+    return model
 
 
 def work_folder(out: Path) -> Path:

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip import DISCLAIMER, __version__
-from medclip.archive import MODEL, PROBE, VOCABULARY, VOTERS, ballots_of, kinds_for
-from medclip.bundle.serving import ServingModel
+from medclip.archive import PROBE, VOCABULARY, VOTERS, ballots_of, kinds_for, model_of
 from medclip.cases.case import Case
 from medclip.diagnosis.answer import Answer, Contribution, Heard, LabelAnswer, SimilarCase, answer_label_set
 from medclip.diagnosis.diagnoser import Composition, Diagnoser
@@ -85,9 +84,7 @@ class Assistant:
             BundleError: its model is damaged.
         """
         index = CaseIndex.open(folder, mmap=mmap)
-        model = ServingModel(index.attachment(MODEL), threads=threads)
-        if model.fingerprint != index.fingerprint:
-            raise ArchiveError(f"{folder}: its vectors were made by another model than the one inside; build it again")
+        model = model_of(index, threads=threads)
         model.verify_probes()
         return cls(index, load_diagnosers(index.attachment(PROBE)), Embedder(model))
 

@@ -16,10 +16,10 @@ from medclip.archive import (
     embedded_of,
     entry_of,
     fit_answers,
+    model_of,
     vocabulary_of,
     work_folder,
 )
-from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.errors import ArchiveError
 from medclip.folders import new_file, new_folder, write_json
@@ -95,13 +95,11 @@ def change_cases(
                 change.left[case.id] = "is in the index and has changed; medclip index update"
             else:
                 wanted.append(case)
-        for case in cases[: len(cases) - len(wanted)]:
+                continue
             progress(case.id)
         if not wanted:
             return change
-        model = ServingModel(index.attachment(MODEL), threads=threads)
-        if model.fingerprint != index.fingerprint:
-            raise ArchiveError(f"{folder}: its vectors were made by another model than the one inside; build it again")
+        model = model_of(index, threads=threads)
         work = work_folder(folder)
         made = embedded_locally(wanted, cases_folder, model, work, progress)
         entries = []
@@ -174,10 +172,8 @@ def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
     """
     index = CaseIndex.open(folder)
     try:
+        fuser = model_of(index).fuser
         index.compact()
-        if not index.attachment(MODEL).is_dir():
-            return []
-        fuser = ServingModel(index.attachment(MODEL)).fuser
         embedded = [embedded_of(entry, fuser) for entry in index.entries()]
         with new_folder(index.attachment(PROBE), force=True) as fresh:
             fitted = fit_answers(index, embedded, fuser, fresh, seed=seed)

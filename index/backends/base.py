@@ -1,7 +1,5 @@
 """What a backend must do, and how it is found by name."""
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -14,6 +12,7 @@ from medclip.index.catalogue import Counts, Removed
 from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
 from medclip.index.filters import Filter
 from medclip.index.planner import Demands
+from medclip.index.registry import registered
 from medclip.index.structures.base import Spec
 
 __all__ = ["Backend", "Making", "Scope", "backend_names", "load_backend"]
@@ -95,8 +94,8 @@ class Backend(ABC):
         """The views in scope nearest to a (d,) unit vector, nearest first; fewer than `want` only if there are no more."""
 
     @abstractmethod
-    def words(self, text: str, want: int, scope: Scope) -> list[str]:
-        """Ids of the cases in scope whose texts share words with `text`, best first by BM25."""
+    def words(self, text: str, want: int, scope: Scope) -> dict[str, str]:
+        """Case id → patient of the cases in scope whose texts share words with `text`, best first by BM25."""
 
     @abstractmethod
     def views_of(self, case_id: str) -> list[VectorView]:
@@ -168,11 +167,7 @@ class Backend(ABC):
 
 
 def _backends() -> dict[str, type[Backend]]:
-    package = importlib.import_module("medclip.index.backends")
-    for _, name, _ in pkgutil.iter_modules(package.__path__):
-        if name != "base":
-            importlib.import_module(f"{package.__name__}.{name}")
-    return {kind.name: kind for kind in Backend.__subclasses__()}
+    return registered(Backend, "medclip.index.backends")  # type: ignore[type-abstract]
 
 
 def backend_names() -> list[str]:

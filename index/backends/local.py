@@ -8,7 +8,7 @@ was deleted since is masked, until `compact` makes the segment anew.
 import shutil
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -250,7 +250,7 @@ class LocalBackend(Backend):
             len(columns),
             self._dimension,
             lambda: self._catalogue.vectors(self._dimension),
-            lambda positions: self._catalogue.vectors_of(columns.rows[positions].tolist(), self._dimension),
+            self._taker(columns),
         )
 
     # ---- search
@@ -273,7 +273,7 @@ class LocalBackend(Backend):
 
     def _of_part(self, part: Part, query: Vectors, want: int, scope: Scope) -> Nearest:
         """The nearest of one part; where only a few are deleted, some more are asked and the deleted left out."""
-        take = self._taker(part)
+        take = self._taker(part.columns)
         if part.dead and not part.structure.lossy and scope.kinds is None and scope.where is None:
             got = refined(part.structure, query, min(want + _SPARE, len(part.columns)), None, take)
             alive = part.alive[got.positions]
@@ -284,7 +284,7 @@ class LocalBackend(Backend):
             return self._compared(query, want, mask, take)
         return refined(part.structure, query, want, mask, take)
 
-    def _compared(self, query: Vectors, want: int, mask: Mask, take: Any) -> Nearest:
+    def _compared(self, query: Vectors, want: int, mask: Mask, take: Callable[[Positions], Vectors]) -> Nearest:
         """Exactly, among the few that are allowed: they are put together once, and found quicker than in any structure."""
         if "together" not in mask.notes:
             allowed = np.flatnonzero(mask.allowed)
@@ -293,9 +293,11 @@ class LocalBackend(Backend):
         got = together.nearest(query, max(1, want))
         return Nearest(allowed[got.positions], got.similarities)
 
-    def _taker(self, part: Part) -> Any:
+    def _taker(self, columns: Columns) -> Callable[[Positions], Vectors]:
+        """Reads vectors by their positions in the columns."""
+
         def take(positions: Positions) -> Vectors:
-            return self._catalogue.vectors_of(part.columns.rows[positions].tolist(), self._dimension)
+            return self._catalogue.vectors_of(columns.rows[positions].tolist(), self._dimension)
 
         return take
 
@@ -304,14 +306,14 @@ class LocalBackend(Backend):
             masks = [(part, self.state.mask(part, scope)) for part in self.state.parts]
             return sum(len(part.columns) if mask is None else mask.count for part, mask in masks)
 
-    def words(self, text: str, want: int, scope: Scope) -> list[str]:
+    def words(self, text: str, want: int, scope: Scope) -> dict[str, str]:
         with self.snapshot():
             return self._catalogue.found_words(text, scope.holds, want)
 
     # ---- reading
 
     def views_of(self, case_id: str) -> list[VectorView]:
-        return [view for _, view in self._catalogue.views_of(case_id)]
+        return self._catalogue.views_of(case_id)
 
     def record(self, case_id: str) -> Record | None:
         return self._catalogue.record(case_id)
@@ -344,12 +346,10 @@ class LocalBackend(Backend):
     def stats(self) -> dict[str, Any]:
         with self.snapshot():
             state = self.state
-            reports = [manifest["report"] for manifest in self._catalogue.segments().values()]
+            report = self._report() or {"structure": "flat", "effort": {}, "measured": {"recall": 1.0}}
             segment = 0 if state.segment is None else len(state.segment.columns)
             return {
-                "structure": reports[0]["structure"] if reports else "flat",
-                "effort": reports[0]["effort"] if reports else {},
-                "measured": reports[0]["measured"] if reports else {"recall": 1.0},
+                **{name: report[name] for name in ("structure", "effort", "measured")},
                 "in structure": segment,
                 "beside structure": len(state.recent.columns) - state.recent.dead,
                 "words deleted but indexed": self._catalogue.stale_words(),
@@ -357,13 +357,13 @@ class LocalBackend(Backend):
                 "fields": self.fields(),
             }
 
-    def report(self) -> dict[str, Any] | None:
+    def _report(self) -> dict[str, Any] | None:
         """How the search structure was chosen; None where there is none."""
         return next((manifest["report"] for manifest in self._catalogue.segments().values()), None)
 
     def advice(self) -> list[str]:
         with self.snapshot():
-            state, report = self.state, self.report()
+            state, report = self.state, self._report()
             count = self.counts().views
             beside = len(state.recent.columns) - state.recent.dead
             found = []
@@ -376,12 +376,8 @@ class LocalBackend(Backend):
                     found.append(
                         f"{moved} vectors came or went since the structure was made; medclip index compact folds them in"
                     )
-                best = str(candidates(count, self._dimension, self._demands)[0])
-                if (
-                    self._spec is None
-                    and best.split(",")[0] != report["structure"].split(",")[0]
-                    and len(report["tried"]) < 2
-                ):
+                best = candidates(count, self._dimension, self._demands)[0]
+                if self._spec is None and best.name != state.segment.structure.name and len(report["tried"]) < 2:
                     found.append(
                         f"{best} would serve {count} vectors better than {report['structure']}; medclip index compact"
                     )
@@ -408,9 +404,9 @@ class LocalBackend(Backend):
             for part in self.state.parts:
                 at = np.flatnonzero(part.alive)
                 at = at[:: max(1, len(at) // 500)]
-                vectors = self._taker(part)(at)
-                for vector in vectors:
-                    got = refined(part.structure, vector, 1, self.state.mask(part, Scope()), self._taker(part))
+                take, mask = self._taker(part.columns), self.state.mask(part, Scope())
+                for vector in take(at):
+                    got = refined(part.structure, vector, 1, mask, take)
                     lost += not len(got.positions) or got.similarities[0] < 0.999
             return [f"{lost} vectors do not find themselves"] if lost else []
 

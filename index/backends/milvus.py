@@ -16,6 +16,7 @@ import logging
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from medclip.index.backends.base import Backend, Making, Scope
 from medclip.index.catalogue import Counts, Removed
 from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
 from medclip.index.exchange import packed, unpacked
-from medclip.index.filters import Comparison, Filter, Join
+from medclip.index.expressions import expression, literal
 from medclip.index.planner import Demands, candidates
 from medclip.index.structures.base import Spec
 
@@ -36,7 +37,6 @@ _BATCH, _MOST = 500, 16_384  # entities an insert; what Milvus returns at most
 _TEXT = 60_000  # bytes of a text that are searched for words; Milvus takes 65,535
 _STATE = "state"
 _KINDS = {"flat": "FLAT", "hnsw": "HNSW", "ivf-flat": "IVF_FLAT", "ivf-sq8": "IVF_SQ8", "ivf-pq": "IVF_SQ8"}
-_HEAD = ["case_id", "patient", "content", "file"]
 
 
 def _client(uri: str) -> Any:
@@ -62,34 +62,6 @@ def _named(uri: str) -> Iterator[None]:
         raise ArchiveError(
             f"{uri}: Milvus cannot be reached or refused ({said}); the index is as it was before. Start it, or check --uri"
         ) from error
-
-
-def _literal(value: object) -> str:
-    """A value as a literal of Milvus's language, which escapes as JSON does; no other text of a user gets in."""
-    return json.dumps(value)
-
-
-def expression(where: Filter) -> str:
-    """A filter in Milvus's language."""
-    if isinstance(where, Join):
-        return "(" + f" {where.op} ".join(expression(part) for part in where.parts) + ")"
-    return _comparison(where)
-
-
-def _comparison(where: Comparison) -> str:
-    field = f"facts[{_literal(where.field)}]"
-    known = f"exists {field}"
-    if where.op == "known":
-        return known
-    if where.op == "unknown":
-        return f"(not {known})"
-    if where.op in ("<", "<=", ">", ">="):
-        return f"({known} and {field} {where.op} {_literal(where.values[0])})"
-    if all(isinstance(value, float) for value in where.values):
-        among = " or ".join(f"{field} == {_literal(value)}" for value in where.values)
-    else:
-        among = f"json_contains_any({field}, {_literal(list(where.values))})"
-    return f"({known} and ({among}))" if where.op in ("=", "in") else f"({known} and not ({among}))"
 
 
 def _facts(record: Record) -> dict[str, Any]:
@@ -236,7 +208,7 @@ class MilvusBackend(Backend):
         generation, drops = self._seen["generation"], self._seen["drops"]
         parts = [f"born <= {generation}"]
         if drops:
-            parts.append(f"not (case_id in {_literal(drops)} and born < {generation})")
+            parts.append(f"not (case_id in {literal(drops)} and born < {generation})")
         return " and ".join([*parts, *([extra] if extra else [])])
 
     # ---- changes
@@ -244,15 +216,31 @@ class MilvusBackend(Backend):
     def change(self, drop: Sequence[str], put: Iterable[Entry]) -> list[Removed]:
         self._clear()
         with self.snapshot():
-            state = self._read_state()
-            known = self.contents()
-            missing = next((case_id for case_id in drop if case_id not in known), None)
-            if missing is not None:
-                raise ArchiveError(f"case {missing!r}: is not in the index; check the id")
+            assert self._seen is not None
+            state = self._seen
+            missing = set(drop) - self._present(drop)
+            if missing:
+                raise ArchiveError(f"case {min(missing)!r}: is not in the index; check the id")
             gone = [self._entry(case_id) for case_id in drop]
-        new = int(state["generation"]) + 1
+            self._fields = dict(state["fields"])  # which another process may have added to
+            new = int(state["generation"]) + 1
+            self._add(put, new, drop, state)
+        self._clear()
+        return [Removed(e.record.id, len(e.views), len(e.thumbnails), len(e.record.text.split())) for e in gone]
+
+    def _present(self, case_ids: Sequence[str]) -> set[str]:
+        """Which of these cases the open snapshot holds."""
+        found: set[str] = set()
+        for start in range(0, len(case_ids), _BATCH):
+            among = f"case_id in {literal(list(case_ids[start : start + _BATCH]))} and head == true"
+            with _named(self._uri):
+                found |= {row["case_id"] for row in self._rows(self._visible(among), ["case_id"])}
+        return found
+
+    def _add(self, put: Iterable[Entry], new: int, drop: Sequence[str], state: dict[str, Any]) -> None:
+        """Insert and commit, or leave nothing."""
         try:
-            self._insert(put, new, set(known) - set(drop))
+            self._insert(self._absent(put, set(drop)), new)
             self._commit(new, drop)
         except BaseException:
             # Not committed: what was inserted is of a change that never was. A server that is down is cleared later.
@@ -262,8 +250,15 @@ class MilvusBackend(Backend):
             except ArchiveError:
                 logging.getLogger(__name__).warning("%s: will be cleared by the next change", self._uri)
             raise
-        self._clear()
-        return [Removed(e.record.id, len(e.views), len(e.thumbnails), len(e.record.text.split())) for e in gone]
+
+    def _absent(self, entries: Iterable[Entry], replaced: set[str]) -> Iterator[Entry]:
+        """The entries, looked up in batches: they must not be there, but for those that are replaced."""
+        given = iter(entries)
+        while batch := list(islice(given, _BATCH)):
+            there = self._present([entry.record.id for entry in batch]) - replaced
+            if there:
+                raise ArchiveError(f"case {min(there)}: is in the index already")
+            yield from batch
 
     def _clear(self) -> None:
         """Delete what is of no state: what was never committed, and what the last commit deleted."""
@@ -272,7 +267,7 @@ class MilvusBackend(Backend):
             generation, drops = state["generation"], state["drops"]
             old = [f"born > {generation}"]
             old += [
-                f"case_id in {_literal(drops[i : i + _BATCH])} and born < {generation}"
+                f"case_id in {literal(drops[i : i + _BATCH])} and born < {generation}"
                 for i in range(0, len(drops), _BATCH)
             ]
             for condition in old:
@@ -286,12 +281,10 @@ class MilvusBackend(Backend):
                 self._fields = state["fields"]
                 self._commit(generation, [])
 
-    def _insert(self, entries: Iterable[Entry], born: int, known: set[str] | None = None) -> None:
+    def _insert(self, entries: Iterable[Entry], born: int) -> None:
         batch: list[dict[str, Any]] = []
         for entry in entries:
             record = entry.record
-            if known is not None and record.id in known:
-                raise ArchiveError(f"case {record.id}: is in the index already")
             for name, values in record.facts.items():
                 self._fields.setdefault(name, "number" if values and isinstance(values[0], float) else "text")
             file = hashlib.sha256(f"{record.id}\x00{born}".encode()).hexdigest()
@@ -382,14 +375,14 @@ class MilvusBackend(Backend):
     def _condition(self, scope: Scope, *, heads: bool = False) -> str:
         parts = ["head == true"] if heads else []
         if scope.kinds is not None and not heads:
-            parts.append(f"kind in {_literal(list(scope.kinds))}")
+            parts.append(f"kind in {literal(list(scope.kinds))}")
         if scope.where is not None:
             parts.append(expression(scope.where))
         if scope.exclude_patient is not None:
-            parts.append(f"patient != {_literal(scope.exclude_patient)}")
+            parts.append(f"patient != {literal(scope.exclude_patient)}")
         return " and ".join(parts)
 
-    def words(self, text: str, want: int, scope: Scope) -> list[str]:
+    def words(self, text: str, want: int, scope: Scope) -> dict[str, str]:
         with self.snapshot(), _named(self._uri):
             found = self._client.search(
                 self._collection,
@@ -397,9 +390,9 @@ class MilvusBackend(Backend):
                 anns_field="words",
                 limit=min(want, _MOST),
                 filter=self._visible(self._condition(scope, heads=True)),
-                output_fields=["case_id"],
+                output_fields=["case_id", "patient"],
             )[0]
-        return [hit["entity"]["case_id"] for hit in found]
+        return {hit["entity"]["case_id"]: hit["entity"]["patient"] for hit in found}
 
     def views_in(self, scope: Scope) -> int:
         with self.snapshot():
@@ -425,7 +418,7 @@ class MilvusBackend(Backend):
 
     def _of_case(self, case_id: str, fields: list[str]) -> list[dict[str, Any]]:
         with self.snapshot(), _named(self._uri):
-            return self._rows(self._visible(f"case_id == {_literal(case_id)}"), fields)
+            return self._rows(self._visible(f"case_id == {literal(case_id)}"), fields)
 
     def views_of(self, case_id: str) -> list[VectorView]:
         rows = self._of_case(case_id, ["kind", "number", "labels", "vector", "head"])
@@ -471,7 +464,7 @@ class MilvusBackend(Backend):
 
     def cases_of_patient(self, patient: str) -> list[str]:
         with self.snapshot(), _named(self._uri):
-            rows = self._rows(self._visible(f"patient == {_literal(patient)} and head == true"), ["case_id"])
+            rows = self._rows(self._visible(f"patient == {literal(patient)} and head == true"), ["case_id"])
         return sorted(row["case_id"] for row in rows)
 
     def fields(self) -> dict[str, str]:

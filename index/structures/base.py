@@ -1,7 +1,5 @@
 """What a search structure must do, how it is found by name, and how FAISS is loaded."""
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError, MissingDependencyError
 from medclip.index.entry import Vectors
+from medclip.index.registry import registered
 
 __all__ = [
     "Mask",
@@ -220,12 +219,7 @@ def found(positions: NDArray[np.int64], similarities: Vectors) -> Nearest:
 
 
 def _structures() -> dict[str, type[Structure]]:
-    package = importlib.import_module("medclip.index.structures")
-    for _, name, _ in pkgutil.iter_modules(package.__path__):
-        if name != "base":
-            importlib.import_module(f"{package.__name__}.{name}")
-    kinds = Structure.__subclasses__()
-    return {kind.name: kind for kind in [*kinds, *(below for kind in kinds for below in kind.__subclasses__())]}
+    return registered(Structure, "medclip.index.structures")  # type: ignore[type-abstract]
 
 
 def structure_names() -> list[str]:

@@ -36,17 +36,12 @@ class IvfFlatStructure(Structure):
         self._parameters: dict[int, Any] = {}  # made once: SWIG takes its time
 
     @classmethod
-    def _empty(cls, source: Source, settings: dict[str, int]) -> Any:
-        quantizer = faiss().IndexFlatIP(source.dimension)
-        return cls._index(quantizer, source.dimension, settings)
-
-    @classmethod
     def _index(cls, quantizer: Any, dimension: int, settings: dict[str, int]) -> Any:
         return faiss().IndexIVFFlat(quantizer, dimension, settings["nlist"], faiss().METRIC_INNER_PRODUCT)
 
     @classmethod
     def build(cls, source: Source, settings: dict[str, int], seed: int) -> "IvfFlatStructure":
-        index = cls._empty(source, settings)
+        index = cls._index(faiss().IndexFlatIP(source.dimension), source.dimension, settings)
         index.cp.seed, index.cp.niter, index.cp.spherical = seed, _ITERATIONS, True
         index.cp.max_points_per_centroid = _TRAINING_POINTS
         wanted = min(source.count, max(_TRAINING_POINTS * index.nlist, 10_000))
@@ -186,9 +181,7 @@ class IvfPqStructure(IvfFlatStructure):
     @classmethod
     def _index(cls, quantizer: Any, dimension: int, settings: dict[str, int]) -> Any:
         metric = faiss().METRIC_INNER_PRODUCT
-        index = faiss().IndexIVFPQ(quantizer, dimension, settings["nlist"], settings["m"], 8, metric)
-        index.pq.cp.seed = 1234
-        return index
+        return faiss().IndexIVFPQ(quantizer, dimension, settings["nlist"], settings["m"], 8, metric)
 
 
 def _reserve(index: Any, lists: NDArray[np.int64]) -> None:
