@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,20 @@ def test_what_was_deleted_and_came_again_is_found(made: Maker) -> None:
     for entry in entries:
         hit = again.search(entry.views[0].vector[None], 1)[0][0]
         assert (hit.case_id, hit.similarity) == (entry.record.id, pytest.approx(1, abs=1e-5))
+
+
+def test_a_field_that_came_with_a_case_can_still_be_asked_for_after_others_changed_the_index(made: Maker) -> None:
+    entries = make_entries(6, 4)
+    index = made(entries[:2])
+    folder = index.folder
+    rare = replace(entries[2].record, facts={"scanner": ("old",)})
+    index.add([replace(entries[2], record=rare)])
+    index.close()
+    again = CaseIndex.open(folder)
+    again.add(entries[3:])
+    hits = again.search(entries[2].views[0].vector[None], 5, where=again.filter("scanner = 'old'"))[0]
+    assert [hit.case_id for hit in hits] == [rare.id]
+    again.close()
 
 
 def test_a_reader_sees_a_change_at_its_next_search_and_never_within_one_snapshot(tmp_path: Path) -> None:
