@@ -22,7 +22,7 @@ def demo(
     from medclip.cli import cases as cases_cli
     from medclip.cli import index as index_cli
     from medclip.cli import model as model_cli
-    from medclip.folders import check_free
+    from medclip.files import check_free
 
     def step(command: str) -> None:
         render.say(f"\n[bold cyan]$ medclip {command}[/]")

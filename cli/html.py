@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medclip.cli.render import caveats, confirmed_and_treated, families, family_caveats, present, shown_labels
-from medclip.folders import new_file
+from medclip.files import new_file
 from medclip.heatmap import relevance
 from medclip.label_sets import family_of
 from medclip.modalities.scan.pictures import GreyPicture

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medclip.folders import new_file
+from medclip.files import new_file
 from medclip.label_sets import family_of
 
 if TYPE_CHECKING:

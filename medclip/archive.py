@@ -18,7 +18,7 @@ from medclip.diagnosis.store import save_diagnosers
 from medclip.diagnosis.voting import Ballot
 from medclip.embedder import Array, EmbeddedCase, ViewKind
 from medclip.errors import ArchiveError
-from medclip.folders import new_folder, write_json
+from medclip.files import new_folder, write_json
 from medclip.fusion import Fuser, Parts
 from medclip.fusion.case_vector import unit
 from medclip.index import CaseIndex, Demands, Entry, Hit, Record, VectorView

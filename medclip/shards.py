@@ -22,7 +22,7 @@ from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.embedder import EmbeddedCase, Embedder
 from medclip.errors import ArchiveError
-from medclip.folders import named_failures, new_file, write_json
+from medclip.files import named_failures, new_file, write_json
 
 __all__ = [
     "Shard",

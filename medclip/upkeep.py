@@ -22,7 +22,7 @@ from medclip.archive import (
 )
 from medclip.cases.case import Case
 from medclip.errors import ArchiveError
-from medclip.folders import new_file, new_folder, write_json
+from medclip.files import new_file, new_folder, write_json
 from medclip.index import CaseIndex
 from medclip.index.case_index import MANIFEST
 from medclip.index.catalogue import Removed

@@ -30,7 +30,7 @@ from medclip.bundle.serving import LEAST_COSINE, ServingModel
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold
 from medclip.errors import BundleError, ScanError, TextError
-from medclip.folders import write_json
+from medclip.files import write_json
 from medclip.fusion import MODALITIES, Parts
 from medclip.fusion.base import FuserShape, build_network
 from medclip.modalities.measurements.coding import measured

@@ -9,7 +9,7 @@ from medclip.cases.case import Case
 from medclip.cases.manifest import MANIFEST, write_cases
 from medclip.cases.sources import Draft, Options, Skipped, load_source
 from medclip.errors import CaseError, ScanError
-from medclip.folders import new_folder, write_json
+from medclip.files import new_folder, write_json
 from medclip.modalities.scan.read import read_scan
 
 __all__ = ["REPORT", "ImportReport", "import_cases"]

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from medclip.cases.case import Case
 from medclip.errors import CaseError
-from medclip.folders import new_file
+from medclip.files import new_file
 
 __all__ = [
     "MANIFEST",

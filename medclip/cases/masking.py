@@ -8,7 +8,7 @@ from pathlib import Path
 from medclip.cases.case import Case
 from medclip.cases.manifest import MANIFEST, read_cases, write_cases
 from medclip.errors import CaseError
-from medclip.folders import new_folder
+from medclip.files import new_folder
 from medclip.label_sets import family_of
 from medclip.modalities.text.clean import mask_words
 

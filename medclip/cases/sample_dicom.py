@@ -30,7 +30,7 @@ from pydicom.uid import (
 
 from medclip.cases.case import Case
 from medclip.cases.sources import Draft, Options, load_source
-from medclip.folders import new_folder
+from medclip.files import new_folder
 from medclip.modalities.scan.pictures import GreyPicture
 
 __all__ = ["CT_SLICES", "REPORTS", "write_sample_dicom"]

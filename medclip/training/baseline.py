@@ -25,7 +25,7 @@ from medclip.cases.splits import Fold
 from medclip.diagnosis.diagnoser import shared_classes
 from medclip.errors import CaseError, ScanError
 from medclip.evaluation.protocols import Figure, Predicted, classification_figures, with_families
-from medclip.folders import new_folder, write_json
+from medclip.files import new_folder, write_json
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.scan.read import read_scan

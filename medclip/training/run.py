@@ -17,7 +17,7 @@ from medclip.bundle.serving import ServingTowers
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, hold_out, published_split
 from medclip.errors import OutputError
-from medclip.folders import check_free, named_failures, new_folder
+from medclip.files import check_free, named_failures, new_folder
 from medclip.fusion.base import require_fuser
 from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.encoder import ScanTower

@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from medclip.folders import new_folder
+from medclip.files import new_folder
 from medclip.index import CaseIndex, Entry
 from medclip.index.structures.base import Spec
 
