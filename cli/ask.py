@@ -18,6 +18,7 @@ _WHERE = typer.Option(
 )
 _MMAP = typer.Option("--mmap/--no-mmap", help="Map large search structures from their files, or read them into memory.")
 _HTML = typer.Option("--html", help="Write a self-contained page with the pictures.")
+_FORCE = typer.Option("--force", help="Replace an earlier page of --html.")
 
 
 def query(
@@ -40,6 +41,7 @@ def query(
     label: Annotated[list[str] | None, _LABEL] = None,
     as_json: Annotated[bool, _JSON] = False,
     html: Annotated[Path | None, _HTML] = None,
+    force: Annotated[bool, _FORCE] = False,
     where: Annotated[str | None, _WHERE] = None,
     exclude_patient: Annotated[str | None, typer.Option(help="Leave this patient's archived cases out.")] = None,
     words: Annotated[
@@ -55,6 +57,7 @@ def query(
     from medclip.assistant import Assistant
     from medclip.modalities.measurements.values import values_of
 
+    _check_page(html, force)
     texts = [part for part in (text, _read_text(text_file)) if part is not None]
     assistant = Assistant.open(index, threads=threads, mmap=mmap)
     values = values_of(measure or [], age, sex, known=assistant.embedder.coding)
@@ -63,7 +66,7 @@ def query(
         k=k, label_sets=label or [], where=where, exclude_patient=exclude_patient, words=words,
     )  # fmt: skip
     texts += [heard.text for heard in asked.answer.transcripts]
-    _show(assistant, asked, texts, as_json, html, title="New patient")
+    _show(assistant, asked, texts, as_json, html, title="New patient", force=force)
 
 
 def similar(
@@ -74,13 +77,24 @@ def similar(
     where: Annotated[str | None, _WHERE] = None,
     as_json: Annotated[bool, _JSON] = False,
     html: Annotated[Path | None, _HTML] = None,
+    force: Annotated[bool, _FORCE] = False,
 ) -> None:
     """Find the cases most similar to an archived one; its own patient's are left out."""
     from medclip.assistant import Asked, Assistant
 
+    _check_page(html, force)
     assistant = Assistant.open_without_model(index)
     answer = assistant.similar(case_id, k=k, label_sets=label or [], where=where)
-    _show(assistant, Asked(answer, []), [], as_json, html, title=f"Case {case_id}", case_id=case_id)
+    _show(assistant, Asked(answer, []), [], as_json, html, title=f"Case {case_id}", case_id=case_id, force=force)
+
+
+def _check_page(html: Path | None, force: bool) -> None:
+    """Refuse a page that could not be written, before the work that it is to show."""
+    if html is not None:
+        from medclip.cli.html import MARK
+        from medclip.files import check_free_file
+
+        check_free_file(html, force=force, marker=MARK)
 
 
 def _read_text(file: Path | None) -> str | None:
@@ -105,13 +119,14 @@ def _show(
     *,
     title: str,
     case_id: str | None = None,
+    force: bool = False,
 ) -> None:
     from medclip.cli import render
 
     if html is not None:
         from medclip.cli.html import write_page
 
-        write_page(html, assistant, asked, title=title, texts=texts, case_id=case_id)
+        write_page(html, assistant, asked, title=title, texts=texts, case_id=case_id, force=force)
     if as_json:
         render.print_json(asked.answer.model_dump(mode="json"))
         return

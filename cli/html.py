@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from medclip.assistant import Asked, Assistant
     from medclip.diagnosis.answer import SimilarCase
 
-__all__ = ["write_page"]
+__all__ = ["MARK", "write_page"]
+
+MARK = b'name="generator" content="medclip"'
+"""In the head of every page: what says that it is ours to replace."""
 
 _QUERY_SIDE = 360  # pixels
 _HEATED = 3  # scans of the query, at most, that are searched for what matched
@@ -85,12 +88,19 @@ def _heats(assistant: "Assistant", asked: "Asked", texts: Sequence[str]) -> list
 
 
 def write_page(
-    file: Path, assistant: "Assistant", asked: "Asked", *, title: str, texts: Sequence[str], case_id: str | None
+    file: Path,
+    assistant: "Assistant",
+    asked: "Asked",
+    *,
+    title: str,
+    texts: Sequence[str],
+    case_id: str | None,
+    force: bool = False,
 ) -> None:
     """Write the page: the query beside the similar cases, what they turned out to be, and whose vote counted how much.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: the file exists (without `force`) or cannot be written.
     """
     environment = Environment(
         loader=PackageLoader("medclip.cli", "."),
@@ -113,5 +123,5 @@ def write_page(
         pictures={case.case_id: _pictures(assistant, case) for case in asked.answer.similar},
         synthetic=any(case.synthetic for case in asked.answer.similar),
     )
-    with new_file(file) as partial:
+    with new_file(file, marker=MARK, force=force) as partial:
         partial.write_text(page, encoding="utf-8")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medclip.files import new_file
+from medclip.files import check_free_file, new_file
 from medclip.label_sets import family_of
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def check_picture(file: Path) -> None:
         raise MissingDependencyError("pictures need matplotlib", "train")
     if file.suffix not in _FORMATS:
         raise OutputError(f"{file}: is no picture that can be written; name a {', '.join(_FORMATS)} file")
-    if not file.parent.is_dir():
-        raise OutputError(f"{file}: the folder {file.parent} does not exist; create it first")
+    check_free_file(file)
 
 
 def draw_ablation(measured: Sequence["Figure"], file: Path) -> None:

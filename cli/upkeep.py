@@ -137,12 +137,13 @@ def backup(
 def export(
     index: Annotated[Path, _INDEX],
     out: Annotated[Path, typer.Option("--out", help="The file to write: cases.jsonl.gz")] = ...,  # type: ignore[assignment]
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
 ) -> None:
     """Write all cases of an index into one file, each with its checksum, for  medclip index import."""
     from medclip.cli import render
     from medclip.upkeep import export_index
 
-    render.say(f"{out}: {export_index(index, out)} cases")
+    render.say(f"{out}: {export_index(index, out, force=force)} cases")
 
 
 def import_(

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from medclip.index.entry import Entry, Record, VectorView
 if TYPE_CHECKING:
     from medclip.index.case_index import CaseIndex
 
-__all__ = ["Export", "packed", "read_export", "unpacked", "write_export"]
+__all__ = ["MARK", "Export", "packed", "read_export", "unpacked", "write_export"]
 
 _FORMAT = 1
+MARK = b"medclip-export"
+"""Stands in the header of the compressed file (RFC 1952, FNAME): what says that it is ours to replace."""
 
 
 def _text(value: bytes) -> str:
@@ -75,7 +78,11 @@ def unpacked(line: str) -> Entry:
 
 def write_export(file: Path, index: "CaseIndex") -> int:
     """Write all cases of an index; returns their number."""
-    with gzip.open(file, "wt", encoding="utf-8", compresslevel=1) as out:
+    with (
+        file.open("wb") as raw,
+        gzip.GzipFile(MARK.decode(), "wb", compresslevel=1, fileobj=raw) as packed_file,
+        io.TextIOWrapper(packed_file, encoding="utf-8") as out,
+    ):
         cases = len(index)
         head = {"format": _FORMAT, "fingerprint": index.fingerprint, "cases": cases}
         out.write(json.dumps(head) + "\n")

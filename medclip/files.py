@@ -1,24 +1,48 @@
-"""Output folders that appear whole or not at all."""
+"""Outputs that appear whole or not at all, and files that are what they claim to be: locks, fsync, checksums, once.
+
+An output is made in a hidden folder beside it, ``.NAME.partial``, which holds a lock that the kernel releases when its
+process ends (flock(2)), in whatever container or host that ran. One process makes an output at a time; what a killed
+one left behind, the next one deletes.
+"""
 
 import ctypes
 import errno
-import glob
+import fcntl
+import hashlib
 import json
 import os
 import shutil
-import uuid
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from medclip.errors import MedclipError, OutputError
 
-__all__ = ["check_free", "named_failures", "new_file", "new_folder", "write_json"]
+__all__ = [
+    "check_free",
+    "check_free_file",
+    "digest_of",
+    "named_failures",
+    "new_file",
+    "new_folder",
+    "open_regular",
+    "partial_of",
+    "read_regular",
+    "replaced_file",
+    "sync",
+    "write_json",
+]
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL_WORDS = ("no space left", "disk is full", "file too large", "quota exceeded", "disk i/o error", "requested and")
+_HEAD = 4096  # bytes of a file in which its maker's mark must stand
+_LOCK = "lock"
+_HERE, _NO_REPLACE, _SWAP = -100, 1, 2  # AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE of renameat2(2)
+_NOT_THERE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)  # what it says where the system or the file system lacks it
 
 
 def _is_full(error: BaseException) -> bool:
@@ -33,7 +57,7 @@ def named_failures(out: Path) -> Iterator[None]:
     """Turn what the file system refuses into one line about `out`.
 
     Raises:
-        OutputError: the disk is full, or the place is not writable.
+        OutputError: the disk is full, the place is not writable, or the name is none that it takes.
     """
     try:
         yield
@@ -44,106 +68,323 @@ def named_failures(out: Path) -> Iterator[None]:
             raise OutputError(f"{out}: the disk is full; nothing was written. Free some space and run again") from error
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"{out}: no permission to write here; choose another place with --out") from error
+        if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
+            raise OutputError(f"{out}: the file system takes no such name; choose a shorter, plainer one") from error
         raise
 
 
-def check_free(out: Path, *, force: bool, marker: str | None = None) -> None:
-    """Refuse an output that exists, before any work is done for it.
+# ---- reading what may be no plain file
 
-    With `force`, an existing folder may be replaced only if it is empty or holds `marker` (the file that says it
-    is one of ours), so that a mistyped ``--out ~`` never deletes what medclip did not make.
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a plain file to read; a FIFO, socket or device, which could block for ever, is refused unopened.
 
     Raises:
-        OutputError: the output exists, or is not medclip's to replace.
+        OSError: the file is missing, cannot be read, or is no plain file (errno EINVAL).
     """
-    if not out.parent.exists():
-        raise OutputError(f"{out}: the folder {out.parent} does not exist; create it first")
-    if not out.exists():
-        return
-    if not force:
-        raise OutputError(f"{out}: already exists; choose another --out or replace it with --force")
-    if out.is_dir() and marker is not None and any(out.iterdir()) and not (out / marker).exists():
-        raise OutputError(f"{out}: not replaced, since it holds no {marker} and so was not made by this command")
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "is no plain file", str(path))
+    return os.fdopen(handle, "rb")
 
 
-def _fsync_tree(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        if path.is_symlink():
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a plain file of at most `most` bytes.
+
+    Raises:
+        OSError: as `open_regular`, or the file is larger (errno EFBIG).
+    """
+    with open_regular(path) as handle:
+        content = handle.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"is larger than {most >> 20} MiB", str(path))
+    return content
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a plain file's bytes, as hexadecimal.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    with open_regular(path) as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+# ---- making outputs durable
+
+
+def sync(path: Path) -> None:
+    """Have a file, or a folder with all that is in it, on the disk before going on; links are passed over."""
+    inside = path.rglob("*") if path.is_dir() else ()
+    for one in [*inside, path]:
+        if one.is_symlink():
             continue
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(one, os.O_RDONLY | os.O_NONBLOCK)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
 
 
-def _forget_killed(out: Path) -> None:
-    """Delete what a process that is no more left behind when it was making `out`."""
-    for left in out.parent.glob(f".{glob.escape(out.name)}.partial-*-*"):
-        pid = left.name.rsplit("-", 2)[1]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(left, ignore_errors=True)
+def _sync_name(path: Path) -> None:
+    """Have a new name on the disk: a folder holds its files' names."""
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
-def _exchange(first: Path, second: Path) -> None:
-    """Swap the names of two files or folders in one step (renameat2(2)), or in two where the system has no such call."""
-    here, exchange = -100, 2
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if call is not None and call(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0:
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented UTF-8 JSON with a final newline; what UTF-8 cannot hold is escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+# ---- what may be replaced
+
+
+def _kind(path: Path) -> str:
+    """``absent``, ``file``, ``folder``, ``link`` or ``other``."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return "absent"
+    names = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "folder"), (stat.S_ISLNK, "link"))
+    return next((name for is_it, name in names if is_it(mode)), "other")
+
+
+def _check_place(out: Path) -> str:
+    with named_failures(out):
+        if not out.parent.is_dir():
+            raise OutputError(f"{out}: the folder {out.parent} does not exist; create it first")
+        kind = _kind(out)
+        if kind == "link":
+            raise OutputError(f"{out}: is a symbolic link; name the place that it leads to, or delete it")
+        return kind
+
+
+def check_free(out: Path, *, force: bool, marker: str | None = None) -> None:
+    """Refuse an output folder that exists, before any work is done for it.
+
+    With `force`, an existing folder may be replaced only if it is empty or holds `marker` (the file that says it
+    is one of ours), so that a mistyped ``--out ~`` never deletes what medclip did not make; never a file.
+
+    Raises:
+        OutputError: the output exists, or is not medclip's to replace.
+    """
+    kind = _check_place(out)
+    if kind == "absent":
         return
-    aside = second.parent / f".{second.name}.old-{uuid.uuid4().hex[:8]}"
-    second.rename(aside)
-    first.rename(second)
-    aside.rename(first)
+    if not force:
+        raise OutputError(f"{out}: already exists; choose another --out or replace it with --force")
+    with named_failures(out):
+        if kind != "folder" or (any(out.iterdir()) and (marker is None or _kind(out / marker) != "file")):
+            raise OutputError(
+                f"{out}: not replaced, since it is no folder that this command made (it has no {marker}); "
+                "delete it yourself or choose another --out"
+            )
+
+
+def check_free_file(out: Path, *, force: bool = False, marker: bytes | None = None) -> None:
+    """Refuse an output file that exists, before any work is done for it.
+
+    With `force`, an existing file may be replaced only if `marker` stands in its first 4096 bytes; else none is.
+
+    Raises:
+        OutputError: the output exists, or is not medclip's to replace.
+    """
+    kind = _check_place(out)
+    if kind == "absent":
+        return
+    if not force:
+        remedy = "choose another name or " + ("delete it" if marker is None else "replace it with --force")
+        raise OutputError(f"{out}: already exists; {remedy}")
+    with named_failures(out):
+        if kind == "file" and marker is not None:
+            with open_regular(out) as handle:
+                kind = "ours" if marker in handle.read(_HEAD) else kind
+        if kind != "ours":
+            raise OutputError(f"{out}: not replaced, since it is no file that this command made; delete it yourself")
+
+
+# ---- the place where an output is made
+
+
+def partial_of(out: Path) -> Path:
+    """The hidden folder beside `out` in which it is made."""
+    return out.parent / f".{out.name}.partial"
+
+
+@contextmanager
+def _workplace(out: Path, *, wait: bool) -> Iterator[Path]:
+    """Yield `partial_of(out)`, empty but for its lock, which this process holds until the end; then it is gone.
+
+    Args:
+        wait: for another process that makes the same output, instead of refusing.
+
+    Raises:
+        OutputError: another process is making `out`.
+    """
+    place = partial_of(out)
+    while True:
+        place.mkdir(exist_ok=True)
+        if _kind(place) != "folder":
+            raise OutputError(f"{place}: is no folder; delete it, since {out.name} is made there")
+        try:
+            handle = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # whoever was before has just tidied up
+            continue
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise OutputError(
+                    f"{out}: another process is making it; wait until it is done, or choose another --out"
+                ) from None
+            try:
+                mine = os.path.samestat(os.fstat(handle), (place / _LOCK).lstat())
+            except FileNotFoundError:
+                mine = False
+            if not mine:
+                continue
+            _clear(place)
+            try:
+                yield place
+            finally:
+                _clear(place)
+                (place / _LOCK).unlink(missing_ok=True)
+                place.rmdir()
+            return
+        finally:
+            os.close(handle)
+
+
+def _clear(place: Path) -> None:
+    """Delete all but the lock."""
+    for left in place.iterdir():
+        if left.name == _LOCK:
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
+def _renameat2(source: Path, target: Path, flags: int) -> bool:
+    """renameat2(2); False where the system or the file system has none.
+
+    Raises:
+        OSError: it is refused.
+    """
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(_HERE, os.fsencode(source), _HERE, os.fsencode(target), flags) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NOT_THERE:
+        return False
+    raise OSError(number, os.strerror(number), str(target))
+
+
+def _name_new(made: Path, out: Path) -> None:
+    """Give what was made its name, if nothing has it, in one step.
+
+    Raises:
+        OutputError: something has.
+    """
+    try:
+        if not _renameat2(made, out, _NO_REPLACE):
+            if made.is_dir():
+                made.rename(out)  # replaces an empty folder at most
+            else:
+                os.link(made, out)
+                made.unlink()
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise OutputError(
+                f"{out}: has appeared while it was being made, and was left as it is; choose another --out"
+            ) from error
+        raise
+
+
+def _swap(made: Path, out: Path) -> None:
+    """Swap two names in one step, or in two where the system has no such call."""
+    if not _renameat2(made, out, _SWAP):
+        aside = made.with_name("replaced")
+        out.rename(aside)
+        made.rename(out)
+        aside.rename(made)
+
+
+def _take_name(made: Path, out: Path, check: Callable[[Path], None]) -> None:
+    """Give what was made its name; what `check` lets replace is looked at again after the exchange, then deleted."""
+    sync(made)
+    check(out)
+    if _kind(out) == "absent":
+        _name_new(made, out)
+    else:
+        _swap(made, out)
+        try:
+            check(made)
+        except OutputError as error:
+            _swap(made, out)
+            raise OutputError(f"{out}: has changed while its successor was made, and was left as it is") from error
+    _sync_name(out)
+
+
+@contextmanager
+def _new(out: Path, check: Callable[[Path], None]) -> Iterator[Path]:
+    check(out)
+    with named_failures(out), _workplace(out, wait=False) as place:
+        check(out)  # whoever had the place before may have made it
+        made = place / "new"
+        yield made
+        _take_name(made, out, check)
 
 
 @contextmanager
 def new_folder(out: Path, *, force: bool = False, marker: str | None = None) -> Iterator[Path]:
-    """Yield an empty folder beside `out` that takes its name when the block ends well, and vanishes otherwise.
+    """Yield an empty folder that takes the name `out` when the block ends well, and vanishes otherwise.
 
-    A kill leaves at worst a hidden ``.<name>.partial-*`` folder, which the next run deletes, never a half-written
-    `out`; where `out` is replaced, its name always leads to the old or to the new folder.
+    A kill leaves at worst a hidden ``.NAME.partial``, which the next run deletes, never a half-written `out`. What
+    appears under the name meanwhile is left alone; what `force` lets replace is exchanged in one step.
 
     Raises:
-        OutputError: `out` exists and `force` is not set, the disk is full, or the place is not writable.
+        OutputError: `out` exists and `force` is not set, it is not medclip's to replace, another process is making it,
+            the disk is full, or the place is not writable.
     """
-    check_free(out, force=force, marker=marker)
-    with named_failures(out):
-        _forget_killed(out)
-        partial = out.parent / f".{out.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        partial.mkdir()
-        try:
-            yield partial
-            _fsync_tree(partial)
-            if out.exists():
-                _exchange(partial, out)
-            else:
-                partial.rename(out)
-        finally:
-            if partial.is_dir():
-                shutil.rmtree(partial, ignore_errors=True)
-            else:
-                partial.unlink(missing_ok=True)
+    with _new(out, partial(check_free, force=force, marker=marker)) as made:
+        made.mkdir()
+        yield made
 
 
 @contextmanager
-def new_file(out: Path) -> Iterator[Path]:
-    """Yield a path beside `out` that replaces it when the block ends well, and vanishes otherwise.
+def new_file(out: Path, *, force: bool = False, marker: bytes | None = None) -> Iterator[Path]:
+    """Yield a path for a file that takes the name `out` when the block ends well, and vanishes otherwise.
+
+    Raises:
+        OutputError: as `new_folder`.
+    """
+    with _new(out, partial(check_free_file, force=force, marker=marker)) as made:
+        yield made
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Yield a path for the successor of a file of our own, which takes its place when the block ends well.
 
     Raises:
         OutputError: the folder is missing, the disk is full, or the place is not writable.
     """
-    if not out.parent.exists():
-        raise OutputError(f"{out}: the folder {out.parent} does not exist; create it first")
-    with named_failures(out):
-        partial = out.parent / f".{out.name}.partial-{uuid.uuid4().hex[:8]}"
-        try:
-            yield partial
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented UTF-8 JSON with a final newline."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    with named_failures(path), _workplace(path, wait=True) as place:
+        made = place / "new"
+        yield made
+        sync(made)
+        made.replace(path)
+        _sync_name(path)

@@ -22,7 +22,7 @@ from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.embedder import EmbeddedCase, Embedder
 from medclip.errors import ArchiveError
-from medclip.files import named_failures, new_file, write_json
+from medclip.files import named_failures, replaced_file, write_json
 
 __all__ = [
     "Shard",
@@ -90,7 +90,7 @@ def open_shards(out: Path, fingerprint: str) -> None:
         raise ArchiveError(f"{out}: is not empty and holds no {_ABOUT}; name another folder")
     with named_failures(out):
         out.mkdir(parents=True, exist_ok=True)
-        with new_file(about) as partial:
+        with replaced_file(about) as partial:
             write_json(partial, {"format": _FORMAT, "fingerprint": fingerprint})
 
 
@@ -128,7 +128,7 @@ def embed_shard(shard: Shard, folder: Path, embedder: Embedder, progress: Callab
         one = result if isinstance(result, EmbeddedCase) else Skipped(*result)
         embedded.append(one)
         progress(one.case.id)
-    with new_file(shard.file) as partial:
+    with replaced_file(shard.file) as partial:
         _write(partial, embedded, shard.contents, embedder)
 
 

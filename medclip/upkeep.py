@@ -21,12 +21,13 @@ from medclip.archive import (
     work_folder,
 )
 from medclip.cases.case import Case
+from medclip.diagnosis.store import DIAGNOSERS
 from medclip.errors import ArchiveError
-from medclip.files import new_file, new_folder, write_json
+from medclip.files import new_file, new_folder, replaced_file, write_json
 from medclip.index import CaseIndex
 from medclip.index.case_index import MANIFEST
 from medclip.index.catalogue import Removed
-from medclip.index.exchange import read_export, write_export
+from medclip.index.exchange import MARK, read_export, write_export
 from medclip.shards import Skipped, content_of, embedded_locally, read_shards
 
 __all__ = [
@@ -156,7 +157,7 @@ def _forget_in_report(index: CaseIndex, gone: set[str]) -> None:
     report = json.loads(file.read_bytes())
     for part in ("skipped", "partial"):
         report[part] = {case_id: why for case_id, why in report.get(part, {}).items() if case_id not in gone}
-    with new_file(file) as partial:
+    with replaced_file(file) as partial:
         write_json(partial, report)
 
 
@@ -175,9 +176,9 @@ def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
         fuser = model_of(index).fuser
         index.compact()
         embedded = [embedded_of(entry, fuser) for entry in index.entries()]
-        with new_folder(index.attachment(PROBE), force=True) as fresh:
+        with new_folder(index.attachment(PROBE), force=True, marker=DIAGNOSERS) as fresh:
             fitted = fit_answers(index, embedded, fuser, fresh, seed=seed)
-        with new_file(index.attachment(VOCABULARY)) as partial:
+        with replaced_file(index.attachment(VOCABULARY)) as partial:
             write_json(partial, vocabulary_of(one.case for one in embedded))
         return fitted
     finally:
@@ -199,16 +200,16 @@ def back_up(folder: Path, out: Path) -> None:
         index.close()
 
 
-def export_index(folder: Path, out: Path) -> int:
+def export_index(folder: Path, out: Path, *, force: bool = False) -> int:
     """Write everything that an index holds into one file; returns the number of cases.
 
     Raises:
         ArchiveError: the index is damaged.
-        OutputError: the disk is full, or the place cannot be written.
+        OutputError: `out` exists (without `force`), the disk is full, or the place cannot be written.
     """
     index = CaseIndex.open(folder)
     try:
-        with index.snapshot(), new_file(out) as partial:
+        with index.snapshot(), new_file(out, marker=MARK, force=force) as partial:
             return write_export(partial, index)
     finally:
         index.close()

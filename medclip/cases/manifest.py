@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from medclip.cases.case import Case
 from medclip.errors import CaseError
-from medclip.files import new_file
+from medclip.files import replaced_file
 
 __all__ = [
     "MANIFEST",
@@ -133,5 +133,5 @@ def replace_cases(folder: Path, cases: Iterable[Case]) -> None:
     Raises:
         OutputError: the disk is full, or the folder is not writable.
     """
-    with new_file(folder / MANIFEST) as partial:
+    with replaced_file(folder / MANIFEST) as partial:
         _write(partial, cases)

@@ -12,9 +12,9 @@ from medclip.diagnosis.diagnoser import Composition, Diagnoser, Part
 from medclip.diagnosis.probe import Probe
 from medclip.errors import ArchiveError
 
-__all__ = ["load_diagnosers", "save_diagnosers"]
+__all__ = ["DIAGNOSERS", "load_diagnosers", "save_diagnosers"]
 
-_JSON, _TENSORS = "diagnosers.json", "probes.safetensors"
+DIAGNOSERS, _TENSORS = "diagnosers.json", "probes.safetensors"
 
 
 class _Part(BaseModel):
@@ -56,7 +56,7 @@ def save_diagnosers(diagnosers: list[Diagnoser], folder: Path) -> None:
             )
         entries.append(_Diagnoser(label_set=d.label_set, classes=d.classes, patients=d.patients, parts=parts))
     save_file(tensors, folder / _TENSORS)
-    (folder / _JSON).write_text(_File(diagnosers=entries).model_dump_json(indent=2) + "\n")
+    (folder / DIAGNOSERS).write_text(_File(diagnosers=entries).model_dump_json(indent=2) + "\n")
 
 
 def load_diagnosers(folder: Path) -> list[Diagnoser]:
@@ -66,7 +66,7 @@ def load_diagnosers(folder: Path) -> list[Diagnoser]:
         ArchiveError: a file is missing, damaged, or the two do not belong together.
     """
     try:
-        stored = _File.model_validate_json((folder / _JSON).read_bytes())
+        stored = _File.model_validate_json((folder / DIAGNOSERS).read_bytes())
         tensors = load_file(folder / _TENSORS)
         return [_build(entry, tensors) for entry in stored.diagnosers]
     except (OSError, ValidationError, SafetensorError, KeyError, ValueError) as error:
