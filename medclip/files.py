@@ -9,6 +9,7 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from medclip.errors import MedclipError, OutputError
 
@@ -76,7 +77,7 @@ def named_failures(out: Path) -> Iterator[None]:
 # ---- reading what may be no plain file
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """Open a plain file to read; a FIFO, socket or device, which could block for ever, is refused unopened.
 
     Raises:
