@@ -1,7 +1,9 @@
 """The command ``medclip``. Each command lives in a file beside this one and imports what it needs when it runs."""
 
+import io
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -46,16 +48,29 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 
 
+def _fail(line: str) -> NoReturn:
+    from medclip.cli.render import visible
+
+    print(f"medclip: {' '.join(visible(line).split())}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     """Entry point: a user's mistake becomes one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name or a text that the locale cannot show ends no command
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except MedclipError as error:
-        print(f"medclip: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("medclip: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _fail(str(error))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{os.fsdecode(error.filename)}: {error.strerror}; check the path, its permissions and the disk")
+    except KeyboardInterrupt:
+        print("medclip: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -132,11 +132,9 @@ def _show(
         return
     for number, read in enumerate(asked.scans, start=1):
         if read.summary:
-            render.say(f"scan {number}: {read.summary}", markup=False)
+            render.say(f"scan {number}: {read.summary}")
     for heard in asked.answer.transcripts:
-        render.say(
-            f"heard ({heard.language}, {heard.seconds:.0f} s, Whisper {heard.model}): {heard.text}", markup=False
-        )
+        render.say(f"heard ({heard.language}, {heard.seconds:.0f} s, Whisper {heard.model}): {heard.text}")
     render.answer(asked.answer)
     if html is not None:
         render.say(f"page written to {html}")

@@ -23,6 +23,9 @@ def import_(
         Path | None, typer.Option(help="File of the key that ids are hashed with, made if need be (dicom). [OUT.key]")
     ] = None,
     reports: Annotated[Path | None, typer.Option(help="CSV with the studies' texts and labels (dicom).")] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Take files that do not lie below the CSV's folder, too (folder).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Import cases from a published layout, a folder of your own, or a synthetic sample."""
@@ -34,7 +37,7 @@ def import_(
 
     with render.progress() as bar:
         bar.stage("importing cases")
-        options = Options(seed=seed, key=key, reports=reports)
+        options = Options(seed=seed, key=key, reports=reports, allow_outside=allow_outside)
         report = import_cases(source, path, out, force=force, options=options, progress=bar.advance)
     if as_json:
         render.print_json(asdict(report))
@@ -44,9 +47,9 @@ def import_(
     if report.key:
         render.say(f"ids are hashed with the key in {report.key}: keep it, apart from the cases")
     if report.skipped:
-        render.say(f"[yellow]{len(report.skipped)} left out[/]; {listed} says why. The first:")
+        render.say((f"{len(report.skipped)} left out", "yellow"), f"; {listed} says why. The first:")
         for skipped in report.skipped[:3]:
-            render.say(f"  {skipped.case_id}: {skipped.reason}", markup=False)
+            render.say(f"  {skipped.case_id}: {skipped.reason}")
 
 
 @app.command()
@@ -66,7 +69,7 @@ def transcribe(
         done = transcribe_cases(cases, model=speech_model, threads=threads, progress=bar.advance)
     render.say(f"{cases}: {done.new} recordings transcribed, {done.kept} already were")
     for case_id, reason in done.failed.items():
-        render.say(f"  {case_id}: {reason}", markup=False)
+        render.say(f"  {case_id}: {reason}")
     if done.failed:
         raise typer.Exit(1)
 
@@ -123,7 +126,7 @@ def sample_dicom(
         bar.stage("writing DICOM files")
         studies = write_sample_dicom(out, seed=seed, force=force)
     render.say(f"{out}: {studies} studies")
-    render.say(f"next:  medclip cases import dicom {out} --reports {out / REPORTS} --out CASES", markup=False)
+    render.say(f"next:  medclip cases import dicom {out} --reports {out / REPORTS} --out CASES")
 
 
 @app.command()

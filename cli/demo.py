@@ -25,7 +25,7 @@ def demo(
     from medclip.files import check_free
 
     def step(command: str) -> None:
-        render.say(f"\n[bold cyan]$ medclip {command}[/]")
+        render.say((f"\n$ medclip {command}", "bold cyan"))
 
     check_free(out, force=force, marker="cases")
     shutil.rmtree(out, ignore_errors=True)

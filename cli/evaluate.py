@@ -91,7 +91,7 @@ def evaluate(
         render.print_json([asdict(figure) for figure in measured])
         return
     if any(case.synthetic for case in loaded):
-        render.say("[magenta]SYNTHETIC cases: these figures say nothing about real scans.[/]")
+        render.say(("SYNTHETIC cases: these figures say nothing about real scans.", "magenta"))
     if ablate:
         render.ablation(measured)
     else:

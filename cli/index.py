@@ -60,8 +60,8 @@ def build(
     render.say(f"{out}: {report.cases} cases, {report.views} views")
     if report.skipped or report.partial:
         render.say(
-            f"[yellow]{len(report.skipped)} cases skipped, parts of {len(report.partial)} left out[/]; "
-            f"{out / REPORT} says why"
+            (f"{len(report.skipped)} cases skipped, parts of {len(report.partial)} left out", "yellow"),
+            f"; {out / REPORT} says why",
         )
     _say(Assistant.open_without_model(out))
 
@@ -113,9 +113,9 @@ def stats(
         if name == "advice":
             continue
         said = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        render.say(f"{name}: {said}", markup=False)
+        render.say(f"{name}: {said}")
     for line in found["advice"]:
-        render.say(f"advice: {line}", markup=False)
+        render.say(f"advice: {line}")
 
 
 def _say(assistant: "Assistant") -> None:  # type: ignore[name-defined]  # noqa: F821
@@ -124,7 +124,7 @@ def _say(assistant: "Assistant") -> None:  # type: ignore[name-defined]  # noqa:
     for capability in assistant.capabilities():
         classes = ", ".join(f"{label} {count}" for label, count in capability.patients.items())
         right = ", ".join(f"{name} {value:.0%}" for name, value in capability.held_out_accuracy.items())
-        render.say(f"answers [bold]{capability.label_set}[/] (patients: {classes})")
+        render.say("answers ", (capability.label_set, "bold"), f" (patients: {classes})")
         render.say(f"  right for patients left out, by what is asked with: {right}")
     coverage = assistant.coverage()
     if coverage.cases:
@@ -157,11 +157,11 @@ def verify(
         render.print_json({"faults": faults, "mended": mended})
     else:
         for line in mended:
-            render.say(f"[yellow]mended[/] {line}")
+            render.say(("mended", "yellow"), f" {line}")
         for fault in faults:
-            render.say(f"[red]fault[/] {fault}")
+            render.say(("fault", "red"), f" {fault}")
         if not faults:
-            render.say(f"{index}: [green]verified[/]")
+            render.say(f"{index}: ", ("verified", "green"))
     if faults:
         raise typer.Exit(1)
 

@@ -155,6 +155,6 @@ def verify(model: Annotated[Path, typer.Argument(help="A model folder.")]) -> No
     by_torch = (
         "not checked with torch (not installed)" if found.torch_cosine is None else f"torch {found.torch_cosine:.6f}"
     )
-    render.say(f"{model}: [green]verified[/]; {found.files} files, {found.tensors} tensors")
+    render.say(f"{model}: ", ("verified", "green"), f"; {found.files} files, {found.tensors} tensors")
     render.say(f"stored probes recomputed: onnxruntime {found.onnx_cosine:.6f}, {by_torch} (least cosine)")
     render.say(f"fingerprint {found.fingerprint[:16]}")

@@ -1,13 +1,15 @@
 """Tables and progress in the terminal."""
 
 import json
+import math
+import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from medclip.label_sets import PRESENT, family_of
 
@@ -26,20 +29,72 @@ if TYPE_CHECKING:
     from medclip.diagnosis.answer import Answer, LabelAnswer, SimilarCase
     from medclip.evaluation.protocols import Figure
 
-__all__ = ["Bar", "ablation", "answer", "check_report", "err", "figures", "out", "print_json", "progress", "say"]
+__all__ = [
+    "Bar",
+    "ablation",
+    "answer",
+    "check_report",
+    "figures",
+    "out",
+    "print_json",
+    "progress",
+    "say",
+    "visible",
+]
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+_KEPT = {"\n", "\t"}
 
 
-def say(text: str, *, markup: bool = True) -> None:
-    """One line, which the terminal may wrap but a pipe gets whole."""
-    out.print(text, soft_wrap=True, markup=markup)
+def visible(text: str) -> str:
+    """The text with what would steer a terminal (escape sequences, other control characters) made visible."""
+    strange = (ch for ch in set(text) if ch not in _KEPT and unicodedata.category(ch) in ("Cc", "Cs"))
+    return text.translate({ord(ch): ascii(ch)[1:-1] for ch in strange})
+
+
+class _Plain(Console):
+    """A console to which no text is markup, emoji code or escape sequence: names, classes and reports are the user's."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+
+out = _Plain()
+err = _Plain(stderr=True)
+
+
+def say(*parts: str | tuple[str, str]) -> None:
+    """One line, which the terminal may wrap but a pipe gets whole.
+
+    Args:
+        parts: one after the other, each a text or (text, style).
+    """
+    given = [(part, "") if isinstance(part, str) else part for part in parts]
+    out.print(Text.assemble(*((visible(text), style) for text, style in given)), soft_wrap=True)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for each NaN and infinity, which JSON cannot hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value
 
 
 def print_json(value: Any) -> None:
-    """JSON alone on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """JSON alone on stdout, in UTF-8 whatever the locale (RFC 8259).
+
+    A number that is none becomes null; of a file name that is no UTF-8, each such byte is escaped.
+    """
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.flush()
 
 
 class Bar:
@@ -77,7 +132,7 @@ class Bar:
 def progress() -> Iterator[Bar]:
     """A progress bar for the length of a block."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -94,32 +149,29 @@ def check_report(report: "CheckReport", folder: str) -> None:
     texts = ", ".join(f"{name} in {count}" for name, count in report.with_text.items())
     say(f"texts: {texts}; splits: {', '.join(f'{k} {v}' for k, v in report.splits.items())}")
     for name, classes in report.label_sets.items():
-        say(f"label set [bold]{name}[/]: {', '.join(f'{label} {count}' for label, count in classes.items())}")
+        say("label set ", (name, "bold"), f": {', '.join(f'{label} {count}' for label, count in classes.items())}")
     if not report.problems:
-        say("[green]no problem found[/]")
+        say(("no problem found", "green"))
         return
     table = Table(title="problems", title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("severity", "problem", "cases", "which"):
         table.add_column(column, overflow="fold")
     for problem in report.problems:
         some = ", ".join(problem.case_ids[:5]) + (" ..." if problem.count > 5 else "")
-        colour = "red" if problem.severity == "error" else "yellow"
-        table.add_row(
-            f"[{colour}]{problem.severity}[/]", escape(problem.message), str(problem.count or ""), escape(some)
-        )
+        severity = Text(problem.severity, "red" if problem.severity == "error" else "yellow")
+        table.add_row(severity, problem.message, str(problem.count or ""), some)
     out.print(table)
 
 
 def _label_table(found: "LabelAnswer") -> Table:
-    verdict = f"[bold]{escape(found.answer)}[/]" if found.answer else "[yellow]undecided[/]"
-    table = Table(
-        title=f"{escape(found.label_set)}: {verdict}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    verdict = (visible(found.answer), "bold") if found.answer else ("undecided", "yellow")
+    title = Text.assemble(f"{visible(found.label_set)}: ", verdict)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("class")
     for column in ("probability", "vote", "probe"):
         table.add_column(column, justify="right")
     for ranked in found.ranked[:5]:
-        table.add_row(escape(ranked.label), f"{ranked.probability:.2f}", f"{ranked.vote:.2f}", f"{ranked.probe:.2f}")
+        table.add_row(ranked.label, f"{ranked.probability:.2f}", f"{ranked.vote:.2f}", f"{ranked.probe:.2f}")
     return table
 
 
@@ -172,21 +224,21 @@ def confirmed_and_treated(given: "Answer") -> list["SimilarCase"]:
 
 
 def _family_table(family: str, members: Sequence["LabelAnswer"]) -> Table:
-    table = Table(title=escape(family), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=family, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("class", "answer", "present", "vote", "probe"):
         table.add_column(column, justify="left" if column in ("class", "answer") else "right")
     for member in members[:8]:
         ranked = next((r for r in member.ranked if r.label == PRESENT), member.ranked[0])
         values = (f"{value:.2f}" for value in (ranked.probability, ranked.vote, ranked.probe))
-        table.add_row(escape(member.label_set.partition("/")[2]), member.answer or "[yellow]undecided[/]", *values)
+        table.add_row(member.label_set.partition("/")[2], member.answer or Text("undecided", "yellow"), *values)
     return table
 
 
 def answer(given: "Answer") -> None:
     """Ranked labels, then the similar cases."""
-    say(f"[yellow]{given.disclaimer}[/]")
+    say((given.disclaimer, "yellow"))
     if any(case.synthetic for case in given.similar):
-        say("[magenta]SYNTHETIC archive: these are drawn phantoms, not patients.[/]")
+        say(("SYNTHETIC archive: these are drawn phantoms, not patients.", "magenta"))
     for found in given.labels:
         if family_of(found.label_set) is None:
             out.print(_label_table(found))
@@ -210,13 +262,13 @@ def answer(given: "Answer") -> None:
         shown = shown_labels(case)
         labels = ", ".join(shown[name] for name in sorted(shown))
         cells = (str(rank), case.case_id, f"{case.similarity:.3f}", view, labels, case.diagnosis or "-", person or "-")
-        table.add_row(*map(escape, cells))
+        table.add_row(*cells)
     out.print(table)
     if treated := confirmed_and_treated(given):
         say("how similar cases of confirmed diagnosis were treated (quoted from the archive, not advice):")
         for case in treated[:3]:
             said = " ".join((case.treatment or "").split())
-            say(f"  {case.case_id}, {case.diagnosis}: {said[:200]}{'...' if len(said) > 200 else ''}", markup=False)
+            say(f"  {case.case_id}, {case.diagnosis}: {said[:200]}{'...' if len(said) > 200 else ''}")
     for part in given.contributions:
         moved = "; ".join(
             f"{name}: {label} ({part.shift[name]:.0%} moved)"
@@ -224,7 +276,7 @@ def answer(given: "Answer") -> None:
             if family_of(name) is None
         )
         others = f"{part.new_neighbours} of the {len(given.similar)} cases above would be others"
-        say(f"without the {part.modality}: {others}; {moved}", markup=False)
+        say(f"without the {part.modality}: {others}; {moved}")
 
 
 def figures(measured: Sequence["Figure"]) -> None:

@@ -34,12 +34,12 @@ def _change(index: Path, cases: Path, split: str | None, threads: int | None, as
     verb = "updated" if update else "added"
     render.say(f"{index}: {len(change.written)} cases {verb}, {len(change.unchanged)} unchanged")
     for case_id, why in change.left.items():
-        render.say(f"left {case_id}: {why}", markup=False)
+        render.say(f"left {case_id}: {why}")
     for case_id, problems in change.partial.items():
-        render.say(f"parts of {case_id} could not be read: {'; '.join(problems)}", markup=False)
+        render.say(f"parts of {case_id} could not be read: {'; '.join(problems)}")
     opened = CaseIndex.open(index)
     for line in opened.advice():
-        render.say(f"advice: {line}", markup=False)
+        render.say(f"advice: {line}")
     opened.close()
 
 
@@ -87,11 +87,10 @@ def remove(
     for one in removal.removed:
         render.say(
             f"removed {one.case_id}: {one.vectors} vectors, {one.thumbnails} thumbnails, its record, "
-            f"and a text of {one.words} words",
-            markup=False,
+            f"and a text of {one.words} words"
         )
     for trace in removal.traces:
-        render.say(f"note: {trace}", markup=False)
+        render.say(f"note: {trace}")
 
 
 def compact(index: Annotated[Path, _INDEX], as_json: Annotated[bool, _JSON] = False) -> None:
@@ -129,7 +128,7 @@ def backup(
     if as_json:
         render.print_json({**stats, "faults": faults})
     else:
-        render.say(f"{out}: {stats['cases']} cases, {'verified' if not faults else '; '.join(faults)}", markup=False)
+        render.say(f"{out}: {stats['cases']} cases, {'verified' if not faults else '; '.join(faults)}")
     if faults:
         raise typer.Exit(1)
 

@@ -1,7 +1,6 @@
 """What is put into an index and what is found in it."""
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError
+from medclip.identifiers import id_fault
 
 __all__ = ["Entry", "Fact", "Hit", "Near", "Record", "VectorView", "Vectors", "checked"]
 
@@ -73,14 +73,11 @@ class Near(NamedTuple):
     similarity: float
 
 
-_ID = re.compile(r"[^/\\\x00-\x1f]{1,200}")
-
-
 def _fault(entry: Entry, dimension: int) -> str | None:
     record = entry.record
     for what, value in (("id", record.id), ("patient", record.patient)):
-        if _ID.fullmatch(value) is None:
-            return f"its {what} is empty, longer than 200 characters, or has a slash or a control character"
+        if (fault := id_fault(value)) is not None:
+            return f"its {what} {fault}"
     if not entry.views:
         return "it has no vector"
     if len(entry.views) > 1 and len({(view.kind, view.number) for view in entry.views}) != len(entry.views):

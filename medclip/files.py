@@ -20,17 +20,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medclip.errors import MedclipError, OutputError
+from medclip.errors import CaseError, MedclipError, OutputError
 
 __all__ = [
     "check_free",
     "check_free_file",
+    "copy_file",
     "digest_of",
     "named_failures",
     "new_file",
     "new_folder",
     "open_regular",
     "partial_of",
+    "permissions",
     "read_regular",
     "replaced_file",
     "sync",
@@ -111,6 +113,38 @@ def digest_of(path: Path) -> str:
     """
     with open_regular(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def permissions(path: Path) -> int:
+    """Who may read a file, or all that is in a folder, as a mode for what is made of it (0o777 for everyone).
+
+    A folder is passed through only with its x permission, so those who lack it are as good as refused.
+    """
+    mode = path.stat().st_mode
+    read = mode & 0o444
+    if stat.S_ISDIR(mode):
+        read &= (mode & 0o111) << 2
+        for inside in path.iterdir():
+            read &= inside.lstat().st_mode  # a link's own, which refuses nobody
+    return read | read >> 1 | read >> 2
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a plain file to a new name that may be read by nobody who may not read the source.
+
+    Raises:
+        CaseError: the source is missing, cannot be read or is no plain file.
+        OSError: the target exists or cannot be written.
+    """
+    try:
+        given = open_regular(source)
+    except OSError as error:
+        raise CaseError(f"{source}: cannot be read ({error.strerror}); check the file and its permissions") from error
+    with given:
+        mode = stat.S_IMODE(os.fstat(given.fileno()).st_mode) & 0o666
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(target, flags, mode | 0o200), "wb") as copy:
+            shutil.copyfileobj(given, copy, 1 << 20)
 
 
 # ---- making outputs durable
@@ -231,7 +265,7 @@ def _workplace(out: Path, *, wait: bool) -> Iterator[Path]:
     """
     place = partial_of(out)
     while True:
-        place.mkdir(exist_ok=True)
+        place.mkdir(0o700, exist_ok=True)
         if _kind(place) != "folder":
             raise OutputError(f"{place}: is no folder; delete it, since {out.name} is made there")
         try:

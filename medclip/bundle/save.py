@@ -178,7 +178,7 @@ def save_bundle(
     manifest = partial.model_copy(
         update={"sha256": {file.name: digest(file) for file in serving.listed(partial.fuser)}}
     )
-    serving.manifest.write_text(manifest.model_dump_json(indent=2) + "\n")
+    serving.manifest.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     _write_training(layout, towers, provenance, shape, fused)
     stored = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != layout.manifest]
     bundle = Manifest(
@@ -187,7 +187,7 @@ def save_bundle(
         tensors={name: TensorSpec(shape=tuple(t.shape), dtype=str(t.dtype)) for name, t in tensors.items()},
         sha256={path.relative_to(folder).as_posix(): digest(path) for path in stored},
     )
-    layout.manifest.write_text(bundle.model_dump_json(indent=2) + "\n")
+    layout.manifest.write_text(bundle.model_dump_json(indent=2) + "\n", encoding="utf-8")
     ServingModel(serving.root).verify_probes()
 
 
@@ -239,7 +239,7 @@ def verify_torch(folder: Path) -> float:
     from safetensors.numpy import load_file as load_arrays
 
     layout = Layout(folder)
-    facts = json.loads(layout.training.read_text())
+    facts = json.loads(layout.training.read_text(encoding="utf-8"))
     manifest = read_model(layout.serving.manifest, ServingManifest, "train it again")
     network = build_network(manifest.fuser, FuserShape(**facts["fuser_shape"]))
     module = _TorchModel(rebuild_towers(folder), Projection(Shape(**facts["shape"])), network)

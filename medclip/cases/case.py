@@ -4,11 +4,13 @@ Everything here is immutable and validated. The JSON form of a `Case` is one lin
 (`medclip.cases.manifest`); README.md shows one written by hand.
 """
 
+import unicodedata
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from medclip.identifiers import id_fault
 from medclip.label_sets import ABSENT, PRESENT, family_of
 
 __all__ = [
@@ -34,16 +36,30 @@ NoteKind = Literal["history", "findings"]
 Sex = Literal["female", "male", "other"]
 Split = Literal["train", "dev", "test"]
 
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s/\\][^/\\\n\r\t]*$")]
+
+def _identifier(value: str) -> str:
+    if (fault := id_fault(value)) is not None:
+        raise ValueError(fault)
+    return value
+
+
+Identifier = Annotated[str, AfterValidator(_identifier)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Labels = dict[Name, Name]
 """Label set → class. A label set that is not there is *unknown*, never absent. See `medclip.label_sets` for several at once."""
+
+
+_LONGEST_NAME = 255  # bytes
 
 
 def _inside(path: str) -> str:
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or "\\" in path or not path.strip():
         raise ValueError("must be a relative path inside the cases folder, with forward slashes")
+    if any(unicodedata.category(ch) in ("Cc", "Cs") for ch in path):
+        raise ValueError("must not hold a control character")
+    if any(len(part.encode()) > _LONGEST_NAME for part in pure.parts):
+        raise ValueError(f"must not have a part of over {_LONGEST_NAME} bytes, which no file system takes")
     return path
 
 

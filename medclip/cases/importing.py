@@ -1,6 +1,6 @@
 """Import: a source's drafts → a cases folder. A bad case is skipped, counted and listed, never the end of the rest."""
 
-import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from medclip.cases.case import Case
 from medclip.cases.manifest import MANIFEST, write_cases
 from medclip.cases.sources import Draft, Options, Skipped, load_source
 from medclip.errors import CaseError, ScanError
-from medclip.files import new_folder, write_json
+from medclip.files import copy_file, new_folder, permissions, write_json
 from medclip.modalities.scan.read import read_scan
 
 __all__ = ["REPORT", "ImportReport", "import_cases"]
@@ -47,10 +47,11 @@ def _store(draft: Draft, folder: Path) -> Case | Skipped:
             written.append(target)
             if isinstance(source, bytes):
                 target.write_bytes(source)
+                target.chmod(stat.S_IMODE(target.stat().st_mode) & draft.mode)
             else:
                 if name in scanned and (window := read_scan(source).window):
                     windows[name] = window
-                shutil.copyfile(source, target)
+                copy_file(source, target)
     except (ScanError, CaseError) as error:
         for path in written:
             path.unlink(missing_ok=True)
@@ -84,7 +85,7 @@ def import_cases(
     options = options or Options()
     for chosen in fields(Options):
         if getattr(options, chosen.name) != chosen.default and chosen.name not in layout.OPTIONS:
-            raise CaseError(f"source {source} takes no --{chosen.name}")
+            raise CaseError(f"source {source} takes no --{chosen.name.replace('_', '-')}")
     if "key" in layout.OPTIONS and options.key is None:
         options = replace(options, key=out.with_name(f"{out.name}.key"))
     if options.key and out.resolve() in options.key.resolve().parents:
@@ -98,6 +99,9 @@ def import_cases(
     if path is not None and not path.exists():
         raise CaseError(f"{path}: not found; check the path")
     with new_folder(out, force=force, marker=MANIFEST) as folder:
+        for read in (path, options.reports):
+            if read is not None:  # the texts come from there
+                folder.chmod(stat.S_IMODE(folder.stat().st_mode) & permissions(read))
         cases: list[Case] = []
         seen: set[str] = set()
         skipped: list[Skipped] = []

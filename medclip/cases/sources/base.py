@@ -19,6 +19,7 @@ class Draft:
 
     case: Case
     files: Mapping[str, Path | bytes] = field(default_factory=dict)
+    mode: int = 0o777  # permissions beyond which no stored bytes may go: those of what they were made from
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Options:
     seed: int = 0  # of a source that draws its cases
     key: Path | None = None  # the file of the key that ids are hashed with; it stays with the user
     reports: Path | None = None  # a CSV with the texts and labels of studies
+    allow_outside: bool = False  # whether a table may name files that do not lie beside it
 
 
 class Source(Protocol):
