@@ -1,6 +1,5 @@
 """``medclip demo``: the whole way on the synthetic sample cohort."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,8 @@ if TYPE_CHECKING:
     from medclip.cases.case import Case
 
 __all__ = ["demo"]
+
+_MARK = "MADE-BY-MEDCLIP-DEMO"
 
 
 def demo(
@@ -22,14 +23,13 @@ def demo(
     from medclip.cli import cases as cases_cli
     from medclip.cli import index as index_cli
     from medclip.cli import model as model_cli
-    from medclip.files import check_free
+    from medclip.files import new_folder
 
     def step(command: str) -> None:
         render.say((f"\n$ medclip {command}", "bold cyan"))
 
-    check_free(out, force=force, marker="cases")
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
+    with new_folder(out, force=force, marker=_MARK) as made:
+        (made / _MARK).write_text("medclip demo made this folder; with --force it replaces it.\n", encoding="utf-8")
     cases, model, index, page = out / "cases", out / "model", out / "index", out / "page.html"
     step(f"cases import sample --out {out}/cases")
     cases_cli.import_("sample", None, cases, force=False, seed=seed, as_json=False)
