@@ -216,8 +216,8 @@ def test_a_file_of_ours_is_replaced_as_a_whole(tmp_path: Path) -> None:
             made.write_text(content)
             assert not file.exists() or file.read_text() == "one"
         assert file.read_text() == content
-    with pytest.raises(IsADirectoryError), replaced_file(file) as made:
-        made.mkdir()
+    with pytest.raises(FileNotFoundError), replaced_file(file) as made:
+        made.read_bytes()
     assert file.read_text() == "two"
     assert _names(tmp_path) == ["file"]
 
