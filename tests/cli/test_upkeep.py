@@ -118,11 +118,9 @@ def test_a_backup_and_a_move_to_milvus_and_back_hold_the_same(
     # Each backend scores words in its own way, so the vectors alone are compared.
     ask = ("--text", "a round nodule of the lung", "--no-words", "--where", "age >= 40 and modality = 'CT'", "--json")
     answers = [_json(medclip("query", one, *ask)) for one in (index, tmp_path / "backup", moved, back)]
-    for answer in answers[1:]:
-        assert [case["case_id"] for case in answer["similar"]] == [case["case_id"] for case in answers[0]["similar"]]
-        assert [case["similarity"] for case in answer["similar"]] == pytest.approx(
-            [case["similarity"] for case in answers[0]["similar"]], abs=1e-5
-        )
+    found = [{case["case_id"]: case["similarity"] for case in answer["similar"]} for answer in answers]
+    for one in found[1:]:  # cases as similar as each other may change places: each library sums in its own order
+        assert one == pytest.approx(found[0], abs=1e-5)
     content = bytearray(export.read_bytes())
     content[len(content) // 2] ^= 4
     export.write_bytes(content)
@@ -146,7 +144,7 @@ def test_a_milvus_server_that_is_down_or_goes_down_loses_nothing(
 
     def start() -> "subprocess.Popen[bytes]":
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(200):
+        for _ in range(600):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return server

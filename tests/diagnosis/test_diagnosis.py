@@ -43,7 +43,7 @@ def test_the_probe_is_class_balanced_logistic_regression(classes: int) -> None:
     vectors = (rng.normal(size=(200, 6)) + np.eye(classes, 6)[labels]).astype(np.float32)
     probe = fit_probe(vectors, labels, np.ones(200), classes, 1.0)
     reference = LogisticRegression(C=1.0, class_weight="balanced", max_iter=200, tol=1e-3).fit(vectors, labels)
-    np.testing.assert_allclose(probe.probabilities(vectors), reference.predict_proba(vectors), atol=1e-4)
+    np.testing.assert_allclose(probe.probabilities(vectors), reference.predict_proba(vectors), atol=0.01)
 
 
 def test_a_class_without_rows_is_never_predicted() -> None:

@@ -1,12 +1,14 @@
 """A dictation (our own sentence in the voice of flite, ``dictation.flac``) and what is none."""
 
 import json
+import re
 import shutil
 import wave
 from collections.abc import Callable
 from pathlib import Path
 
 import av
+import jiwer
 import numpy as np
 import pytest
 
@@ -15,6 +17,10 @@ from medclip.modalities.speech.transcribe import Transcriber, checksum
 from medclip.modalities.text.vocabulary import words_of
 
 DICTATION = Path(__file__).with_name("dictation.flac")
+SAID = "year old man with cough and fever the chest radiograph shows a right pleural effusion"
+MOST_WRONG = 0.4
+"""Word error rate: Whisper's arithmetic differs by instruction set, so on some processors it mishears a word or two."""
+
 Medclip = Callable  # type: ignore[type-arg]
 
 
@@ -41,12 +47,16 @@ def _as_mp3(file: Path) -> Path:
     return file
 
 
+def _wrong(heard: str) -> float:
+    """Word error rate, whatever the case and the punctuation."""
+    return float(jiwer.wer(SAID, " ".join(re.findall(r"[a-z]+", heard.lower()))))
+
+
 @pytest.mark.parametrize("kind", ["flac", "mp3"])
 def test_a_dictation_is_written_down(kind: str, transcriber: Transcriber, tmp_path: Path) -> None:
     file = DICTATION if kind == "flac" else _as_mp3(tmp_path / "d.mp3")
     heard = transcriber.transcribe(file)
-    for word in ("fever", "chest", "radiograph", "right", "effusion"):
-        assert word in heard.text.lower()
+    assert _wrong(heard.text) <= MOST_WRONG
     assert heard.language == "en"
     assert heard.sha256 == checksum(file)
 
@@ -96,7 +106,7 @@ def test_a_spoken_query_is_shown_and_searched_like_text(index: Path, medclip: Me
     assert heard["sha256"] == checksum(DICTATION)
     typed = json.loads(medclip("query", index, "--text", heard["text"], "--json").out)
     assert [case["case_id"] for case in typed["similar"]] == [case["case_id"] for case in answer["similar"]]
-    assert "effusion" in medclip("query", index, "--audio", DICTATION).out
+    assert heard["text"] in " ".join(medclip("query", index, "--audio", DICTATION).out.split())
 
 
 def test_recordings_of_cases_are_transcribed_once(tmp_path: Path, medclip: Medclip) -> None:
@@ -113,6 +123,6 @@ def test_recordings_of_cases_are_transcribed_once(tmp_path: Path, medclip: Medcl
     assert "c2: " in done.out
     first = json.loads((cases / "cases.jsonl").read_text().splitlines()[0])
     [recording] = first["recordings"]
-    assert "effusion" in recording["transcript"]
+    assert _wrong(recording["transcript"]) <= MOST_WRONG
     assert recording["sha256"] == checksum(DICTATION)
     assert "0 recordings transcribed, 1 already were" in medclip("cases", "transcribe", cases).out
