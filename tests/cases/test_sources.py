@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import shutil
+import stat
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 
 from medclip.cases import read_cases
 from medclip.cases.importing import import_cases
-from medclip.cases.sources import load_source, source_names
+from medclip.cases.sources import Options, load_source, source_names
 from medclip.cases.sources.covid_chestxray import COVID, finding_class
 from medclip.errors import CaseError
 
@@ -73,6 +75,62 @@ def test_one_bad_case_never_stops_the_rest(folder: Path, tmp_path: Path) -> None
     listed = json.loads((out / "import-report.json").read_text())
     assert len(listed["skipped"]) == 4
     assert sorted(p.name for p in (out / "scans").iterdir()) == sorted(Path(s.file).name for s in one.scans)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_csv_reaches_no_file_outside_its_folder_unless_allowed(
+    folder: Path, tmp_path: Path, medclip: Callable, refused: Callable
+) -> None:  # type: ignore[type-arg]
+    outside = tmp_path / "outside.wav"
+    outside.write_bytes(b"secret")
+    (folder / "link.wav").symlink_to(outside)
+    os.mkfifo(folder / "pipe.wav")
+    rows = ("a,/etc/hostname", f"b,{outside}", "c,../outside.wav", "d,link.wav", "e,pipe.wav", "f,xray", "g,a\0b")
+    (folder / "cases.csv").write_text("case,history.audio\n" + "\n".join(rows) + "\n")
+    line = refused(medclip("cases", "import", "folder", folder, "--out", tmp_path / "out"))
+    assert "--allow-outside" in line
+    report = import_cases("folder", folder, tmp_path / "out", options=Options(allow_outside=True))
+    assert [case.id for case in read_cases(tmp_path / "out")] == ["a", "b", "c", "d"]
+    assert len(report.skipped) == 3
+    with pytest.raises(CaseError, match="no --allow-outside"):
+        import_cases("sample", None, tmp_path / "sample", options=Options(allow_outside=True))
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_what_few_may_read_few_may_read_after_the_import(folder: Path, tmp_path: Path) -> None:
+    open_to_all = import_cases("folder", folder, tmp_path / "open")
+    assert open_to_all.cases == 2
+    assert _mode(tmp_path / "open") == 0o755
+    (folder / "cases.csv").chmod(0o640)
+    (folder / "xray" / "a.png").chmod(0o600)
+    import_cases("folder", folder, tmp_path / "closed")
+    assert _mode(tmp_path / "closed") == 0o750
+    modes = {file.name.split("-")[0]: _mode(file) for file in (tmp_path / "closed" / "scans").iterdir()}
+    assert modes == {"a": 0o600, "b": 0o644}
+
+
+def test_a_published_table_reaches_no_file_outside_its_folder(covid: Path, tmp_path: Path) -> None:
+    picture = next((covid / "images").iterdir())
+    away = tmp_path / "away.png"
+    away.symlink_to(picture)
+    published = tmp_path / "covid"
+    (published / "images").mkdir(parents=True)
+    shutil.copy(picture, published / "images" / "b.png")
+    row = "{},0,COVID-19,{}\n"
+    table = row.format("a", away) + row.format("b", "b.png") + row.format("c", "../../away.png")
+    (published / "metadata.csv").write_text("patientid,offset,finding,filename\n" + table)
+    report = import_cases("covid-chestxray", published, tmp_path / "cases")
+    assert (report.cases, len(report.skipped)) == (1, 2)
 
 
 def test_a_column_that_is_not_known_is_named(

@@ -171,12 +171,13 @@ def draft(path: Path | None, options: Options) -> Iterator[Draft | Skipped]:  # 
     groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
     for row in rows:
         groups[(row["patientid"].strip(), (row["offset"] or "").strip())].append(row)
+    images = {file.name for file in (path / "images").glob("*") if file.is_file()}
     for (patient, offset), members in groups.items():
         safe = re.sub(r"[^\w-]", "_", f"{patient}-{offset}" if offset else patient)
         key = f"covid-{safe or hashlib.sha256(members[0]['filename'].encode()).hexdigest()[:8]}"
-        missing = [row["filename"] for row in members if not (path / "images" / row["filename"]).is_file()]
+        missing = [name for row in members if (name := row["filename"]) not in images]
         if missing:
-            yield Skipped(key, f"{len(missing)} of its {len(members)} images not found")
+            yield Skipped(key, f"{len(missing)} of its {len(members)} images not found in its folder images")
             continue
         try:
             yield _case(patient, key, members, path)
