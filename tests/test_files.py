@@ -222,6 +222,21 @@ def test_a_file_of_ours_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["file"]
 
 
+def test_many_processes_may_replace_one_file(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from medclip.files import replaced_file\n"
+        "for _ in range(100):\n"
+        f"    with replaced_file(Path({str(tmp_path / 'file')!r})) as made: made.write_text(sys.argv[1] * 1000)\n"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, name], stderr=subprocess.PIPE, text=True) for name in "abc"
+    ]
+    for writer in writers:
+        assert (writer.communicate()[1], writer.returncode) == ("", 0)
+    assert (tmp_path / "file").read_text() in {name * 1000 for name in "abc"}
+    assert _names(tmp_path) == ["file"]
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     before = time.monotonic()
