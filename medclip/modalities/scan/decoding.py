@@ -1,125 +1,89 @@
-"""Compressed pixel data of DICOM files → stored values, in a process of its own.
+"""Scans are decoded in processes of their own (`medclip.modalities.process`): what is asked of them, and how long."""
 
-The decoders are C libraries that a damaged file can crash, hang or make greedy; none of that may reach the program that
-reads a whole archive. `python -m medclip.modalities.scan.decoding` is that process: a JSON request a line on standard
-input, a JSON answer a line on standard output, each followed by its array's bytes. It ends with its standard input.
-"""
-
-import contextlib
-import json
 import os
-import subprocess
-import sys
-import threading
-import warnings
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydicom.pixels import get_decoder, iter_pixels
-from pydicom.uid import UID
 
 from medclip.errors import ScanError
-from medclip.modalities.scan.header import read_header
+from medclip.modalities.process import Decoders, Reply, Stopped
+from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
 
-__all__ = ["decode"]
+__all__ = ["MEMORY", "decode", "decode_series", "start"]
 
-_SECONDS = 20  # for the chosen frames of one file; a radiograph takes one
-_MEMORY = 2 << 30  # bytes of address space
+MEMORY = 1 << 30
+"""Bytes of address space of a decoder, its libraries (270 MB) among them; see `tests/modalities/test_limits.py` for what
+it is enough for."""
 
-_own = threading.local()  # each thread's process
+_SECONDS = 10.0  # for one file; a large radiograph in JPEG 2000 takes 2
+_SECONDS_A_FILE = 0.02  # more for each file of a series; reading its header takes 0.002
+_MOST_CRASHES = 3  # files of a series that may end the decoder; more, and it is left alone
 
-
-def _start() -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-P", "-m", __name__]  # -P: nothing is imported from where the user happens to be
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-    )
+_decoders = Decoders("medclip.modalities.scan.worker", most=MEMORY)
 
 
-def decode(path: Path, numbers: Sequence[int]) -> list[NDArray[Any]]:
-    """The stored values of some frames of a compressed file.
+def start() -> None:
+    """Have a decoder ready for the scan that will be read next: it starts while the caller has other things to do."""
+    _decoders.start()
+
+
+def _pictures(reply: Reply) -> ScanPictures:
+    pictures: list[GreyPicture] = [
+        np.frombuffer(content, np.uint8).reshape(shape)
+        for content, shape in zip(reply.content, reply.words["shapes"], strict=True)
+    ]
+    return ScanPictures(tuple(pictures), reply.words["total"], reply.words["window"], tuple(reply.words["notes"]))
+
+
+def _told(name: Path, why: str, seconds: float) -> str:
+    return {
+        "time": f"{name}: takes over {seconds:.0f} s to decode; export it smaller or uncompressed",
+        "memory": f"{name}: {needs_memory()}",
+        "crash": f"{name}: is damaged or truncated; copy or export it again (it crashes its decoder)",
+        "start": f"{name}: cannot be decoded, since no decoder starts here; "
+        "see why with  python -m medclip.modalities.scan.worker",
+    }[why]
+
+
+def needs_memory() -> str:
+    """What is said of a file that does not fit into a decoder."""
+    return f"needs over {MEMORY >> 30} GiB of memory to decode; export it smaller or uncompressed"
+
+
+def _ask(request: dict[str, object], name: Path, seconds: float, at: list[int]) -> ScanPictures:
+    here = None if name.is_absolute() else os.getcwd()  # a decoder may be older than the caller's last change of folder
+    reply = _decoders.ask({**request, "folder": here}, seconds, at.append)
+    if "error" in reply.words:
+        raise ScanError(reply.words["error"])
+    return _pictures(reply)
+
+
+def decode(file: Path) -> ScanPictures:
+    """Read one file.
 
     Raises:
-        ScanError: no decoder manages, or one crashes, or it takes too long.
+        ScanError: it is no scan, is damaged, or takes more time or memory than any scan should.
     """
-    process = getattr(_own, "process", None)
-    if process is None or process.poll() is not None:
-        process = _own.process = _start()
-    requests, answers = process.stdin, process.stdout
-    assert requests is not None
-    assert answers is not None
-    late = threading.Timer(_SECONDS, process.kill)
-    late.start()
     try:
-        requests.write(json.dumps({"file": str(path.resolve()), "frames": list(numbers)}).encode() + b"\n")
-        requests.flush()
-        answer = json.loads(answers.readline())
-        if "error" in answer:
-            raise ValueError(answer["error"])
-        return [_receive(answers, frame["dtype"], frame["shape"]) for frame in answer["frames"]]
-    except (OSError, json.JSONDecodeError, EOFError):
-        process.kill()
-        process.wait()
-        raise ScanError(f"{path}: its compressed image is damaged; copy or export it again") from None
-    finally:
-        late.cancel()
+        return _ask({"file": str(file)}, file, _SECONDS, [])
+    except Stopped as stopped:
+        raise ScanError(_told(file, stopped.why, _SECONDS)) from None
 
 
-def _receive(source: IO[bytes], dtype: str, shape: list[int]) -> NDArray[Any]:
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    content = source.read(size)
-    if len(content) < size:
-        raise EOFError
-    return np.frombuffer(content, dtype).reshape(shape)
+def decode_series(files: Sequence[Path]) -> ScanPictures:
+    """Read the files of one DICOM series; one that crashes the decoder is left out like any other that is damaged.
 
-
-def _stored(path: Path, numbers: Sequence[int]) -> list[NDArray[Any]]:
-    """By the first decoder that manages; GDCM last, which damaged files can crash."""
-    dataset = read_header(path, pixels=True)
-    failed: Exception | None = None
-    plugins = get_decoder(UID(dataset.file_meta.TransferSyntaxUID)).available_plugins
-    for plugin in sorted(plugins, key=lambda name: (name == "gdcm", name)):
+    Raises:
+        ScanError: as `decode`.
+    """
+    folder, seconds = files[0].parent, _SECONDS + _SECONDS_A_FILE * len(files)
+    harmful: list[int] = []
+    while True:
+        at: list[int] = []
         try:
-            return list(iter_pixels(dataset, indices=list(numbers), decoding_plugin=plugin))
-        except Exception as error:  # noqa: BLE001 (another decoder may manage)
-            failed = failed or error
-    raise failed or ValueError("it has no decoder")
-
-
-def _limit_memory() -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):  # not on every system
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
-
-
-def _serve() -> None:
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a decoder prints is no answer
-    _limit_memory()
-    warnings.simplefilter("ignore")
-    if find_spec("gdcm") is not None:  # it has its own say about damaged files, at length
-        import gdcm
-
-        gdcm.Trace.WarningOff()
-        gdcm.Trace.ErrorOff()
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            frames = [np.ascontiguousarray(f) for f in _stored(Path(request["file"]), request["frames"])]
-            answer: dict[str, object] = {"frames": [{"dtype": f.dtype.str, "shape": f.shape} for f in frames]}
-        except Exception as error:  # noqa: BLE001 (the other side names the file)
-            frames, answer = [], {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer).encode() + b"\n")
-        for frame in frames:
-            answers.write(frame.tobytes())
-        answers.flush()
-
-
-if __name__ == "__main__":
-    _serve()
+            return _ask({"files": [str(file) for file in files], "harmful": harmful}, folder, seconds, at)
+        except Stopped as stopped:
+            if stopped.why in ("time", "start") or not at or len(harmful) == _MOST_CRASHES:
+                raise ScanError(_told(folder, stopped.why, seconds)) from None
+            harmful.append(at[-1])

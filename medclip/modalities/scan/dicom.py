@@ -1,65 +1,30 @@
 """DICOM files and series → pictures."""
 
-import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from importlib.util import find_spec
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
-from pydicom.pixels import get_decoder, iter_pixels
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEGExtended12Bit
 
 from medclip.errors import ScanError
-from medclip.modalities.scan.decoding import decode
+from medclip.files import open_regular
+from medclip.modalities.decoder import Progress
 from medclip.modalities.scan.geometry import Frame, frames_of, in_order
 from medclip.modalities.scan.grey import Decoded, to_grey, to_values
-from medclip.modalities.scan.header import integer, is_dicom, read_header
-from medclip.modalities.scan.pictures import MOST_PIXELS, ScanPictures, choose_slices
+from medclip.modalities.scan.header import is_dicom, opened, read_header
+from medclip.modalities.scan.pictures import ScanPictures, choose_slices
+from medclip.modalities.scan.stored import check, stored_frames
 
 __all__ = ["read_dicom", "read_series"]
 
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_LEAST_FRAME = 16  # bytes of a compressed frame with its item's header
-_NO_SCAN = {"SEG": "a segmentation", "RTSTRUCT": "a structure set", "SR": "a structured report", "PR": "a presentation"}
 
+def _read(frames: Sequence[Frame], progress: Callable[[Path], None], damaged: int = 0) -> ScanPictures:
+    """The pictures of a volume; a damaged file of several is left out and counted.
 
-def _check(dataset: FileDataset, path: Path) -> None:
-    """Refuse what holds no scan, or none that can be decoded here."""
-    if not any(name in dataset for name in _PIXELS):
-        raise ScanError(f"{path}: holds no image (no pixel data); export the image itself")
-    kind = _NO_SCAN.get(str(dataset.get("Modality", "")))
-    if kind or integer(dataset.get("BitsAllocated"), 8) == 1:
-        raise ScanError(f"{path}: is {kind or 'a mask of one bit'}, not a scan; give the images that it was made of")
-    rows, columns = integer(dataset.get("Rows"), 0), integer(dataset.get("Columns"), 0)
-    if rows * columns > MOST_PIXELS:
-        raise ScanError(f"{path}: has over {MOST_PIXELS // 10**6} million pixels; export it smaller")
-    syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    if not syntax.is_compressed or syntax == DeflatedExplicitVRLittleEndian:
-        return
-    try:
-        decodable = get_decoder(syntax).is_available
-    except NotImplementedError:
-        decodable = False
-    twelve = syntax == JPEGExtended12Bit and integer(dataset.get("BitsStored"), 8) > 8
-    if twelve and find_spec("libjpeg") is None:
-        raise ScanError(f"{path}: is 12-bit JPEG; to read it:  pip install 'medclip-assistant[jpeg]'")
-    if integer(dataset.get("NumberOfFrames"), 1) * _LEAST_FRAME > len(dataset.get("PixelData") or b""):
-        raise ScanError(f"{path}: holds fewer frames than it says; copy or export it again")
-    if not decodable:
-        raise ScanError(f"{path}: is compressed as {syntax.name}, which medclip cannot decode; export it uncompressed")
-
-
-def _stored(dataset: FileDataset, file: Path, numbers: Sequence[int]) -> list[NDArray[Any]]:
-    if UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated:
-        return decode(file, numbers)
-    return list(iter_pixels(dataset, indices=list(numbers)))
-
-
-def _read(frames: Sequence[Frame]) -> ScanPictures:
-    """The pictures of a volume; a damaged file of several is left out and counted."""
+    Args:
+        progress: is told each file before it is decoded.
+        damaged: files that were left out before.
+    """
     ordered, notes = in_order(frames)
     by_file: dict[Path, list[int]] = defaultdict(list)
     chosen = [ordered[i] for i in choose_slices(len(ordered))]
@@ -69,19 +34,22 @@ def _read(frames: Sequence[Frame]) -> ScanPictures:
     header: FileDataset | None = None
     failed: Exception | None = None
     for file, numbers in by_file.items():
+        progress(file)
         try:
-            dataset = read_header(file, pixels=True)
-            _check(dataset, file)
-            for number, pixels in zip(sorted(numbers), _stored(dataset, file, sorted(numbers)), strict=True):
-                found[file, number] = to_values(pixels, dataset, number)
+            with opened(file) as (dataset, content):
+                element = check(dataset, content, file)
+                stored = stored_frames(dataset, content, element, sorted(numbers))
+            for number in sorted(numbers):
+                found[file, number] = to_values(stored.pop(0), dataset, number)
             header = header or dataset
         except Exception as error:  # noqa: BLE001 (the others may do)
             failed = failed or error
     if header is None:
         raise failed or ScanError("no frame")
     readable = [found[frame.file, frame.number] for frame in chosen if (frame.file, frame.number) in found]
-    if len(readable) < len(chosen):
-        notes.append(f"{len(chosen) - len(readable)} left out: damaged")
+    damaged += len(chosen) - len(readable)
+    if damaged:
+        notes.append(f"{damaged} left out: damaged")
     pictures, how = to_grey(readable, header)
     return ScanPictures(tuple(pictures), len(ordered), how, tuple(notes))
 
@@ -93,17 +61,21 @@ def read_dicom(path: Path) -> ScanPictures:
         ScanError: it holds no scan, or one that cannot be decoded here.
         Exception: whatever pydicom and its decoders make of a damaged file.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        header = read_header(path, pixels=True)
-        _check(header, path)
-        return _read(list(frames_of(header, path)))
+    with opened(path) as (header, content):
+        check(header, content, path)
+    return _read(list(frames_of(header, path)), lambda _: None)
 
 
-def read_series(files: Sequence[Path]) -> ScanPictures:
+def read_series(
+    files: Sequence[Path], harmful: Collection[int] = (), progress: Progress = lambda _: None
+) -> ScanPictures:
     """Read the files of one DICOM series: a choice of its slices, in geometric order.
 
     Files that are not DICOM images are left out and counted in the notes.
+
+    Args:
+        harmful: positions of files that are counted as damaged and not opened.
+        progress: is told the position of each file before it is opened.
 
     Raises:
         ScanError: they hold no series or several.
@@ -112,27 +84,38 @@ def read_series(files: Sequence[Path]) -> ScanPictures:
     frames: list[Frame] = []
     series: Counter[str] = Counter()
     left_out = 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for file in files:
-            try:
-                with file.open("rb") as handle:
-                    known = is_dicom(handle.read(132), file)
-                header = read_header(file) if known else None
-            except Exception:  # noqa: BLE001 (counted; a series is more than its damaged file)
-                header = None
-            if header is None or "Rows" not in header:
-                left_out += 1
-                continue
-            series[str(header.get("SeriesInstanceUID", ""))] += 1
-            frames += frames_of(header, file)
-        folder = files[0].parent
-        if not frames:
-            raise ScanError(f"{folder}: holds no DICOM image; name the folder of one series")
-        if len(series) > 1:
-            raise ScanError(
-                f"{folder}: holds {len(series)} series; name the folder of one, or use  medclip cases import dicom"
-            )
-        read = _read(frames)
+    for position, file in enumerate(files):
+        if position in harmful:
+            continue
+        progress(position)
+        try:
+            found = _frames(file)
+        except Exception:  # noqa: BLE001 (counted; a series is more than its damaged file)
+            found = None
+        if found is None:
+            left_out += 1
+            continue
+        uid, own = found
+        series[uid] += 1
+        frames += own
+    folder = files[0].parent
+    if not frames:
+        raise ScanError(f"{folder}: holds no DICOM image; name the folder of one series")
+    if len(series) > 1:
+        raise ScanError(
+            f"{folder}: holds {len(series)} series; name the folder of one, or use  medclip cases import dicom"
+        )
+    positions = {file: position for position, file in enumerate(files)}
+    read = _read(frames, lambda file: progress(positions[file]), len(harmful))
     notes = (*read.notes, f"{left_out} left out: no DICOM image") if left_out else read.notes
     return ScanPictures(read.pictures, read.total, read.window, notes)
+
+
+def _frames(file: Path) -> tuple[str, list[Frame]] | None:
+    """A file's series and its frames; None where it holds no image."""
+    with open_regular(file) as handle:
+        known = is_dicom(handle.read(132), file)
+    if not known:
+        return None
+    header = read_header(file)
+    return (str(header.get("SeriesInstanceUID", "")), list(frames_of(header, file))) if "Rows" in header else None

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
+from medclip.errors import ScanError
 from medclip.modalities.scan.header import functional, integer, numbers
 
 __all__ = ["Frame", "frames_of", "in_order", "plane_of"]
 
+_MOST_FRAMES = 65_536
 _GAP = 1.5  # of the usual distance; more means that a slice is missing
 
 
@@ -52,7 +54,14 @@ def plane_of(header: Dataset) -> str | None:
 
 
 def frames_of(dataset: Dataset, file: Path) -> Iterator[Frame]:
+    """The frames that a header speaks of.
+
+    Raises:
+        ScanError: they are more than any scan has.
+    """
     count = max(1, integer(dataset.get("NumberOfFrames"), 1))
+    if count > _MOST_FRAMES:
+        raise ScanError(f"{file}: has over {_MOST_FRAMES} frames; export a part of it")
     size = (integer(dataset.get("Rows"), 0), integer(dataset.get("Columns"), 0))
     instance = integer(dataset.get("InstanceNumber"), 0)
     for number in range(count):

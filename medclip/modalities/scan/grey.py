@@ -16,10 +16,13 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi
 
 from medclip.modalities.scan.header import functional, integer, numbers
 from medclip.modalities.scan.pictures import GreyPicture, stretch
-from medclip.modalities.scan.window import Window, ct_preset, from_percentiles
+from medclip.modalities.scan.window import Window, ct_preset, from_percentiles, sampled
 
 __all__ = ["Decoded", "to_grey", "to_values"]
 
+_LARGE = (
+    1 << 22
+)  # pixels; the values of larger frames, which wait for those of a dozen others, are kept in single precision
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's "L"
 
 
@@ -74,7 +77,7 @@ class Decoded:
     """One decoded frame."""
 
     picture: GreyPicture | None  # where the file itself says how it becomes grey
-    values: NDArray[np.float64]  # of the modality; the picture itself for colour
+    values: NDArray[np.floating] | None  # of the modality; where the picture is there, nobody needs them
     how: str | None
     padding: NDArray[np.bool_] | None  # true where there is no data
 
@@ -96,7 +99,7 @@ def to_values(frame: NDArray[Any], dataset: Dataset, number: int) -> Decoded:
         top = 2 ** integer(dataset.get("BitsStored"), 8) - 1
     if frame.ndim == 3:
         grey = stretch(frame[..., :3].astype(np.float64) @ _LUMINANCE, 0, top)
-        return Decoded(grey, grey.astype(np.float64), None, None)
+        return Decoded(grey, None, None, None)
     values = _rescaled(frame, dataset, number)
     padding = _padding(frame, dataset)
     picture, how = _by_voi_lut(values, dataset), "VOI LUT (file)"
@@ -105,22 +108,24 @@ def to_values(frame: NDArray[Any], dataset: Dataset, number: int) -> Decoded:
     inside = picture if picture is None or padding is None else picture[~padding]
     if inside is not None and int(inside.max()) - int(inside.min()) < 2 and np.ptp(values) > 0:
         picture = None  # the file's own window would show nothing
-    return Decoded(picture, values, how if picture is not None else None, padding)
+    if picture is None:
+        return Decoded(None, values if values.size <= _LARGE else values.astype(np.float32), None, padding)
+    return Decoded(picture, None, how, padding)
 
 
 def to_grey(decoded: Sequence[Decoded], header: Dataset) -> tuple[list[GreyPicture], str | None]:
     """Give a window to those frames whose file names none, and invert what is stored white on black."""
-    bare = [d for d in decoded if d.picture is None]
+    bare = [(d, d.values) for d in decoded if d.picture is None and d.values is not None]
     how = next((d.how for d in decoded if d.how), None)
     if bare:
-        inner = [d.values if d.padding is None else d.values[~d.padding] for d in bare]
+        inner = [values if d.padding is None else values[~d.padding] for d, values in bare]
         window = from_percentiles(inner)
         if header.get("Modality") == "CT":
             preset = ct_preset(str(header.get("BodyPartExamined", "")))
-            shown = np.concatenate([preset.apply(values).ravel() for values in inner])
-            window = preset if shown.std() > 4 else window
-        for d in bare:
-            d.picture = window.apply(d.values)
+            window = preset if preset.apply(sampled(inner)).std() > 4 else window
+        for d, values in bare:
+            d.picture = window.apply(values)
+            d.values = None
         how = how or str(window)
     pictures = []
     for d in decoded:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ MOST_PIXELS = 100_000_000
 """Of one picture; a larger one is a bomb or a slide, not a scan."""
 
 _AT_ONCE = 8
+_BLOCK = 1 << 20  # values
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,23 @@ def choose_slices(total: int) -> list[int]:
     return [int((i + 0.5) * total / SLICES) for i in range(SLICES)]
 
 
-def stretch(values: NDArray[np.floating], low: float, high: float) -> GreyPicture:
-    """Map low..high onto 0..255 and clip what lies outside; all black where there is no range."""
+def stretch(values: NDArray[Any], low: float, high: float) -> GreyPicture:
+    """Map low..high onto 0..255 and clip what lies outside; all black where there is no range.
+
+    Rows at a time, so that a large picture needs little more memory than itself.
+    """
+    shown = np.zeros(values.shape, np.uint8)
     if not high > low:
-        return np.zeros(values.shape, np.uint8)
-    return np.asarray(np.round(np.clip((values - low) / (high - low), 0, 1) * 255), np.uint8)
+        return shown
+    step = max(1, _BLOCK // max(1, values[:1].size))
+    for start in range(0, len(values), step):
+        block = values[start : start + step].astype(np.float64)
+        block -= low
+        block /= high - low
+        np.clip(block, 0, 1, out=block)
+        block *= 255
+        shown[start : start + step] = np.round(block)
+    return shown
 
 
 def picture_features(

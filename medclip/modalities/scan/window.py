@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from medclip.modalities.scan.pictures import GreyPicture, stretch
 
-__all__ = ["Window", "ct_preset", "from_percentiles", "looks_like_hounsfield"]
+__all__ = ["Window", "ct_preset", "from_percentiles", "looks_like_hounsfield", "sampled"]
 
 _PERCENTILES = (0.5, 99.5)
+_MOST_VALUES = 1 << 23
 
 _PRESETS = {
     "brain": (40, 80),
@@ -67,9 +68,16 @@ def ct_preset(region: str) -> Window:
     return Window(centre, width, f"preset {found}")
 
 
+def sampled(slices: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
+    """(n,) the values of all slices; of more than can be looked at in little memory, every so many."""
+    step = 1 + sum(values.size for values in slices) // _MOST_VALUES
+    return np.concatenate([values.ravel()[::step] for values in slices])
+
+
 def from_percentiles(slices: Sequence[NDArray[np.floating]]) -> Window:
     """One window over all slices that clips half a percent of their values at either end."""
-    finite = np.concatenate([values[np.isfinite(values)].ravel() for values in slices])
+    values = sampled(slices)
+    finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, _PERCENTILES) if len(finite) else (0.0, 0.0)
     if not high > low and len(finite):
         low, high = float(finite.min()), float(finite.max())

@@ -1,0 +1,146 @@
+"""Stored values of a DICOM file's frames, each read from the file alone, after its size was held against its claims."""
+
+import io
+import struct
+from collections.abc import Sequence
+from importlib.util import find_spec
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
+from pydicom.pixels import as_pixel_options, get_decoder
+from pydicom.uid import UID, JPEGExtended12Bit
+
+from medclip.errors import ScanError
+from medclip.modalities.scan.header import integer
+from medclip.modalities.scan.pictures import MOST_PIXELS
+
+__all__ = ["check", "stored_frames"]
+
+_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
+_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN"}  # representations with a length of 4 bytes
+_UNDEFINED = 0xFFFFFFFF
+_ITEM = b"\xfe\xff\x00\xe0"
+_NO_SCAN = {"SEG": "a segmentation", "RTSTRUCT": "a structure set", "SR": "a structured report", "PR": "a presentation"}
+
+
+def _element(dataset: FileDataset, content: io.BufferedReader) -> dict[str, Any] | None:
+    """Read the head of the pixel data element and stop at its value; None where there is no such element.
+
+    Returns:
+        What pydicom's decoders want to know of it, and ``length``: the bytes that are there of its value.
+    """
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    order = "<" if syntax.is_little_endian else ">"
+    head = content.read(8)
+    if len(head) < 8:
+        return None
+    group, number, length = struct.unpack(f"{order}HHL", head)
+    found: dict[str, Any] = {"pixel_keyword": _KEYWORDS.get(group << 16 | number)}
+    if found["pixel_keyword"] is None:
+        return None
+    if not syntax.is_implicit_VR:
+        found["pixel_vr"] = head[4:6].decode("ascii", "replace")
+        length = struct.unpack(f"{order}H", head[6:])[0]
+        if head[4:6] in _LONG:
+            length = int.from_bytes(content.read(4), "little" if syntax.is_little_endian else "big")
+    start = content.tell()
+    there = content.seek(0, io.SEEK_END) - start
+    content.seek(start)
+    found["length"] = there if length == _UNDEFINED else min(length, there)
+    return found
+
+
+def _frame_bytes(dataset: FileDataset) -> float:
+    """Bytes of an uncompressed frame (PS3.5 8.1.1)."""
+    rows, columns = integer(dataset.get("Rows"), 0), integer(dataset.get("Columns"), 0)
+    samples = integer(dataset.get("SamplesPerPixel"), 1)
+    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":  # two pixels share their colour
+        samples = 2
+    return rows * columns * samples * integer(dataset.get("BitsAllocated"), 8) / 8
+
+
+def _fragments(content: io.BufferedReader) -> int:
+    """How many whole fragments a compressed value has (PS3.5 A.4), which begins here; each frame has one or more."""
+    start, end = content.tell(), content.seek(0, io.SEEK_END)
+    content.seek(start)
+    count = -1  # the first item is the offset table
+    while (head := content.read(8))[:4] == _ITEM and len(head) == 8:
+        if content.seek(int.from_bytes(head[4:], "little"), io.SEEK_CUR) > end:
+            break
+        count += 1
+    content.seek(start)
+    return count
+
+
+def check(dataset: FileDataset, content: io.BufferedReader, path: Path) -> dict[str, Any]:
+    """Refuse what holds no scan, or none that can be decoded here, or less than it says.
+
+    Returns:
+        What `stored_frames` needs to know of the pixel data, whose value begins where `content` stands now.
+
+    Raises:
+        ScanError: it is refused.
+    """
+    element = _element(dataset, content)
+    if element is None:
+        raise ScanError(f"{path}: holds no image (no pixel data); export the image itself")
+    kind = _NO_SCAN.get(str(dataset.get("Modality", "")))
+    if kind or integer(dataset.get("BitsAllocated"), 8) == 1:
+        raise ScanError(f"{path}: is {kind or 'a mask of one bit'}, not a scan; give the images that it was made of")
+    rows, columns = integer(dataset.get("Rows"), 0), integer(dataset.get("Columns"), 0)
+    if rows * columns > MOST_PIXELS:
+        raise ScanError(f"{path}: has over {MOST_PIXELS // 10**6} million pixels; export it smaller")
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    if syntax.is_encapsulated:
+        _check_decoder(dataset, syntax, path)
+    frames = max(1, integer(dataset.get("NumberOfFrames"), 1))
+    there = _fragments(content) if syntax.is_encapsulated else element["length"]
+    if there < (frames if syntax.is_encapsulated else ceil(frames * _frame_bytes(dataset))):
+        raise ScanError(f"{path}: holds fewer frames than it says; copy or export it again")
+    return element
+
+
+def _check_decoder(dataset: FileDataset, syntax: UID, path: Path) -> None:
+    twelve = syntax == JPEGExtended12Bit and integer(dataset.get("BitsStored"), 8) > 8
+    if twelve and find_spec("libjpeg") is None:
+        raise ScanError(f"{path}: is 12-bit JPEG; to read it:  pip install 'medclip-assistant[jpeg]'")
+    try:
+        decodable = get_decoder(syntax).is_available
+    except NotImplementedError:
+        decodable = False
+    if not decodable:
+        raise ScanError(f"{path}: is compressed as {syntax.name}, which medclip cannot decode; export it uncompressed")
+
+
+def stored_frames(
+    dataset: FileDataset, content: io.BufferedReader, element: dict[str, Any], numbers: Sequence[int]
+) -> list[NDArray[Any]]:
+    """The stored values of some frames, each (rows, columns) or (rows, columns, 3).
+
+    A compressed one is decoded by the first decoder that manages; GDCM last, which damaged files can crash.
+
+    Args:
+        content: at the start of the pixel data's value.
+        element: what `check` found.
+        numbers: at least one frame, in ascending order.
+
+    Raises:
+        Exception: whatever pydicom and its decoders make of a damaged file.
+    """
+    start = content.tell()
+    decoder = get_decoder(UID(dataset.file_meta.TransferSyntaxUID))
+    about = {name: value for name, value in element.items() if name != "length"}
+    options = as_pixel_options(dataset, transfer_syntax_uid=decoder.UID, **about)
+    plugins = [""] if decoder.is_native else sorted(decoder.available_plugins, key=lambda name: (name == "gdcm", name))
+    failed: Exception | None = None
+    for plugin in plugins:
+        content.seek(start)
+        try:
+            frames = decoder.iter_array(content, indices=numbers, decoding_plugin=plugin, **options)
+            return [frame for frame, _ in frames]
+        except Exception as error:  # noqa: BLE001 (another decoder may manage)
+            failed = failed or error
+    raise failed or ValueError("it has no decoder")
