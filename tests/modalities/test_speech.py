@@ -1,8 +1,10 @@
 """A dictation (our own sentence in the voice of flite, ``dictation.flac``) and what is none."""
 
 import json
+import os
 import re
 import shutil
+import struct
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from medclip.errors import SpeechError
+from medclip.modalities.speech.sound import decode_sound
 from medclip.modalities.speech.transcribe import Transcriber, checksum
 from medclip.modalities.text.vocabulary import words_of
 
@@ -91,6 +94,29 @@ def test_what_is_no_dictation_is_told_apart(transcriber: Transcriber, tmp_path: 
         with pytest.raises(SpeechError, match=words) as caught:
             transcriber.transcribe(file)
         assert str(file) in str(caught.value)
+
+
+def test_what_only_pretends_to_be_a_recording_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    shutil.copy(DICTATION, tmp_path / "a.flac")
+    (tmp_path / "list.wav").write_text("ffconcat version 1.0\nfile a.flac\n")
+    (tmp_path / "list.mp3").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{tmp_path}/a.flac\n")
+    for name, words in (("pipe.wav", "no plain file"), ("list.wav", "no recording"), ("list.mp3", "no recording")):
+        with pytest.raises(SpeechError, match=words):
+            decode_sound(tmp_path / name)
+    with pytest.raises(OSError, match="no plain file"):
+        checksum(tmp_path / "pipe.wav")
+
+
+@pytest.mark.parametrize("rate", [1, 8000])
+def test_a_recording_that_goes_on_for_hours_is_refused(rate: int, tmp_path: Path) -> None:
+    content = bytearray(_wav(tmp_path / "a.wav", np.zeros(rate * 3700), rate).read_bytes())
+    with pytest.raises(SpeechError, match="longer than an hour"):
+        decode_sound(tmp_path / "a.wav")
+    content[40:44] = struct.pack("<L", 0)  # it states none
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(SpeechError, match=r"longer than an hour|damaged"):
+        decode_sound(tmp_path / "a.wav")
 
 
 def test_a_folder_that_is_no_speech_model_is_named(tmp_path: Path) -> None:
