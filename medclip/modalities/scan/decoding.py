@@ -1,6 +1,7 @@
 """Scans are decoded in processes of their own (`medclip.modalities.process`): what is asked of them, and how long."""
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
 
 __all__ = ["MEMORY", "decode", "decode_series", "start"]
 
-MEMORY = 1 << 30
-"""Bytes of address space of a decoder, its libraries (270 MB) among them; see `tests/modalities/test_limits.py` for what
-it is enough for."""
+MEMORY = 768 << 20
+"""Bytes of address space of a decoder, its libraries (270 MB) among them, so that it stays below 1 GiB together with the
+program that asks. A radiograph of 20 million pixels in JPEG 2000 takes 480 MB, a dozen frames of a tomosynthesis without
+a window 670 MB."""
 
-_SECONDS = 10.0  # for one file; a large radiograph in JPEG 2000 takes 2
+_SECONDS = 8.0  # for one file, so that nobody waits for 10; that radiograph takes 4
 _SECONDS_A_FILE = 0.02  # more for each file of a series; reading its header takes 0.002
 _MOST_CRASHES = 3  # files of a series that may end the decoder; more, and it is left alone
 
@@ -48,7 +50,7 @@ def _told(name: Path, why: str, seconds: float) -> str:
 
 def needs_memory() -> str:
     """What is said of a file that does not fit into a decoder."""
-    return f"needs over {MEMORY >> 30} GiB of memory to decode; export it smaller or uncompressed"
+    return f"needs over {MEMORY >> 20} MiB of memory to decode; export it smaller or uncompressed"
 
 
 def _ask(request: dict[str, object], name: Path, seconds: float, at: list[int]) -> ScanPictures:
@@ -79,10 +81,12 @@ def decode_series(files: Sequence[Path]) -> ScanPictures:
     """
     folder, seconds = files[0].parent, _SECONDS + _SECONDS_A_FILE * len(files)
     harmful: list[int] = []
+    until = time.monotonic() + seconds
     while True:
         at: list[int] = []
+        left = max(0.1, until - time.monotonic())
         try:
-            return _ask({"files": [str(file) for file in files], "harmful": harmful}, folder, seconds, at)
+            return _ask({"files": [str(file) for file in files], "harmful": harmful}, folder, left, at)
         except Stopped as stopped:
             if stopped.why in ("time", "start") or not at or len(harmful) == _MOST_CRASHES:
                 raise ScanError(_told(folder, stopped.why, seconds)) from None

@@ -39,8 +39,10 @@ def _read(frames: Sequence[Frame], progress: Callable[[Path], None], damaged: in
             with opened(file) as (dataset, content):
                 element = check(dataset, content, file)
                 stored = stored_frames(dataset, content, element, sorted(numbers))
-            for number in sorted(numbers):
-                found[file, number] = to_values(stored.pop(0), dataset, number)
+                decoded = {
+                    (file, n): to_values(frame, dataset, n) for n, frame in zip(sorted(numbers), stored, strict=True)
+                }
+            found |= decoded
             header = header or dataset
         except Exception as error:  # noqa: BLE001 (the others may do)
             failed = failed or error

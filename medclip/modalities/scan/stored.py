@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -117,15 +117,14 @@ def _check_decoder(dataset: FileDataset, syntax: UID, path: Path) -> None:
 
 def stored_frames(
     dataset: FileDataset, content: io.BufferedReader, element: dict[str, Any], numbers: Sequence[int]
-) -> list[NDArray[Any]]:
-    """The stored values of some frames, each (rows, columns) or (rows, columns, 3).
+) -> Iterator[NDArray[Any]]:
+    """The stored values of some frames, one by one, each (rows, columns) or (rows, columns, 3).
 
     A compressed one is decoded by the first decoder that manages; GDCM last, which damaged files can crash.
 
     Args:
         content: at the start of the pixel data's value.
         element: what `check` found.
-        numbers: at least one frame, in ascending order.
 
     Raises:
         Exception: whatever pydicom and its decoders make of a damaged file.
@@ -135,12 +134,17 @@ def stored_frames(
     about = {name: value for name, value in element.items() if name != "length"}
     options = as_pixel_options(dataset, transfer_syntax_uid=decoder.UID, **about)
     plugins = [""] if decoder.is_native else sorted(decoder.available_plugins, key=lambda name: (name == "gdcm", name))
-    failed: Exception | None = None
-    for plugin in plugins:
-        content.seek(start)
-        try:
-            frames = decoder.iter_array(content, indices=numbers, decoding_plugin=plugin, **options)
-            return [frame for frame, _ in frames]
-        except Exception as error:  # noqa: BLE001 (another decoder may manage)
-            failed = failed or error
-    raise failed or ValueError("it has no decoder")
+    for number in numbers:
+        failed: Exception | None = None
+        for plugin in plugins:
+            content.seek(start)
+            try:
+                [(frame, _)] = decoder.iter_array(content, indices=[number], decoding_plugin=plugin, **options)
+            except Exception as error:  # noqa: BLE001 (another decoder may manage)
+                failed = failed or error
+                continue
+            plugins = [plugin, *(other for other in plugins if other != plugin)]  # it will manage the next one, too
+            yield frame
+            break
+        else:
+            raise failed or ValueError("it has no decoder")

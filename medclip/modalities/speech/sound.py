@@ -22,7 +22,7 @@ RATE = 16_000
 LONGEST = 3600.0
 """Seconds of a recording; a dictation has minutes."""
 
-MEMORY = 1 << 30
+MEMORY = 768 << 20
 """Bytes of address space of a decoder, its libraries (200 MB) among them; the longest recording takes 230 MB."""
 
 _SECONDS = 30.0  # for one file; an hour of mp3 takes 6

@@ -94,7 +94,7 @@ def _answer(request: dict[str, Any], _progress: Progress) -> Answer:
     except SpeechError as error:
         return {"error": str(error)}, []
     except MemoryError:
-        return {"error": f"{path}: needs over {MEMORY >> 30} GiB of memory to decode; convert it to wav"}, []
+        return {"error": f"{path}: needs over {MEMORY >> 20} MiB of memory to decode; convert it to wav"}, []
     except Exception:  # noqa: BLE001 (av and FFmpeg raise errors of many kinds)
         return {"error": f"{path}: is damaged, or cannot be read; record or copy it again"}, []
     return {"stated": stated}, [samples]
