@@ -54,6 +54,10 @@ def query(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
 ) -> None:
     """Find similar cases for what is known of a new patient, and say what they turned out to be."""
+    if scan:
+        from medclip.modalities.scan.decoding import start
+
+        start()  # while the model loads
     from medclip.assistant import Assistant
     from medclip.modalities.measurements.values import values_of
 
