@@ -233,7 +233,7 @@ def mutate_file(path: Path, beside: Path, rng: random.Random) -> None:
 def resign(serving: Path) -> None:
     """Make the checksums of a serving folder fit its files again, as whoever made it on purpose would."""
     manifest = serving / "serving.json"
-    with contextlib.suppress(ValueError, OSError, AttributeError, TypeError, RecursionError):
+    with contextlib.suppress(ValueError, OSError, AttributeError, TypeError, KeyError, RecursionError):
         if not manifest.is_file():
             return
         stated = json.loads(manifest.read_bytes())

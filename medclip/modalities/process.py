@@ -124,7 +124,8 @@ class _Process:
             return self.handle.wait(0.2)
         except subprocess.TimeoutExpired:
             self.handle.kill()
-            self.handle.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # while a share that is gone holds it in the kernel
+                self.handle.wait(_GRACE)
             return -signal.SIGALRM
 
     def close(self) -> None:

@@ -102,6 +102,14 @@ def test_large_scans_of_the_ward_fit(tmp_path: Path) -> None:
     assert read_scan(tmp_path / "radiograph.dcm").middle.shape == noise.shape
 
 
+@pytest.mark.parametrize("cut", [8, 20, 2000])
+def test_a_compressed_frame_that_is_cut_off_is_refused(cut: int, tmp_path: Path) -> None:
+    content = real("MR_small_jp2klossless.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(content[: content.rindex(b"\xfe\xff\xdd\xe0") + 8 - cut])
+    with pytest.raises(ScanError, match="fewer frames than it says"):
+        read_scan(tmp_path / "a.dcm")
+
+
 # what is no plain file is never opened, what is no scan never tried
 
 

@@ -58,7 +58,10 @@ def _ask(request: dict[str, object], name: Path, seconds: float, at: list[int]) 
     reply = _decoders.ask({**request, "folder": here}, seconds, at.append)
     if "error" in reply.words:
         raise ScanError(reply.words["error"])
-    return _pictures(reply)
+    try:
+        return _pictures(reply)
+    except (KeyError, TypeError, ValueError):  # no decoder that works answers so
+        raise Stopped("crash") from None
 
 
 def decode(file: Path) -> ScanPictures:
@@ -81,6 +84,7 @@ def decode_series(files: Sequence[Path]) -> ScanPictures:
     """
     folder, seconds = files[0].parent, _SECONDS + _SECONDS_A_FILE * len(files)
     harmful: list[int] = []
+    most = min(_MOST_CRASHES, len(files) - 1)
     until = time.monotonic() + seconds
     while True:
         at: list[int] = []
@@ -88,6 +92,6 @@ def decode_series(files: Sequence[Path]) -> ScanPictures:
         try:
             return _ask({"files": [str(file) for file in files], "harmful": harmful}, folder, left, at)
         except Stopped as stopped:
-            if stopped.why in ("time", "start") or not at or len(harmful) == _MOST_CRASHES:
+            if stopped.why in ("time", "start") or not at or len(harmful) == most:
                 raise ScanError(_told(folder, stopped.why, seconds)) from None
             harmful.append(at[-1])

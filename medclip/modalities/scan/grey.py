@@ -20,9 +20,7 @@ from medclip.modalities.scan.window import Window, ct_preset, from_percentiles, 
 
 __all__ = ["Decoded", "to_grey", "to_values"]
 
-_LARGE = (
-    1 << 22
-)  # pixels; the values of larger frames, which wait for those of a dozen others, are kept in single precision
+_LARGE = 1 << 22  # pixels; the values of larger frames wait for those of a dozen others in single precision
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's "L"
 
 

@@ -57,18 +57,18 @@ class _Content(io.BufferedReader):
         self.counting = True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        left = max(0, self._size - self.tell())
-        wanted = left if size is None or size < 0 else min(size, left)
-        if self.counting:
-            self._reads += 1
-            self._bytes += wanted
-            if self._reads > _MOST_READS or self._bytes > _MOST_HEADER:
-                raise _TooMuchError
+        if size is None or size < 0:  # pydicom asks so for what it would inflate without limit; that is done here
+            raise _TooMuchError
+        wanted = max(0, min(size, self._size - self.tell()))
+        if not self.counting:
+            return super().read(wanted)
+        self._reads += 1
+        self._bytes += wanted
         found = super().read(wanted)
-        if self.counting and wanted > 8:
+        if wanted > 8:
             self._items += found.count(_ITEM) + found.count(_ITEM_BIG_ENDIAN)
-            if self._items > _MOST_ITEMS:
-                raise _TooMuchError
+        if self._reads > _MOST_READS or self._bytes > _MOST_HEADER or self._items > _MOST_ITEMS:
+            raise _TooMuchError
         return found
 
 
@@ -96,13 +96,14 @@ def _at_pixels(tag: int, _vr: str | None, _length: int) -> bool:
 def _parsed(content: _Content, path: Path) -> tuple[FileDataset, _Content]:
     """The data set up to its pixels, and the bytes that it was read from, which end there."""
     meta = Dataset()
-    with contextlib.suppress(pydicom.errors.InvalidDicomError):  # no preamble: then it is not deflated either
+    deflated = False
+    with contextlib.suppress(Exception):  # no preamble, or damaged: then pydicom says so below
         read_preamble(content, force=False)
         meta = read_dataset(content, False, True, stop_when=lambda tag, *_: tag >> 16 != _META)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    if not deflated:
         content.seek(0)
-        dataset = pydicom.dcmread(content, force=True, stop_before_pixels=True)
-        return dataset, content
+        return pydicom.dcmread(content, force=True, stop_before_pixels=True), content
     content.counting = False
     inflated = _inflated(content, path)
     plain = _Content(io.BytesIO(inflated), len(inflated))

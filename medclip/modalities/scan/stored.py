@@ -22,7 +22,7 @@ __all__ = ["check", "stored_frames"]
 _KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN"}  # representations with a length of 4 bytes
 _UNDEFINED = 0xFFFFFFFF
-_ITEM = b"\xfe\xff\x00\xe0"
+_ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _NO_SCAN = {"SEG": "a segmentation", "RTSTRUCT": "a structure set", "SR": "a structured report", "PR": "a presentation"}
 
 
@@ -30,7 +30,8 @@ def _element(dataset: FileDataset, content: io.BufferedReader) -> dict[str, Any]
     """Read the head of the pixel data element and stop at its value; None where there is no such element.
 
     Returns:
-        What pydicom's decoders want to know of it, and ``length``: the bytes that are there of its value.
+        What pydicom's decoders want to know of it, ``length``: the bytes that are there of its value, and whether it is
+        ``defined`` or ends with a delimiter.
     """
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     order = "<" if syntax.is_little_endian else ">"
@@ -49,7 +50,8 @@ def _element(dataset: FileDataset, content: io.BufferedReader) -> dict[str, Any]
     start = content.tell()
     there = content.seek(0, io.SEEK_END) - start
     content.seek(start)
-    found["length"] = there if length == _UNDEFINED else min(length, there)
+    found["defined"] = length != _UNDEFINED
+    found["length"] = min(length, there) if found["defined"] else there
     return found
 
 
@@ -62,17 +64,21 @@ def _frame_bytes(dataset: FileDataset) -> float:
     return rows * columns * samples * integer(dataset.get("BitsAllocated"), 8) / 8
 
 
-def _fragments(content: io.BufferedReader) -> int:
-    """How many whole fragments a compressed value has (PS3.5 A.4), which begins here; each frame has one or more."""
+def _fragments(content: io.BufferedReader, defined: bool) -> int:
+    """How many fragments a compressed value has (PS3.5 A.4), which begins here; none where it is cut off.
+
+    Args:
+        defined: whether the value states its length, against the standard; then it may lack the delimiter at its end.
+    """
     start, end = content.tell(), content.seek(0, io.SEEK_END)
     content.seek(start)
     count = -1  # the first item is the offset table
-    while (head := content.read(8))[:4] == _ITEM and len(head) == 8:
-        if content.seek(int.from_bytes(head[4:], "little"), io.SEEK_CUR) > end:
-            break
+    while (head := content.read(8))[:4] == _ITEM and len(head) == 8 and content.tell() <= end:
+        content.seek(int.from_bytes(head[4:], "little"), io.SEEK_CUR)
         count += 1
+    whole = head[:4] == _DELIMITER or (defined and content.tell() <= end)
     content.seek(start)
-    return count
+    return count if whole else 0
 
 
 def check(dataset: FileDataset, content: io.BufferedReader, path: Path) -> dict[str, Any]:
@@ -97,9 +103,20 @@ def check(dataset: FileDataset, content: io.BufferedReader, path: Path) -> dict[
     if syntax.is_encapsulated:
         _check_decoder(dataset, syntax, path)
     frames = max(1, integer(dataset.get("NumberOfFrames"), 1))
-    there = _fragments(content) if syntax.is_encapsulated else element["length"]
-    if there < (frames if syntax.is_encapsulated else ceil(frames * _frame_bytes(dataset))):
+    if syntax.is_encapsulated:
+        there, stated = _fragments(content, element["defined"]), frames
+    else:
+        there, stated = element["length"], ceil(frames * _frame_bytes(dataset))
+    if there < stated:
         raise ScanError(f"{path}: holds fewer frames than it says; copy or export it again")
+    if (
+        dataset.get("PhotometricInterpretation") == "YBR_FULL_422"
+        and not syntax.is_encapsulated
+        and there >= stated * 1.5
+    ):
+        raise ScanError(
+            f"{path}: says that pixels share their colours (YBR_FULL_422), which they do not; export it again"
+        )
     return element
 
 
@@ -131,7 +148,7 @@ def stored_frames(
     """
     start = content.tell()
     decoder = get_decoder(UID(dataset.file_meta.TransferSyntaxUID))
-    about = {name: value for name, value in element.items() if name != "length"}
+    about = {name: value for name, value in element.items() if name.startswith("pixel")}
     options = as_pixel_options(dataset, transfer_syntax_uid=decoder.UID, **about)
     plugins = [""] if decoder.is_native else sorted(decoder.available_plugins, key=lambda name: (name == "gdcm", name))
     for number in numbers:
