@@ -1,33 +1,23 @@
-"""De-identification: ids hashed with a key that the user keeps, and what names a patient taken out of the texts.
+"""De-identification: ids hashed with a key that the user keeps, and what names a person taken out of every text.
 
-After DICOM PS3.15 E (basic application confidentiality profile) and, for ages, the HIPAA safe harbor (45 CFR 164.514):
-nothing is copied from a header but modality, plane, window, age and sex; every text loses the names, numbers and dates
-that the header gives for the patient and the staff. Names that only the text knows, and words burnt into the pixels,
-stay: look before a cases folder leaves the house.
+The Basic Application Level Confidentiality Profile of DICOM PS3.15 E, with its options to retain patient characteristics
+(sex, and age up to 90 as in 45 CFR 164.514(b)(2)(i)(C)) and to clean structured content: nothing else is copied from a
+header than modality, plane and window. A text loses each identifying value of its study's headers in every usual
+spelling, and what looks like a date, a name, a number or an address anyway (`medclip.cases.privacy.scrub`). Words burnt
+into the pixels stay: look before a cases folder leaves the house.
 """
 
 import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterable
 from pathlib import Path
-
-from pydicom.dataset import Dataset
 
 from medclip.errors import CaseError
 
-__all__ = ["REMOVED", "Key", "age_years", "identifiers_of", "scrub"]
+__all__ = ["OLDEST", "Key", "age_years"]
 
-REMOVED = "[removed]"
-_OLDEST = 90  # years; older patients are few enough to be known by their age
-_LEAST = 3  # letters of a word that is taken out
-_NAMES = ("PatientName", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "RequestingPhysician",
-          "NameOfPhysiciansReadingStudy", "PatientMotherBirthName", "OtherPatientNames", "PhysiciansOfRecord",
-          "ResponsiblePerson", "VerifyingObserverName")  # fmt: skip
-_NUMBERS = ("PatientID", "OtherPatientIDs", "AccessionNumber", "StudyID", "PatientTelephoneNumbers", "AdmissionID")
-_PLACES = ("InstitutionName", "InstitutionAddress", "PatientAddress", "InstitutionalDepartmentName")
-_DATES = ("PatientBirthDate", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
+OLDEST = 90  # years; older patients are few enough to be known by their age
 
 
 class Key:
@@ -67,38 +57,4 @@ def age_years(age: object) -> float | None:
     if not found:
         return None
     years = int(found[1]) / {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}[found[2]]
-    return min(round(years, 2), _OLDEST)
-
-
-def _values(header: Dataset, names: Iterable[str]) -> Iterable[str]:
-    for name in names:
-        value = header.get(name)
-        if value is None:
-            continue
-        for one in (
-            value if hasattr(value, "__iter__") and not isinstance(value, str) and name != "PatientName" else (value,)
-        ):
-            yield str(one)
-
-
-def identifiers_of(header: Dataset) -> set[str]:
-    """The strings in a header that name the patient, the staff or the place, as they may stand in a report."""
-    found: set[str] = set()
-    for name in _values(header, _NAMES):
-        found |= {word for word in re.split(r"[\^=\s,]+", name) if len(word) >= _LEAST}
-    found |= {value.strip() for value in (*_values(header, _NUMBERS), *_values(header, _PLACES))}
-    for date in _values(header, _DATES):
-        if re.fullmatch(r"\d{8}", date):
-            year, month, day = date[:4], date[4:6], date[6:]
-            found |= {date, f"{year}-{month}-{day}"}
-            found |= {f"{a}{s}{b}{s}{year}" for s in "./-" for a, b in ((day, month), (month, day))}
-            found |= {f"{int(a)}{s}{int(b)}{s}{year}" for s in "./-" for a, b in ((day, month), (month, day))}
-    return {value for value in found if len(value) >= _LEAST}
-
-
-def scrub(text: str, identifiers: Iterable[str]) -> str:
-    """The text without the identifiers, whatever their case; whole words only."""
-    words = sorted(identifiers, key=len, reverse=True)
-    if not words:
-        return text
-    return re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", REMOVED, text, flags=re.IGNORECASE)
+    return min(round(years, 2), OLDEST)

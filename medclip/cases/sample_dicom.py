@@ -40,6 +40,18 @@ CT_SLICES = 16
 _SPACING = 5.0  # mm between CT slices
 _WINDOW = (40, 400)  # Hounsfield units
 _TOP = 4095  # of 12 bits
+_METHOD = "No patient: drawn and written by a program"
+_PROFILE = {  # PS3.16 CID 7050; every name, number and date in the files is a made-up replacement
+    "113100": "Basic Application Confidentiality Profile",
+    "113104": "Clean Structured Content Option",
+    "113108": "Retain Patient Characteristics Option",
+}
+
+
+def _code(value: str, meaning: str, scheme: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
 
 
 def _header(case: Case, storage: str, modality: str, unique: str) -> FileDataset:
@@ -58,6 +70,8 @@ def _header(case: Case, storage: str, modality: str, unique: str) -> FileDataset
     dataset.StudyDate = "20260101"
     dataset.StudyInstanceUID = generate_uid(entropy_srcs=[case.id])
     dataset.SyntheticData = "YES"
+    dataset.PatientIdentityRemoved, dataset.DeidentificationMethod = "YES", _METHOD
+    dataset.DeidentificationMethodCodeSequence = Items(_code(*one, "DCM") for one in _PROFILE.items())
     dataset.SpecificCharacterSet = "ISO_IR 192"
     return dataset
 
@@ -107,10 +121,9 @@ def _series(case: Case, picture: GreyPicture, number: int, rng: np.random.Genera
 
 
 def _text_item(kind: str, meaning: str, **values: object) -> Dataset:
-    name, item = Dataset(), Dataset()
-    name.CodeValue, name.CodingSchemeDesignator, name.CodeMeaning = meaning.upper()[:16], "99MEDCLIP", meaning
+    item = Dataset()
     item.RelationshipType, item.ValueType = "CONTAINS", kind
-    item.ConceptNameCodeSequence = Items([name])
+    item.ConceptNameCodeSequence = Items([_code(meaning.upper()[:16], meaning, "99MEDCLIP")])
     for key, value in values.items():
         setattr(item, key, value)
     return item

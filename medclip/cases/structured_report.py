@@ -11,7 +11,8 @@ __all__ = ["report_sections"]
 _DEEPEST = 20
 _HISTORY = ("history", "indication", "reason", "clinical information", "request")
 _IMPRESSION = ("impression", "conclusion", "interpretation", "summary", "assessment", "opinion")
-_LEFT_OUT = ("procedure", "technique", "comparison", "recommendation", "observer", "language")
+_LEFT_OUT = ("procedure", "technique", "comparison", "recommendation", "observer", "subject", "language")
+_CONTEXT = {"HAS OBS CONTEXT", "HAS ACQ CONTEXT"}  # who observed whom, and on what device
 
 
 def _meaning(item: Dataset) -> str:
@@ -36,6 +37,8 @@ def _text(item: Dataset) -> str:
 def _lines(item: Dataset, under: str, deep: int) -> Iterator[tuple[str, str]]:
     """(the headings that a text stands under, the text), depth first; persons, dates and references are left out."""
     for child in item.get("ContentSequence") or []:
+        if child.get("RelationshipType") in _CONTEXT:
+            continue
         headings = f"{under} / {_meaning(child)}"
         if text := _text(child):
             yield headings, text
@@ -46,7 +49,7 @@ def _lines(item: Dataset, under: str, deep: int) -> Iterator[tuple[str, str]]:
 def report_sections(report: Dataset) -> Sections:
     """The texts, codes and measured values of a structured report, by the headings that they stand under.
 
-    Observer and procedure contexts are left out. A text with headings of its own is split at them.
+    Observer, subject and procedure contexts are left out. A text with headings of its own is split at them.
     """
     parts: dict[str, list[str]] = {"history": [], "findings": [], "impression": []}
     for headings, text in _lines(report, "", 0):

@@ -16,12 +16,14 @@ from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
 from medclip.cases.case import Case, Modality
-from medclip.cases.deidentify import Key, age_years, identifiers_of, scrub
+from medclip.cases.deidentify import OLDEST, Key, age_years
 from medclip.cases.manifest import describe
+from medclip.cases.privacy.header import Identifier, identifiers_of
+from medclip.cases.privacy.scrub import Scrubber
 from medclip.cases.sources.base import Draft, Options, Skipped
 from medclip.cases.structured_report import report_sections
 from medclip.cases.table import CASE_COLUMNS, case_fields, first, grouped_rows
-from medclip.errors import CaseError, ScanError
+from medclip.errors import CaseError, MeasurementError, ScanError
 from medclip.modalities.scan.geometry import plane_of
 from medclip.modalities.scan.header import is_dicom, read_header
 from medclip.modalities.scan.pictures import ScanPictures
@@ -51,7 +53,7 @@ class _Study:
     header: Dataset  # of one of its files, for the patient's age and sex
     series: dict[str, list[tuple[Path, Dataset]]] = field(default_factory=lambda: defaultdict(list))
     reports: list[Path] = field(default_factory=list)
-    identifiers: set[str] = field(default_factory=set)
+    identifiers: set[Identifier] = field(default_factory=set)
     accession: str = ""
 
 
@@ -68,6 +70,7 @@ def _studies(root: Path, passed_over: Path | None) -> tuple[dict[str, _Study], l
                 known = is_dicom(handle.read(132), file)
             header = read_header(file) if known else None
             uid = str(header.get("StudyInstanceUID", "")) if header is not None else ""
+            identifiers = identifiers_of(header) if header is not None else set()
         except Exception as error:  # noqa: BLE001 (whatever pydicom makes of a damaged file)
             skipped.append(Skipped(name, f"is damaged or cannot be read ({type(error).__name__})"))
             continue
@@ -75,7 +78,7 @@ def _studies(root: Path, passed_over: Path | None) -> tuple[dict[str, _Study], l
             skipped.append(Skipped(name, "is no DICOM file" if header is None else "names no study; is it damaged?"))
             continue
         study = studies.setdefault(uid, _Study(header))
-        study.identifiers |= identifiers_of(header)
+        study.identifiers |= identifiers
         study.accession = study.accession or str(header.get("AccessionNumber") or "").strip()
         modality = str(header.get("Modality", ""))
         if modality == "SR":
@@ -100,6 +103,14 @@ def _scans_of(study: _Study) -> list[list[tuple[Path, Dataset]]]:
     return [files for files in found if not _is_localizer(files[0][1])] or found
 
 
+def _capped(age: str) -> str | float:
+    """A table's age in years, at most `OLDEST`; what is no number is left to the validation of the case."""
+    try:
+        return min(float(age), OLDEST)
+    except ValueError:
+        return age
+
+
 class _Importer:
     """Makes the case of each study."""
 
@@ -112,29 +123,31 @@ class _Importer:
             raise ScanError("has words burnt into its pixels (BurnedInAnnotation), which may name the patient")
         return read_slices([file for file, _ in files]) if len(files) > 1 else read_scan(files[0][0])
 
-    def _fields(self, uid: str, study: _Study) -> dict[str, Any]:
-        """What the reports say of a study."""
+    def _fields(self, uid: str, study: _Study, scrubber: Scrubber) -> dict[str, Any]:
+        """What the reports say of a study, without what identifies.
+
+        Raises:
+            MeasurementError: a measurement is not plausible, or not written as a value and its unit.
+        """
         found = next((name for name in (uid, study.accession) if name in self.rows), None)
         fields: dict[str, Any] = {}
-        history, findings, impression = [], [], []
         texts = [report_sections(read_header(file)) for file in study.reports]
         if found is not None:
             self.used.add(found)
             fields = case_fields(self.rows[found])
             texts += [split_sections(first(self.rows[found], "report") or "")]
-        for text in texts:
-            history.append(text.history)
-            findings.append(text.findings)
-            impression.append(text.impression)
-        notes = [*fields.get("notes", [])]
-        notes += [{"kind": "history", "text": t} for t in history if t] + [
-            {"kind": "findings", "text": t} for t in findings if t
-        ]
-        outcome = {**fields.get("outcome", {})}
-        if any(impression):
-            outcome.setdefault("impression", "\n".join(t for t in impression if t))
-        fields["notes"] = [{**note, "text": scrub(note["text"], study.identifiers)} for note in notes]
-        fields["outcome"] = {name: scrub(text, study.identifiers) for name, text in outcome.items()}
+        notes = list(fields.get("notes", []))
+        notes += [{"kind": "history", "text": text.history} for text in texts if text.history]
+        notes += [{"kind": "findings", "text": text.findings} for text in texts if text.findings]
+        outcome = dict(fields.get("outcome", {}))
+        if impression := "\n".join(text.impression for text in texts if text.impression):
+            outcome.setdefault("impression", impression)
+        scrubbed = scrubber.scrub
+        fields["notes"] = [{**note, "text": scrubbed(note["text"])} for note in notes]
+        fields["outcome"] = {name: scrubbed(text) for name, text in outcome.items()}
+        fields["labels"] = fields.get("labels", {})
+        if "age" in fields:
+            fields["age"] = _capped(fields["age"])
         return fields
 
     def draft(self, uid: str, study: _Study) -> Iterator[Draft | Skipped]:
@@ -161,12 +174,20 @@ class _Importer:
             modalities.add(modality)
             scan = {"file": name, "modality": modality, "plane": plane_of(about), "window": pictures.window}
             scans.append({field_: value for field_, value in scan.items() if value})
-        fields = self._fields(uid, study)
+        scrubber = Scrubber(study.identifiers)
+        try:
+            fields = self._fields(uid, study, scrubber)
+        except MeasurementError as error:
+            yield Skipped(case_id, str(error))
+            return
         if not scans and not fields["notes"]:
             if not study.series:
                 yield Skipped(case_id, "its study holds neither a scan nor a report")
             return  # its files are listed
         facts = {"age": age_years(header.get("PatientAge")), "sex": _SEX.get(str(header.get("PatientSex", "")).upper())}
+        said = {name: value for name, value in fields["labels"].items() if scrubber.scrub(value) == value}
+        for name in sorted(fields["labels"].keys() - said.keys()):
+            yield Skipped(case_id, f"its label {name} holds an identifier and is left unknown")
         labels = {"modality": modalities.pop()} if len(modalities) == 1 else {}
         try:
             case = Case.model_validate(
@@ -175,7 +196,7 @@ class _Importer:
                     **{name: value for name, value in facts.items() if value is not None},
                     **fields,
                     "patient": self.key.hashed("patient", patient),
-                    "labels": labels | fields.get("labels", {}),
+                    "labels": labels | said,
                     "scans": scans,
                     "source": NAME,
                     "synthetic": str(header.get("SyntheticData", "")).upper() == "YES",

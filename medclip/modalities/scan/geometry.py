@@ -14,6 +14,12 @@ from medclip.modalities.scan.header import functional, integer, numbers
 __all__ = ["Frame", "frames_of", "in_order", "plane_of"]
 
 _MOST_FRAMES = 65_536
+_VIEWS = {
+    *("AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LATERAL", "LAT", "OBLIQUE"),
+    *("CC", "ML", "LM", "MLO", "LMO", "XCC", "XCCL", "XCCM", "FB", "SIO", "ISO"),
+}
+"""Terms of View Position (PS3.3 C.8.7.1.1.1, C.8.11.7 and CID 4014); anything else is free text, which may name someone."""
+
 _GAP = 1.5  # of the usual distance; more means that a slice is missing
 
 
@@ -48,7 +54,8 @@ def plane_of(header: Dataset) -> str | None:
     """The anatomical plane of a file's first frame by its orientation, else its radiographic view; None if unknown."""
     turn, _ = _geometry(header, 0)
     if turn is None:
-        return str(header.get("ViewPosition") or "").strip() or None
+        view = str(header.get("ViewPosition") or "").strip().upper()
+        return view if view in _VIEWS else None
     normal = np.abs(np.cross(turn[:3], turn[3:]))
     return ("Sagittal", "Coronal", "Axial")[int(normal.argmax())]
 

@@ -1,0 +1,1 @@
+"""What identifies a person: in a DICOM header, in free text, in a cases folder."""

@@ -1,0 +1,154 @@
+"""What looks like an identifier in any text, whatever its header says (after 45 CFR 164.514(b)(2)(i)).
+
+Numbers with a cue or too long for a measurement, contacts, street addresses, people after a title or a cue, ages over
+89. Measurements, vertebral levels, scores, stages and series numbers look like none of them.
+"""
+
+import re
+from collections.abc import Iterator
+
+from medclip.cases.privacy.dates import find_dates
+from medclip.cases.privacy.names import CJK, CJK_TITLES
+from medclip.cases.privacy.text import END, START, Found
+
+__all__ = ["find_patterns"]
+
+# ---- contacts and addresses
+
+_CONTACTS = (
+    r"[\w.+-]+\s?(?:@|\(at\)|\[at\])\s?[\w-]+(?:\.[\w-]+)+",
+    r"(?:https?://|www\.)[^\s<>\"'，。）)]+",
+    r"(?i:\b(?:tel|phone|telephone|fax|mobile|cell|pager|beeper|ext|call(?:ed)?(?:\s+back)?(?:\s+at)?|telefon|handy|dw)\b)"
+    r"(?:\.|\s?(?:no|number|nr)\.?)?[\s:#]{0,3}(?:at\s)?[(+]?\d[\d\s()/.-]{2,18}\d",
+    r"(?:电话|手机|传真|联系方式|分机)(?:号码?)?[\s:：]{0,2}[(+]?\d[\d\s()-]{4,18}\d",
+    r"(?<![\w.])\+\d{1,3}(?:[\s()/.-]{0,3}\d){6,13}(?!\d)",
+    r"(?<![\w.])(?:1[\s.-])?\(?\d{3}\)?[\s.-]\d{3}[.-]\d{4}(?![\w.-]\d|\w)",
+    r"(?<![\w.])\(?0\d{2,4}\)?\s?[-/ ]\s?\d{3,8}(?:[\s-]\d{2,5}){0,3}(?!\w)",
+    r"(?<!\d)1[3-9]\d[\s-]?\d{4}[\s-]?\d{4}(?!\d)",
+)
+_STREET = (
+    r"Street|St|Road|Rd|Avenue|Ave|Boulevard|Blvd|Lane|Drive|Terrace|Crescent|Highway|Parkway|Court|Gardens|Square|Way"
+)
+_TOWN = r"(?:,?\s+(?:[A-Z][A-Za-z.'-]+\s?){1,3},?\s+(?:[A-Z]{2}\s+)?[A-Z0-9][A-Z0-9 -]{2,6}\d[A-Z0-9]{0,2}\b)?"
+_ADDRESSES = (
+    rf"{START}\d{{1,5}}[A-Za-z]?\s+(?:[NSEW]\.?\s+)?(?:[A-Z][A-Za-z'.-]+\s+){{1,3}}(?:{_STREET})\b\.?"
+    rf"(?:,?\s+(?:[Aa]pt|[Ss]uite|[Uu]nit|#)\.?\s?\w+)?{_TOWN}",
+    rf"{START}[A-ZÄÖÜ][\wäöüß-]*(?:stra(?:ß|ss)e|str\.|gasse|platz|weg|allee)\s+\d{{1,4}}[a-z]?(?:/\d+)*"
+    r"(?:,?\s+(?:[A-Z]{1,2}-)?\d{4,5}\s+[A-ZÄÖÜ][\wäöüß-]+)?",
+    r"\b\d{1,4},?\s+(?:rue|avenue|boulevard|place|chemin|impasse)\s+(?:de\s+(?:la\s+|l')?|des\s+|du\s+)?[A-ZÉ][\wéèêç'-]+"
+    r"(?:,?\s+\d{5}\s+[A-Z][\w-]+)?",
+    r"\b(?:P\.?\s?O\.?\s?[Bb]ox|Postfach)\s+\d+",
+    r"\b[A-Z][A-Za-z]+,?\s+(?:A[LKZR]|C[AOT]|DE|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|RI|S[CD]|T[NX]|UT"
+    r"|V[TA]|W[AVIY])\s+\d{5}(?:-\d{4})?\b",
+    r"\b(?:[A-Z]{1,2}\d[A-Z\d]?)\s\d[ABD-HJLNP-UW-Z]{2}\b(?=\s*(?:[.,;)\n]|$))",
+    r"\b(?:D|A|CH)-\d{4,5}\s+[A-ZÄÖÜ][\wäöüß-]+",
+    rf"(?:[{CJK}]{{2,4}}[省市])?[{CJK}]{{1,4}}[市区县][{CJK}\d]{{1,12}}(?:路|街|巷|弄|大道|胡同|村|镇)[{CJK}]{{0,2}}\d{{0,5}}[号號]?(?:\d+[室单元栋楼号]+)*",
+    rf"(?<=[址于在])[{CJK}]{{2,10}}(?:路|街|巷|弄|大道|胡同)\d{{1,5}}[号號](?:\d+[室单元栋楼]+)*",
+)
+
+# ---- numbers
+
+_NUMBERED = (
+    r"MRNs?|M\.R\.N\.|(?:medical\s+)?record|chart|hospital|unit|patient|pat|accession|acc|case|encounter|visit|account|acct|order|"
+    r"requisition|request|specimen|admission|episode|insurance|policy|member|subject|study|exam|health\s?card|medicare|medicaid|"
+    r"passport|licen[cs]e|serial|device|certificate|NHS|SSN|social\s+security|SVNR|Fall|Patienten|Auftrags|Versicherungs|"
+    r"Sozialversicherungs|dossier|IPP|NIR|DNI|CURP"
+)
+_WORD = r"(?:[\s-]?(?:identifier|number|num|no|nr|nummer|id|code|plate)\b\.?|\s?[#№])"
+_VALUE = r"(?:is\s+|:\s*|#\s*|=\s*|-\s?)?(?=[\w-]*\d)[A-Z]{0,5}[\w]?[-_/.]?\w*\d[\w]*(?:[-_/.]\w*\d\w*){0,5}"
+_NUMBERS = (
+    rf"(?i:\b(?:{_NUMBERED}){_WORD})[\s:#]{{0,3}}(?i:{_VALUE})(?:\s\d{{2,5}}){{0,3}}{END}",
+    r"(?i:\b(?:MRN|SSN|accession|acc\s?#|SVNR|ID(?:\s?#)?))[\s:#=]{1,3}(?=[\w-]*\d)[\w-]{4,}(?:[\s/-]\d{2,6}){0,3}",
+    r"(?:病历|病案|住院|门诊|检查|影像|登记|身份证|医保卡?|社保卡?|就诊卡?|申请单?|条码|放射|超声|床位?|X线|CT|MRI?|ID)(?:编?号码?|ID)"
+    r"\s?[:：#为是]?\s?[A-Za-z]{0,5}[-_]?\d[\w-]{1,24}",
+    r"(?<![\w.-])\d{3}-\d{2}-\d{4}(?![\w-])",
+    r"(?<![\w.])\d{3}\s\d{3}\s\d{4}(?![\w.]\d|\w)",
+    r"(?<![\w.])\d{17}[\dXx](?!\w)",
+    r"(?<![\w.,])\d{7,16}(?![\w%]|[.,]\d|\s?(?:mm|cm|ml|mg|x\s?\d))",
+    rf"{START}[A-Z]{{1,5}}[-_]?\d{{6,}}(?:[-_/]\w+)?{END}",
+    rf"{START}[A-Z]{{2,5}}[-_]\d{{5,}}{END}",
+    rf"{START}[A-Z]{{1,5}}[-_/]?\d{{2,4}}[-_/]\d{{4,}}{END}",
+)
+_UIDS = (r"(?<![\w.])[012](?:\.\d+){5,}(?!\w)",)
+
+# ---- people
+
+_NAME = r"(?:(?:[A-Z]\.\s?){1,3})?(?:(?:van|von|de|del|der|den|la|le|di|da|dos|bin|al|el|zu)\s+){0,2}[A-ZÀ-ÖØ-Þ][\w'À-ÿ-]*[\wÀ-ÿ]"
+_NOT_NAMED = (
+    r"(?!(?:The|This|There|He|She|It|In|No|On|At|And|Or|But|With|CT|MR|MRI|PET|US|Ultrasound|Radiology|Radiologists?|Surgery|Surgical|"
+    r"Emergency|Medicine|Medical|Pathology|Oncology|Neurology|Neurosurgery|Orthop\w+|Urology|Cardiology|Pediatrics|Gynecology|"
+    r"Department|Interventional|Nuclear|Physical|Occupational|Primary|General|Clinical|Imaging|Infectious|Patient|Findings?|"
+    r"Impression|History|Exam\w*|Biops\w+|Histolog\w+|Microscop\w+|Laparo\w+|Endoscop\w+|Bronch\w+|Fine|Gross|Tissue|Excision\w*|"
+    r"Angiogra\w+|Echocardio\w+|Chest|Head|Left|Right|X-?[Rr]ay\w*|Doppler|Gram|Serology|Culture\w*|Lab\w*|Family|January|February|"
+    r"March|April|May|June|July|August|September|October|November|December|[A-Z]{2,4}\b)(?![a-z]))"
+)
+_NAMES = rf"(?:{_NAME})(?:[ ](?:and\s+)?(?!And\b)(?:{_NAME}|[A-Z]\.)){{0,2}}"
+_TITLE = r"(?:Drs?\.?|Prof\.?|Professor|Doctor|Mrs\.?|Mr\.?|Ms\.?|Miss|Herrn?|Frau|Mme|Monsieur|Madame|Se[ñn]ora?)"
+_SIGNED = (
+    r"(?i:\b(?:dictated|signed|read|reported|reviewed|interpreted|transcribed|verified|approved|authenticated|finali[sz]ed|"
+    r"performed|referred|ordered|requested|examined|scanned|seen)\s+(?:and\s+\w+\s+)?by|discussed\s+with|communicated\s+to|"
+    r"(?:called|telephoned|paged|faxed|reported)\s+to|cc:)"
+    r"|(?i:\b(?:referring|attending|ordering|requesting|reading|reporting|consulting)(?:\s+(?:physician|doctor|radiologist|md))?|"
+    r"\b(?:radiologist|technologist|sonographer|radiographer|operator|transcriptionist|resident|(?:patient|full|first|last|family|maiden)(?:'s)?\s+name|"
+    r"mother|father|daughter|son|wife|husband|next\s+of\s+kin|contact|befundet\s+von|zuweiser)|(?:(?<=\n)|^)\s*(?:name|patient))\s?[:=]"
+)
+_PEOPLE = (
+    rf"{START}{_TITLE}\s+(?:(?:Dr|Prof|med|Univ)\.\s*){{0,3}}{_NOT_NAMED}({_NAMES}(?:\s+(?:and|und|&)\s+{_NAME})?)",
+    rf"{START}(?:DR|PROF)\.\s+({_NAME}){END}",
+    rf"(?:{_SIGNED})\s*(?:(?:Dr|Prof|Mr|Mrs|Ms)\.?\s+){{0,2}}{_NOT_NAMED}({_NAME}(?:,?[ ]{_NAME}|[ ][A-Z]\b\.?){{0,2}})",
+    rf"{START}({_NAME}(?:[ ](?:[A-Z]\.|{_NAME})){{1,2}}),?\s+"
+    r"(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|FRCPC|FACR|RN|R\.N\.|RT\(R\)|PA-C|MBBS)(?!\w)",
+    r"(?i:dictated|transcribed)\s+by:?\s*([A-Z]{2,4}(?:/[a-zA-Z]{2,4})?)\b",
+)
+_SURNAME = (
+    "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖"
+    "邹熊陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温芦季俞章鲁葛伍韦申尤毕聂丛焦向柳邢路岳"
+    "齐沿梅莫庄辛管祝左涂谷祁时舒耿牟卜詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强柴华车冉房"
+)
+_GIVEN = rf"[{CJK}]{{0,2}}"
+_CJK_PEOPLE = (
+    rf"(?<![主副责门高有疗影科])([{_SURNAME}](?!年资|级){_GIVEN}?)(?={CJK_TITLES.replace('|氏|某', '').replace('|同志', '')})",
+    rf"(?:姓名|签名|签字|(?:报告|审核|检查|申请|书写|诊断|主治|送检|操作|会诊|复核)(?:医师|医生|者|人|技师)|联系人|记录者|家属)\s?[:：为是]\s?([{CJK}]{{2,4}})(?![{CJK}])",
+    rf"(?:姓名|签名)\s?[:：]\s?([{CJK}]{{2,3}})",
+    rf"(?:患者|病人)\s?[:：]?\s?([{_SURNAME}][某×xX*＊]{{1,2}})",
+)
+
+# ---- ages over 89
+
+_OLD = r"(?:9\d|1[0-4]\d)"
+_NINETY = (
+    r"(?:ninety(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?"
+    r"|(?:one|a)[- ]hundred(?:[- ](?:and[- ])?(?:one|two|three|four|five|six))?)"
+)
+_AGES = (
+    rf"(?<![\d.,/-])({_OLD}|{_NINETY})(?=[\s-]?(?:years?|yrs?)[\s-]?(?:old|of\s+age)|[\s-]?y[\s./]?o\b|\s?y/o\b|\s?yrs?\b|-?jährige?\w*"
+    r"|\s+Jahre\s+alt|[-\s]years?\b|\s?ans\b|\s?años\b)",
+    rf"\b(?:aged?|age\s+of|im\s+Alter\s+von|Alter)\s?[:=]?\s*({_OLD}|{_NINETY})(?![\d.,%]\d|\d|%|\s?(?:mm|cm|mg|ml|days|weeks|months))",
+    rf"(?:\b(?:a|an|pt|patient)|^)\s+({_OLD})(?=\s?(?-i:[MF])\b)",
+    rf"(?<![\d.,/-])({_OLD})(?=\s?(?-i:[MF]),?\s+(?:with|who|presents|presenting|[shc]/[poh])\b)",
+    rf"(?<![\d.])({_OLD})(?=\s?(?:周?岁|歲|歳|세))|((?:九十|一百(?:零|一十)?)[一二三四五六七八九]?)(?=\s?(?:周?岁|多岁|余岁|歲))",
+)
+
+
+def _all(kind: str, ways: tuple[str, ...], flags: re.RegexFlag = re.NOFLAG) -> list[tuple[str, re.Pattern[str]]]:
+    return [(kind, re.compile(way, flags)) for way in ways]
+
+
+_PATTERNS = [
+    *_all("contact", _CONTACTS),
+    *_all("address", _ADDRESSES),
+    *_all("uid", _UIDS),
+    *_all("number", _NUMBERS),
+    *_all("name", _PEOPLE),
+    *_all("name", _CJK_PEOPLE),
+    *_all("age", _AGES, re.IGNORECASE),
+]
+
+
+def find_patterns(text: str) -> Iterator[Found]:
+    """Everything in a text (made `even`) that looks like an identifier; they may overlap."""
+    yield from find_dates(text)
+    for kind, pattern in _PATTERNS:
+        for found in pattern.finditer(text):
+            group = next((number for number, value in enumerate(found.groups(), start=1) if value), 0)
+            yield Found(kind, *found.span(group))
