@@ -39,16 +39,22 @@ def import_(
         bar.stage("importing cases")
         options = Options(seed=seed, key=key, reports=reports, allow_outside=allow_outside)
         report = import_cases(source, path, out, force=force, options=options, progress=bar.advance)
+    listed = f"{report.key}.{REPORT}" if report.key else str(out / REPORT)
     if as_json:
-        render.print_json(asdict(report))
+        shown = asdict(report) | {"left_out": len(report.skipped), "report": listed}
+        if report.key:
+            del shown["skipped"]  # names of files, which may be those of patients
+        render.print_json(shown)
         return
     render.say(f"{out}: {report.cases} cases of {report.patients} patients, {report.scans} scans")
-    listed = f"{report.key}.{REPORT}" if report.key else str(out / REPORT)
     if report.key:
         render.say(f"ids are hashed with the key in {report.key}: keep it, apart from the cases")
     if report.skipped:
-        render.say((f"{len(report.skipped)} left out", "yellow"), f"; {listed} says why. The first:")
-        for skipped in report.skipped[:3]:
+        first = [] if report.key else report.skipped[:3]
+        render.say(
+            (f"{len(report.skipped)} left out", "yellow"), f"; {listed} says why{'. The first:' if first else ''}"
+        )
+        for skipped in first:
             render.say(f"  {skipped.case_id}: {skipped.reason}")
 
 

@@ -9,7 +9,7 @@ from medclip.cases.case import Case
 from medclip.cases.manifest import MANIFEST, write_cases
 from medclip.cases.sources import Draft, Options, Skipped, load_source
 from medclip.errors import CaseError, ScanError
-from medclip.files import copy_file, new_folder, permissions, write_json
+from medclip.files import copy_file, new_folder, permissions, replaced_file, write_json
 from medclip.modalities.scan.read import read_scan
 
 __all__ = ["REPORT", "ImportReport", "import_cases"]
@@ -58,6 +58,13 @@ def _store(draft: Draft, folder: Path) -> Case | Skipped:
         return Skipped(draft.case.id, str(error))
     scans = [s.model_copy(update={"window": windows[s.file]}) if s.file in windows else s for s in draft.case.scans]
     return draft.case.model_copy(update={"scans": tuple(scans)})
+
+
+def _write_private(report: ImportReport, file: Path) -> None:
+    """Write a report that names source files, which often are named after patients, for its owner alone."""
+    with replaced_file(file) as made:
+        made.touch(0o600)
+        write_json(made, asdict(report))
 
 
 def import_cases(
@@ -119,10 +126,6 @@ def import_cases(
             else:
                 seen.add(result.id)
                 cases.append(result)
-        if not cases:
-            reason = f" (the first: {skipped[0].case_id}: {skipped[0].reason})" if skipped else ""
-            raise CaseError(f"{path or source}: no case could be imported{reason}")
-        write_cases(folder, cases)
         report = ImportReport(
             source=source,
             cases=len(cases),
@@ -131,6 +134,14 @@ def import_cases(
             key=str(options.key) if options.key else None,
             skipped=skipped,
         )
-        private = options.key.with_name(f"{options.key.name}.{REPORT}") if options.key else folder / REPORT
-        write_json(private, asdict(report))
+        if options.key:
+            _write_private(report, private := options.key.with_name(f"{options.key.name}.{REPORT}"))
+        else:
+            write_json(folder / REPORT, asdict(report))
+        if not cases:
+            reason = f" (the first: {skipped[0].case_id}: {skipped[0].reason})" if skipped else ""
+            raise CaseError(
+                f"{path or source}: no case could be imported{f'; {private} says why' if options.key else reason}"
+            )
+        write_cases(folder, cases)
     return report

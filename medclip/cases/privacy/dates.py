@@ -86,14 +86,14 @@ _BORN = re.compile(
 )
 
 # not a part of a longer number, of a level ("L3/4/5"), a ratio or a version
-_ALONE, _ENDS = r"(?<![^\W_])(?<!\d[.,/:-])(?<!\.)", r"(?![^\W_]|[/:-]\d|[.,]\d)"
+_ALONE, _ENDS = rf"{START}(?<!\d[.,/:-])(?<!\.)", rf"{END}(?![/:.,-]\d)"
 _ANY = (
     re.compile(rf"{START}(?:{'|'.join(_WORDS)}){END}", re.IGNORECASE),
-    re.compile(rf"{_ALONE}(?:{'|'.join(_DIGITS)}){_TIME}{_ENDS}"),
+    re.compile(rf"{_ALONE}(?:{'|'.join(_DIGITS)}){_TIME}{_ENDS}", re.ASCII),
     re.compile("|".join(_CJK)),
     re.compile(rf"{START}(?:{'|'.join(_FREE)}){END}"),
 )
-_CUE = r"(?:on|of|from|dated|since|until|till|by|before|after|and|to|vom|am|seit|bis|zum|le|du|el|del|exam|study|prior|at|is)"
+_CUE = r"(?:on|dated|since|until|till|vom|am|seit|bis|zum|del)"
 _FORMATS = re.compile(r"((?:1[89]|20)\d\d)[.-]?(\d\d)[.-]?(\d\d)")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):?([0-5]\d)(?::?([0-5]\d))?")
 
@@ -122,7 +122,7 @@ def find_days(values: Iterable[str]) -> re.Pattern[str] | None:
     if not days:
         return None
     ways = [rf"0?{a}\s?[/.-]\s?0?{b}" for month, day in sorted(days) for a, b in ((day, month), (month, day))]
-    return re.compile(rf"(?i:\b{_CUE})\s+({'|'.join(ways)})(?![\d%]|[/.,-]\d|\s?(?:mm|cm)\b)")
+    return re.compile(rf"(?i:{START}{_CUE})\s+({'|'.join(ways)})(?![\d%]|[/.,-]\d|\s?(?:mm|cm)\b)")
 
 
 def find_times(values: Iterable[str]) -> re.Pattern[str] | None:

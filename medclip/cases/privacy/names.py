@@ -1,21 +1,22 @@
 """A person's name as a header writes it (DICOM PS3.5 6.2, value representation PN) → every way a report may write it.
 
-Parts of a name in Latin, Greek or Cyrillic letters count by themselves, in any case, unless they are ordinary words or
+Parts of a name in letters count by themselves, in any case, with or without accents, unless they are ordinary words or
 have two letters: those count with a capital inside a sentence, after a title, or beside another part. Names in
 ideographs, kana or hangul count wherever two characters of them stand; a single one, before a title.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-from medclip.cases.privacy.text import END, START, Found, even
+from medclip.cases.privacy.text import CJK, Found, even
 from medclip.cases.privacy.words import ABBREVIATIONS, ORDINARY, PARTICLES, PLACEHOLDERS, TITLES
 
-__all__ = ["CJK", "CJK_TITLES", "name_finders"]
+__all__ = ["CJK_TITLES", "Names"]
 
-CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 CJK_TITLES = (
     "(?:副?主任)?(?:主治|住院|主管|实习)?(?:医生|医师|大夫|技师|护士长?|护师)|副?主任|副?教授|先生|女士|小姐|太太|老师|同志|医生|医師"
     "|さん|様|씨|님|氏|某"
@@ -35,129 +36,87 @@ _COMPOUND = (
     "公孙",
     "慕容",
     "令狐",
-    "夏侯",
 )
-_GERMAN = {"ae": "ä", "oe": "ö", "ue": "ü", "ss": "ß"}
-_PLAIN = {"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th"}
-_BETWEEN = r"[\s,.'^_=-]"
-_SPOKEN = r"(?:(?:Mrs|Mr|Ms|Miss|Dr|Prof|mrs|mr|ms|miss|dr|prof|doctor|Doctor|Herrn?|Frau|DR\.|MR\.|MRS\.)[.]?)"
-
-Finder = Callable[[str], Iterator[Found]]
-
-
-@cache
-def _kin(letter: str) -> str:
-    """A letter and what is made of it by accents, as the inside of a character class."""
-    of_latin = (chr(code) for code in (*range(0xC0, 0x250), *range(0x1E00, 0x1F00)))
-    kin = [
-        c for c in of_latin if unicodedata.normalize("NFD", c.lower())[0] == letter or _PLAIN.get(c.lower()) == letter
-    ]
-    return re.escape(letter) + "".join(sorted({c.lower() for c in kin if len(c.lower()) == 1}))
+_PLAIN = str.maketrans(
+    {"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "'": None}
+)
+_GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa", "'": None})
+_LETTER = rf"[^\W_{CJK}][\u0300-\u036f]*"
+_WORD = re.compile(rf"(?:{_LETTER})+(?:'(?:{_LETTER})+)*")
+_GAP = re.compile(r"[\s,.'^_=-]{0,3}")
+_TITLED = re.compile(r"\b(?:(?:[Mm]rs?|[Mm]s|[Mm]iss|[Dd]r|[Pp]rof|[Dd]octor|Herrn?|Frau)\.?|(?:DR|MRS?|PROF)\.)\s+$")
+_IN_SENTENCE = re.compile(r"(?:[a-z,]|\b(?:Mrs?|Ms|Dr|Prof)\.) $")
+_LONG = 5  # letters of a part that counts with an initial glued to it ("mhuber"), or in two ("Xiao Ming")
 
 
-def _spelled(part: str) -> str:
-    """A part of a name with any accents, with ä as ae or a, with or without its apostrophes and hyphens."""
-    folded = unicodedata.normalize("NFC", part.lower())
-    spelled, at = "", 0
-    while at < len(folded):
-        letter, pair = folded[at], folded[at : at + 2]
-        base = _PLAIN.get(letter) or unicodedata.normalize("NFD", letter)[0]
-        at += 1
-        if pair in _GERMAN:
-            accented = _GERMAN[pair]
-            one = {"ß": "ss?|ß"}.get(accented) or f"{_kin(pair[0])}"
-            spelled += f"(?:{pair}|{one})" if accented == "ß" else f"(?:{pair}|[{one}]\u0308?)"
-            at += 1
-        elif letter in "äöü":
-            spelled += f"(?:{base}e|[{_kin(base)}]\u0308?)"
-        elif letter in "'-":
-            spelled += f"{_BETWEEN}{{0,2}}"
-        elif len(base) > 1:
-            spelled += f"(?:{letter}|{base})"
-        elif base.isascii() and base.isalpha():
-            spelled += f"[{_kin(base)}][\u0300-\u036f]*"
-        else:
-            spelled += re.escape(letter) + "[\u0300-\u036f]*"
-    return spelled
+def _keys(word: str) -> set[str]:
+    """What a word is compared by: without accents, and with ä as ae."""
+    low = unicodedata.normalize("NFC", word.lower())
+    low = low.removesuffix("'s") if len(low) > 3 else low
+    german = unicodedata.normalize("NFD", low.translate(_GERMAN))
+    plain = unicodedata.normalize("NFD", low.translate(_PLAIN))
+    return {"".join(c for c in one if not unicodedata.combining(c)) for one in (german, plain)}
+
+
+def _header_keys(part: str) -> set[str]:
+    """As `_keys`; a part typed without umlauts stands for that with them, too."""
+    return {key for one in _keys(part) for key in (one, re.sub(r"([ao])e|(u)e(?!r?$)", r"\1\2", one))}
 
 
 def _humps(part: str) -> list[str]:
     """XiaoMing → Xiao, Ming; McDonald and the like stay whole."""
-    return [part] if part.startswith(("Mc", "Mac", "O'")) else re.findall(r"[^\W\d_](?:[^\W\d_A-Z]|'|-)*|\d+", part)
+    if part.isupper() or part.startswith(("Mc", "Mac")):
+        return [part]
+    return re.findall(r"[^\W\d_](?:[^\W\d_A-Z]|(?<=')[A-Z]|'|-)*", part)
 
 
-def _weak(part: str) -> bool:
-    return len(part) < 3 or part.lower() in ORDINARY or part.lower() in PARTICLES
+def _weak(word: str) -> bool:
+    return len(word) < 3 or word.lower() in ORDINARY or word.lower() in PARTICLES
 
 
-def _inside_sentence(text: str, start: int) -> bool:
-    """Whether a capital there is no sentence's, heading's or list item's first."""
-    return bool(re.search(r"(?:[a-z,]|\b(?:Mrs?|Ms|Dr|Prof)\.) $", text[max(0, start - 6) : start]))
+@dataclass
+class _Word:
+    """A word of a text."""
+
+    text: str
+    start: int
+    end: int
+
+    @cached_property
+    def keys(self) -> set[str]:
+        return _keys(self.text)
 
 
+@dataclass(frozen=True)
 class _Person:
-    """A name in letters."""
+    """A name in letters: its parts and their initials."""
 
-    def __init__(self, parts: list[str]) -> None:
-        whole = sorted(parts, key=len, reverse=True)
-        one = "|".join(_spelled(part) for part in whole)
-        firsts = "".join(sorted({part[0].upper() for part in parts}))
-        item = rf"(?:(?i:{one})|[{firsts}](?![^\W_])\.?|(?<![^\W_])[{firsts}]\.?)"
-        self._run = re.compile(rf"{START}{item}(?:{_BETWEEN}{{0,3}}{item})+{END}")
-        self._part = re.compile(rf"(?i:{one})")
-        strong = [part for part in whole if not _weak(part)]
-        weak = [part for part in whole if _weak(part) and part.lower() not in PARTICLES]
-        login = rf"|[{firsts.lower()}](?:{{0}})|(?:{{0}})[{firsts.lower()}]"
-        spelled = "|".join(_spelled(part) for part in strong)
-        long = "|".join(_spelled(part) for part in strong if len(part) > 4)
-        logins = login.format(long) if long else ""
-        self._strong = re.compile(rf"{START}(?:{spelled}{logins}){END}", re.IGNORECASE) if strong else None
-        broken = [_broken(part) for part in strong if len(part) > 4]
-        self._broken = re.compile(rf"{START}(?:{'|'.join(broken)}){END}") if broken else None
-        self._weak = re.compile(rf"{START}(?i:{'|'.join(map(_spelled, weak))}){END}") if weak else None
-        titled = "|".join(_spelled(part) for part in whole)
-        self._titled = re.compile(rf"{START}{_SPOKEN} +((?i:{titled})){END}")
+    parts: frozenset[str]
+    initials: frozenset[str]
 
-    def __call__(self, text: str) -> Iterator[Found]:
-        for pattern in (self._strong, self._broken):
-            for found in pattern.finditer(text) if pattern else ():
-                yield Found("name", *found.span())
-        for found in self._titled.finditer(text):
-            yield Found("name", *found.span(1))
-        for found in self._run.finditer(text):
-            if self._is_name(found[0]):
-                yield Found("name", *found.span())
-        for found in self._weak.finditer(text) if self._weak else ():
-            if self._stands_out(text, found[0], found.start()):
-                yield Found("name", *found.span())
+    @classmethod
+    def of(cls, parts: Sequence[str]) -> "_Person":
+        keys = frozenset(key for part in parts for key in _header_keys(part))
+        return cls(keys, frozenset(key[0] for key in keys))
 
-    def _is_name(self, run: str) -> bool:
-        """Whether a run of parts and initials holds a part, and more than ordinary words in small letters."""
-        whole = [part[0] for part in self._part.finditer(run) if len(part[0]) > 1]
-        return any(not _weak(part) or part[0].isupper() for part in whole) or (
-            len(whole) > 1 and any(part.lower() not in ORDINARY | PARTICLES for part in whole)
+    def has(self, word: _Word) -> bool:
+        return not self.parts.isdisjoint(word.keys)
+
+    def begins(self, word: _Word) -> bool:
+        """Whether the word is an initial of the name, or two or three of them (XM for Xiao Ming)."""
+        return (
+            len(word.text) < 4 and word.text.isupper() and all(letter.lower() in self.initials for letter in word.text)
         )
 
-    @staticmethod
-    def _stands_out(text: str, word: str, start: int) -> bool:
-        if not word[0].isupper():
-            return False
-        if word.isupper() and len(word) > 1:
-            return word.lower() not in ABBREVIATIONS | ORDINARY
-        return word.lower() not in ORDINARY or _inside_sentence(text, start)
+    def glued(self) -> Iterator[str]:
+        """Parts written as one word, and a long part with an initial: "mariahuber", "mhuber"."""
+        for one in self.parts:
+            yield from (one + other for other in self.parts if one != other and len(one) > 2 and len(other) > 2)
+            if len(one) >= _LONG and one not in ORDINARY:
+                yield from (way for letter in self.initials for way in (letter + one, one + letter))
 
 
-def _broken(part: str) -> str:
-    """A part of a name in two: Xiaoming as Xiao Ming or Xiao-ming, a word divided at a line's end."""
-    letters = [f"(?i:{_spelled(letter)})" for letter in part]
-    ways = []
-    for at in range(2, len(part) - 1):
-        head, tail = "".join(letters[:at]), "".join(letters[at:])
-        ways.append(rf"{head}(?:-\n?| (?=[A-Z])){tail}")
-    return rf"(?=[A-Z])(?:{'|'.join(ways)})"
-
-
-def _ideographic(group: str) -> Finder | None:
+def _ideographic(group: str) -> Callable[[str], Iterator[Found]] | None:
     """A name in ideographs, kana or hangul: the whole of it, a given name of two, the family name before a title."""
     family, _, given = group.partition("^")
     family, given = (re.sub(rf"[^{CJK}]", "", part) for part in (family, given))
@@ -189,7 +148,7 @@ def _parts(group: str) -> list[str]:
     family = group.partition("^")[0].strip().lower() if "^" in group else ""
     parts: dict[str, None] = {}
     for word in re.split(r"[\s,;./()\"_]+", named):
-        for part in (word, *word.split("-"), *(_humps(word) if not word.isupper() else ())):
+        for part in (word, *word.split("-"), *_humps(word)):
             part = part.strip("'-")
             lower = part.lower()
             titled = lower in TITLES and lower != family
@@ -198,14 +157,92 @@ def _parts(group: str) -> list[str]:
     return [part for part in parts if not re.search(f"[{CJK}]", part)]
 
 
-def name_finders(names: Iterable[str]) -> Iterator[Finder]:
-    """What finds each of some names (values of PN, up to three groups of components each) in a text that is `even`."""
-    seen: set[tuple[str, ...]] = set()
-    for name in names:
-        for group in even(name).split("="):
-            if finder := _ideographic(group):
-                yield finder
-            parts = _parts(group)
-            if parts and tuple(parts) not in seen:
-                seen.add(tuple(parts))
-                yield _Person(parts)
+class Names:
+    """Finds names (values of PN, up to three groups of components each) in a text that is `even`."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._ideographic: list[Callable[[str], Iterator[Found]]] = []
+        people: set[_Person] = set()
+        for name in names:
+            for group in even(name).split("="):
+                if finder := _ideographic(group):
+                    self._ideographic.append(finder)
+                if parts := _parts(group):
+                    people.add(_Person.of(parts))
+        self._people: dict[str, list[_Person]] = defaultdict(list)
+        for person in people:
+            for part in person.parts:
+                self._people[part].append(person)
+        self._glued = {way for person in people for way in person.glued()}
+
+    def find(self, text: str) -> Iterator[Found]:
+        for finder in self._ideographic:
+            yield from finder(text)
+        if not self._people:
+            return
+        words = [_Word(found[0], *found.span()) for found in _WORD.finditer(text)]
+        for at, word in enumerate(words):
+            people = {id(one): one for key in word.keys for one in self._people.get(key, ())}
+            for person in people.values():
+                yield from self._named(text, words, at, person)
+            if not people and (not self._glued.isdisjoint(word.keys) or self._in_two(text, words, at)):
+                yield Found("name", word.start, words[at + 1].end if self._in_two(text, words, at) else word.end)
+
+    def _named(self, text: str, words: Sequence[_Word], at: int, person: _Person) -> Iterator[Found]:
+        """The name around a word that is a part of it."""
+        first = last = at
+        while first > 0 and self._joined(text, words[first - 1], words[first]) and _belongs(words[first - 1], person):
+            first -= 1
+        while (
+            last + 1 < len(words)
+            and self._joined(text, words[last], words[last + 1])
+            and _belongs(words[last + 1], person)
+        ):
+            last += 1
+        if last > first and _is_name([word for word in words[first : last + 1] if person.has(word)], last - first + 1):
+            dot = text[words[last].end : words[last].end + 1] == "." and len(words[last].text) == 1
+            yield Found("name", words[first].start, words[last].end + dot)
+        elif not _weak(words[at].text) or _stands_out(text, words[at]):
+            yield Found("name", words[at].start, words[at].end)
+
+    @staticmethod
+    def _joined(text: str, one: _Word, other: _Word) -> bool:
+        return bool(_GAP.fullmatch(text[one.end : other.start]))
+
+    def _in_two(self, text: str, words: Sequence[_Word], at: int) -> bool:
+        """Whether a word and the next are one part of a name: Xiao Ming, Xiao-ming, O Brien, what a line's end divides."""
+        if at + 1 == len(words):
+            return False
+        one, other = words[at], words[at + 1]
+        gap = text[one.end : other.start]
+        fits = gap in ("-", "-\n") or (gap in (" ", "'") and other.text[0].isupper())
+        if not fits or not one.text[0].isupper():
+            return False
+        joined = {a + b for a in one.keys for b in other.keys}
+        return any(key in self._people and len(key) >= _LONG and key not in ORDINARY for key in joined)
+
+
+def _belongs(word: _Word, person: _Person) -> bool:
+    return person.has(word) or person.begins(word)
+
+
+def _is_name(parts: Sequence[_Word], size: int) -> bool:
+    """Whether a run of parts and initials is a name, not ordinary words in small letters."""
+    if any(not _weak(part.text) or part.text[0].isupper() for part in parts):
+        return True
+    real = {part.text.lower() for part in parts} - PARTICLES
+    return (
+        size > 1 and len(real) > 1 and (any(one not in ORDINARY for one in real) or all(len(one) > 2 for one in real))
+    )
+
+
+def _stands_out(text: str, word: _Word) -> bool:
+    """Whether an ordinary or short word is a name by its capital, or by the title before it."""
+    before, low = text[max(0, word.start - 12) : word.start], word.text.lower()
+    if _TITLED.search(before):
+        return low not in PARTICLES
+    if not word.text[0].isupper() or low in PARTICLES:
+        return False
+    if word.text.isupper():
+        return low not in ABBREVIATIONS | ORDINARY
+    return low not in ORDINARY or bool(_IN_SENTENCE.search(before))

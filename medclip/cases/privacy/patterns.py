@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 
 from medclip.cases.privacy.dates import find_dates
-from medclip.cases.privacy.names import CJK, CJK_TITLES
-from medclip.cases.privacy.text import END, START, Found
+from medclip.cases.privacy.names import CJK_TITLES
+from medclip.cases.privacy.text import CJK, END, START, Found
 
 __all__ = ["find_patterns"]
 
@@ -135,10 +135,10 @@ def _all(kind: str, ways: tuple[str, ...], flags: re.RegexFlag = re.NOFLAG) -> l
 
 
 _PATTERNS = [
-    *_all("contact", _CONTACTS),
+    *_all("contact", _CONTACTS, re.ASCII),
     *_all("address", _ADDRESSES),
-    *_all("uid", _UIDS),
-    *_all("number", _NUMBERS),
+    *_all("uid", _UIDS, re.ASCII),
+    *_all("number", _NUMBERS, re.ASCII),
     *_all("name", _PEOPLE),
     *_all("name", _CJK_PEOPLE),
     *_all("age", _AGES, re.IGNORECASE),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from medclip.cases.privacy.dates import find_days, find_times
 from medclip.cases.privacy.header import Identifier
-from medclip.cases.privacy.names import name_finders
+from medclip.cases.privacy.names import Names
 from medclip.cases.privacy.patterns import find_patterns
 from medclip.cases.privacy.spellings import contact_patterns, number_patterns, phrase_patterns, place_patterns
 from medclip.cases.privacy.text import Found, even
@@ -15,6 +15,7 @@ __all__ = ["OLD", "REMOVED", "Scrubber"]
 
 REMOVED = "[removed]"
 OLD = "[over 89]"  # instead of an age
+_UID = re.compile(r"\d+(?:\.\d+)+")
 
 
 class Scrubber:
@@ -25,17 +26,17 @@ class Scrubber:
         for identifier in identifiers:
             values[identifier.kind].add(identifier.value)
         wordy = {value for value in values["number"] if not re.search(r"\d", value)}  # "CTSCANNER" is rather a place
-        self._finders = list(name_finders(sorted(values["name"])))
+        self._names = Names(sorted(values["name"]))
         ways = {
             "number": number_patterns(values["number"]),
             "contact": contact_patterns(values["contact"]),
             "phrase": [f"(?i:{way})" for way in phrase_patterns(values["phrase"])],
             "place": place_patterns(values["place"] | wordy),
             "address": place_patterns(values["address"], address=True),
-            "uid": [rf"(?<![\w.]){re.escape(value)}(?![\w.])" for value in sorted(values["uid"])],
         }
         ways["number"] = [f"(?i:{way})" for way in ways["number"]]
         self._patterns = {kind: re.compile("|".join(found)) for kind, found in ways.items() if found}
+        self._uids = values["uid"]
         self._days = find_days(values["date"])
         self._times = find_times(values["time"] | {v[8:] for v in values["date"] if len(v) > 11})
 
@@ -43,8 +44,10 @@ class Scrubber:
         """Everything in the text that identifies; they may overlap."""
         plain = even(text)
         yield from find_patterns(plain)
-        for finder in self._finders:
-            yield from finder(plain)
+        yield from self._names.find(plain)
+        for found in _UID.finditer(plain):
+            if found[0] in self._uids:
+                yield Found("uid", *found.span())
         for kind, pattern in self._patterns.items():
             for found in pattern.finditer(plain):
                 yield Found(kind, *found.span())

@@ -1,10 +1,9 @@
 """Numbers, places, addresses and phrases of a header → patterns of every way that a report may write them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from medclip.cases.privacy.names import CJK
-from medclip.cases.privacy.text import END, START, even
+from medclip.cases.privacy.text import CJK, END, START, even
 from medclip.cases.privacy.words import ABBREVIATIONS, GENERIC, ORDINARY, PLACEHOLDERS
 
 __all__ = ["contact_patterns", "number_patterns", "phrase_patterns", "place_patterns"]
@@ -42,7 +41,7 @@ def _number(value: str) -> list[str]:
 def number_patterns(values: Iterable[str]) -> list[str]:
     """Numbers with other separators, without their letters, or in part where that part has five digits or more."""
     ways = {way for value in values for way in _number(value)}
-    return [rf"(?<![^\W_])(?<!\d\.)(?:{way})(?![^\W_]|\.\d){_NOT_MEASURED}" for way in sorted(ways)]
+    return [rf"{START}(?<!\d\.)(?:{way}){END}(?!\.\d){_NOT_MEASURED}" for way in sorted(ways)]
 
 
 def contact_patterns(values: Iterable[str]) -> list[str]:
@@ -100,7 +99,7 @@ def _cjk_place(value: str) -> set[str]:
     return ways
 
 
-def place_patterns(values: Iterable[str], *, address: bool = False) -> list[str]:
+def place_patterns(values: Collection[str], *, address: bool = False) -> list[str]:
     """A place's name whole, each line and telling word of it, and its initials; an address without the initials.
 
     The words and initials are to be matched in their own case or with a capital: see the flags in the patterns.
@@ -119,6 +118,12 @@ def place_patterns(values: Iterable[str], *, address: bool = False) -> list[str]
         if not address and (acronym := _acronym(value)):
             initials.add(acronym)
     ways = [rf"(?i:{START}(?:{way}){END})" for way in sorted(whole, key=len, reverse=True)]
-    ways += [rf"{START}(?:{word.capitalize()}|{word.upper()}|{re.escape(word)}){END}" for word in sorted(words)]
+    codes = sorted({code for value in values for code in re.findall(r"(?<!\d)\d{4,6}(?!\d)", value)}) if address else []
+    code = f"(?:{'|'.join(codes)})" if codes else "(?!)"
+    ways += [
+        rf"{START}(?:{code}[\s,]+)?(?:{word.capitalize()}|{word.upper()}|{re.escape(word)}){END}(?:[\s,]+{code}{END})?"
+        for word in sorted(words)
+    ]
+    ways += [rf"{START}{code}{END}{_NOT_MEASURED}" for code in codes if len(code) >= _TELLING]
     ways += [rf"{START}{letters}{END}" for letters in sorted(initials)]
     return ways + [rf"(?:{way})" for way in sorted(cjk, key=len, reverse=True)]

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
-__all__ = ["END", "START", "Found", "even"]
+__all__ = ["CJK", "END", "START", "Found", "even"]
 
-START, END = r"(?<![^\W_])", r"(?![^\W_])"
-"""Where a word starts and ends: an underscore, as in file names, parts words."""
+CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+"""Ideographs, kana and hangul, as the inside of a character class."""
+
+START, END = rf"(?<![^\W_{CJK}])", rf"(?![^\W_{CJK}])"
+"""Where a word in letters or digits starts and ends: an underscore, as in file names, parts words, and so does CJK text."""
 
 _EVEN: dict[int, int | str] = {
     **{wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)},  # full-width forms of ASCII
