@@ -138,17 +138,21 @@ def sample_dicom(
 @app.command()
 def check(
     cases: Annotated[Path, typer.Argument(help="A cases folder.")],
+    privacy: Annotated[
+        bool,
+        typer.Option("--privacy", help="Count what still looks like an identifier instead; any is an error."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, with all case ids.")] = False,
 ) -> None:
     """Say what is in a cases folder and what is wrong with it; exit code 1 where an error was found."""
     from dataclasses import asdict
 
-    from medclip.cases.check import check_cases
+    from medclip.cases.check import check_cases, check_privacy
     from medclip.cli import render
 
     with render.progress() as bar:
         bar.stage("reading every case")
-        report = check_cases(cases, progress=bar.advance)
+        report = (check_privacy if privacy else check_cases)(cases, progress=bar.advance)
     if as_json:
         render.print_json({**asdict(report), "ok": report.ok})
     else:

@@ -14,13 +14,14 @@ from PIL import Image
 
 from medclip.cases.case import Case
 from medclip.cases.manifest import BadLine, scan_manifest
+from medclip.cases.privacy.folder import look_for_leaks
 from medclip.errors import CaseError, ScanError
 from medclip.label_sets import family_of, is_verified
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.read import read_scan
 from medclip.modalities.speech.transcribe import checksum
 
-__all__ = ["CheckReport", "Problem", "check_cases"]
+__all__ = ["CheckReport", "Problem", "check_cases", "check_privacy"]
 
 Severity = Literal["error", "warning"]
 
@@ -219,12 +220,7 @@ def _classes(cases: Sequence[Case]) -> tuple[dict[str, dict[str, int]], list[Pro
     return {k: dict(c.most_common()) for k, c in sorted(counts.items())}, problems
 
 
-def check_cases(folder: Path, *, progress: Callable[[str], None] = lambda _: None) -> CheckReport:
-    """Read a cases folder whole, every scan too.
-
-    Raises:
-        CaseError: the manifest is missing, cannot be read, or holds no line at all.
-    """
+def _read(folder: Path) -> tuple[list[Case], list[BadLine]]:
     cases: list[Case] = []
     bad: list[BadLine] = []
     for item in scan_manifest(folder):
@@ -234,20 +230,10 @@ def check_cases(folder: Path, *, progress: Callable[[str], None] = lambda _: Non
             cases.append(item)
     if not cases and not bad:
         raise CaseError(f"{folder}: its cases.jsonl holds no case; import some with  medclip cases import")
-    problems = [Problem("bad-line", "error", f"line {b.number}: {b.problem}", [f"line {b.number}"]) for b in bad]
-    seen = _read_all(cases, folder, progress)
-    if seen.unreadable:
-        problems.append(
-            Problem(
-                "unreadable-scan", "error", f"scan missing or unreadable: {seen.first_fault}", _ids(seen.unreadable)
-            )
-        )
-    problems += _recordings(cases, folder)
-    textless = _ids(case.id for case in cases if not case.note_text("history") and not case.report)
-    if textless:
-        problems.append(Problem("no-text", "warning", "no text: cannot train the alignment", textless))
-    label_sets, rare = _classes(cases)
-    problems += [*_duplicates(seen), *_splits(cases), *_label_words(cases), *rare]
+    return cases, bad
+
+
+def _report(cases: Sequence[Case], label_sets: dict[str, dict[str, int]], problems: Sequence[Problem]) -> CheckReport:
     return CheckReport(
         cases=len(cases),
         patients=len({case.patient for case in cases}),
@@ -262,3 +248,49 @@ def check_cases(folder: Path, *, progress: Callable[[str], None] = lambda _: Non
         label_sets=label_sets,
         problems=sorted(problems, key=lambda p: p.severity),
     )
+
+
+def check_privacy(folder: Path, *, progress: Callable[[str], None] = lambda _: None) -> CheckReport:
+    """Look in a cases folder for what may identify a person; nothing that is found is quoted, and no label is named.
+
+    A recorded voice is a warning, since no recording is without; all else is an error.
+
+    Raises:
+        CaseError: the manifest is missing, cannot be read, or holds no line at all.
+    """
+    cases, bad = _read(folder)
+    problems = [
+        Problem(f"privacy-{leak.kind}", "warning" if leak.kind == "voice" else "error", leak.message, leak.found_in)
+        for leak in look_for_leaks(folder, cases, progress=progress)
+    ]
+    if bad:
+        lines = [f"line {one.number}" for one in bad]
+        problems.append(Problem("bad-line", "error", "no valid case, so not looked at", lines))
+    return _report(cases, {}, problems)
+
+
+def check_cases(folder: Path, *, progress: Callable[[str], None] = lambda _: None) -> CheckReport:
+    """Read a cases folder whole, every scan too.
+
+    Args:
+        privacy: look for what may identify a person as well (`medclip.cases.privacy.folder`).
+
+    Raises:
+        CaseError: the manifest is missing, cannot be read, or holds no line at all.
+    """
+    cases, bad = _read(folder)
+    problems = [Problem("bad-line", "error", f"line {b.number}: {b.problem}", [f"line {b.number}"]) for b in bad]
+    seen = _read_all(cases, folder, progress)
+    if seen.unreadable:
+        problems.append(
+            Problem(
+                "unreadable-scan", "error", f"scan missing or unreadable: {seen.first_fault}", _ids(seen.unreadable)
+            )
+        )
+    problems += _recordings(cases, folder)
+    textless = _ids(case.id for case in cases if not case.note_text("history") and not case.report)
+    if textless:
+        problems.append(Problem("no-text", "warning", "no text: cannot train the alignment", textless))
+    label_sets, rare = _classes(cases)
+    problems += [*_duplicates(seen), *_splits(cases), *_label_words(cases), *rare]
+    return _report(cases, label_sets, problems)

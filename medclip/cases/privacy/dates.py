@@ -54,7 +54,7 @@ _WORDS = (
 _FREE = (  # months that are no verbs, by their capital
     rf"{_WEEKDAY}{_DAYS}{_OF}(?:{_CAPITAL})",  # 12 March
     rf"{_WEEKDAY}{_D}(?:st|nd|rd|th)?(?:\s+of)?[\s-]+May",  # 12 May, but not "4. May consider"
-    rf"{_WEEKDAY}(?:{_CAPITAL}|May)\s+{_D}(?:st|nd|rd|th)?{_UNIT}(?!\s?(?:weeks?|days?|hours?|years?|months?|to|x|-)\b)"
+    rf"{_WEEKDAY}(?:{_CAPITAL}|May)\s+{_D}(?:st|nd|rd|th)?{_UNIT}(?!\s?(?:weeks?|days?|hours?|years?|months?)\b)"
     r"(?![.,/:]?\d)",  # March 12
 )
 _DIGITS = (
@@ -62,6 +62,7 @@ _DIGITS = (
     rf"{_D}\.\s?(?:I{{1,3}}|IV|VI{{0,3}}|I?X|XI{{1,2}})\.\s?{_Y4}",  # 17.V.2024
     rf"(?:0?[1-9]|1[0-2])\s?[./-]\s?{_Y4}",  # 05/2024
     rf"{_Y4}[/-](?:0[1-9]|1[0-2])",  # 2024-05
+    rf"(?:{_D}/0[1-9]|0[1-9]/\d\d)(?!\s?(?:mm|cm|%))",  # 5/08: no fraction has a nought before its number
     *(
         way.replace("~", re.escape(mark))
         for mark in "-/._"
@@ -139,4 +140,4 @@ def find_times(values: Iterable[str]) -> re.Pattern[str] | None:
                 rf"0?{hour}\s?[时時点點시]\s?{minute}\s?[分분]?",
                 rf"{found[1]}{minute}{second}(?:\.\d+)?",
             }
-    return re.compile(rf"(?<![\d:.]|[A-Za-z])(?:{'|'.join(sorted(ways))})(?![\d:])") if ways else None
+    return re.compile(rf"(?<![\d:.]|[A-Za-z])(?:{'|'.join(sorted(ways))})(?!\d|:\d)") if ways else None

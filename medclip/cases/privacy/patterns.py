@@ -95,7 +95,8 @@ _SIGNED = (
 _PEOPLE = (
     rf"{START}{_TITLE}\s+(?:(?:Dr|Prof|med|Univ)\.\s*){{0,3}}{_NOT_NAMED}({_NAMES}(?:\s+(?:and|und|&)\s+{_NAME})?)",
     rf"{START}(?:DR|PROF)\.\s+({_NAME}){END}",
-    rf"(?:{_SIGNED})\s*(?:(?:Dr|Prof|Mr|Mrs|Ms)\.?\s+){{0,2}}{_NOT_NAMED}({_NAME}(?:,?[ ]{_NAME}|[ ][A-Z]\b\.?){{0,2}})",
+    rf"(?:{_SIGNED})\s*(?:(?:Dr|Prof|Mr|Mrs|Ms)\.?\s+){{0,2}}{_NOT_NAMED}"
+    rf"({_NAME}(?:,?[ ](?!(?:MRN|ID|DOB|SSN|MD)\b){_NAME}|[ ][A-Z]\b\.?){{0,2}})",
     rf"{START}({_NAME}(?:[ ](?:[A-Z]\.|{_NAME})){{1,2}}),?\s+"
     r"(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|FRCPC|FACR|RN|R\.N\.|RT\(R\)|PA-C|MBBS)(?!\w)",
     r"(?i:dictated|transcribed)\s+by:?\s*([A-Z]{2,4}(?:/[a-zA-Z]{2,4})?)\b",
