@@ -40,7 +40,8 @@ _COMPOUND = (
 _PLAIN = str.maketrans(
     {"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "'": None}
 )
-_GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa", "'": None})
+_GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "'": None})
+_NORDIC = str.maketrans({"å": "aa"})
 _LETTER = rf"[^\W_{CJK}][\u0300-\u036f]*"
 _WORD = re.compile(rf"(?:{_LETTER})+(?:'(?:{_LETTER})+)*")
 _GAP = re.compile(r"[\s,.'^_=-]{0,3}")
@@ -53,9 +54,9 @@ def _keys(word: str) -> set[str]:
     """What a word is compared by: without accents, and with ä as ae."""
     low = unicodedata.normalize("NFC", word.lower())
     low = low.removesuffix("'s") if len(low) > 3 else low
-    german = unicodedata.normalize("NFD", low.translate(_GERMAN))
-    plain = unicodedata.normalize("NFD", low.translate(_PLAIN))
-    return {"".join(c for c in one if not unicodedata.combining(c)) for one in (german, plain)}
+    german = low.translate(_GERMAN)
+    ways = (unicodedata.normalize("NFD", one) for one in (low.translate(_PLAIN), german, german.translate(_NORDIC)))
+    return {"".join(c for c in one if not unicodedata.combining(c)) for one in ways}
 
 
 def _header_keys(part: str) -> set[str]:

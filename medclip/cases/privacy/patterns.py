@@ -24,6 +24,7 @@ _CONTACTS = (
     r"(?<![\w.])\+\d{1,3}(?:[\s()/.-]{0,3}\d){6,13}(?!\d)",
     r"(?<![\w.])(?:1[\s.-])?\(?\d{3}\)?[\s.-]\d{3}[.-]\d{4}(?![\w.-]\d|\w)",
     r"(?<![\w.])\(?0\d{2,4}\)?\s?[-/ ]\s?\d{3,8}(?:[\s-]\d{2,5}){0,3}(?!\w)",
+    r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.]\d|\w)",  # an IP address
     r"(?<!\d)1[3-9]\d[\s-]?\d{4}[\s-]?\d{4}(?!\d)",
 )
 _STREET = (
@@ -58,13 +59,14 @@ _WORD = r"(?:[\s-]?(?:identifier|number|num|no|nr|nummer|id|code|plate)\b\.?|\s?
 _VALUE = r"(?:is\s+|:\s*|#\s*|=\s*|-\s?)?(?=[\w-]*\d)[A-Z]{0,5}[\w]?[-_/.]?\w*\d[\w]*(?:[-_/.]\w*\d\w*){0,5}"
 _NUMBERS = (
     rf"(?i:\b(?:{_NUMBERED}){_WORD})[\s:#]{{0,3}}(?i:{_VALUE})(?:\s\d{{2,5}}){{0,3}}{END}",
-    r"(?i:\b(?:MRN|SSN|accession|acc\s?#|SVNR|ID(?:\s?#)?))[\s:#=]{1,3}(?=[\w-]*\d)[\w-]{4,}(?:[\s/-]\d{2,6}){0,3}",
+    r"(?i:\b(?:MRN|SSN|accession|(?:acc|MR)\s?#|SVNR|ID(?:\s?#)?))[\s:#=]{1,3}(?=[\w-]*\d)[\w-]{4,}(?:[\s/-]\d{2,6}){0,3}",
     r"(?:病历|病案|住院|门诊|检查|影像|登记|身份证|医保卡?|社保卡?|就诊卡?|申请单?|条码|放射|超声|床位?|X线|CT|MRI?|ID)(?:编?号码?|ID)"
     r"\s?[:：#为是]?\s?[A-Za-z]{0,5}[-_]?\d[\w-]{1,24}",
     r"(?<![\w.-])\d{3}-\d{2}-\d{4}(?![\w-])",
     r"(?<![\w.])\d{3}\s\d{3}\s\d{4}(?![\w.]\d|\w)",
     r"(?<![\w.])\d{17}[\dXx](?!\w)",
     r"(?<![\w.,])\d{7,16}(?![\w%]|[.,]\d|\s?(?:mm|cm|ml|mg|x\s?\d))",
+    rf"{START}(?=(?:[A-Z]*\d){{4}})(?=\d*[A-Z])[A-Z\d]{{12,}}{END}",
     rf"{START}[A-Z]{{1,5}}[-_]?\d{{6,}}(?:[-_/]\w+)?{END}",
     rf"{START}[A-Z]{{2,5}}[-_]\d{{5,}}{END}",
     rf"{START}[A-Z]{{1,5}}[-_/]?\d{{2,4}}[-_/]\d{{4,}}{END}",
@@ -90,14 +92,14 @@ _SIGNED = (
     r"(?:called|telephoned|paged|faxed|reported)\s+to|cc:)"
     r"|(?i:\b(?:referring|attending|ordering|requesting|reading|reporting|consulting)(?:\s+(?:physician|doctor|radiologist|md))?|"
     r"\b(?:radiologist|technologist|sonographer|radiographer|operator|transcriptionist|resident|(?:patient|full|first|last|family|maiden)(?:'s)?\s+name|"
-    r"mother|father|daughter|son|wife|husband|next\s+of\s+kin|contact|befundet\s+von|zuweiser)|(?:(?<=\n)|^)\s*(?:name|patient))\s?[:=]"
+    r"mother|father|daughter|son|wife|husband|next\s+of\s+kin|contact|befundet\s+von|zuweiser|signed)|(?:(?<=\n)|^)\s*(?:name|patient))\s?[:=]"
 )
 _PEOPLE = (
-    rf"{START}{_TITLE}\s+(?:(?:Dr|Prof|med|Univ)\.\s*){{0,3}}{_NOT_NAMED}({_NAMES}(?:\s+(?:and|und|&)\s+{_NAME})?)",
+    rf"{START}{_TITLE}(?:\s+|(?<=\.))(?:(?:Dr|Prof|med|Univ)\.\s*){{0,3}}{_NOT_NAMED}({_NAMES}(?:\s+(?:and|und|&)\s+{_NAME})?)",
     rf"{START}(?:DR|PROF)\.\s+({_NAME}){END}",
-    rf"(?:{_SIGNED})\s*(?:(?:Dr|Prof|Mr|Mrs|Ms)\.?\s+){{0,2}}{_NOT_NAMED}"
+    rf"(?:{_SIGNED})[\s:]*(?:(?:Dr|Prof|Mr|Mrs|Ms)\.?\s+){{0,2}}{_NOT_NAMED}"
     rf"({_NAME}(?:,?[ ](?!(?:MRN|ID|DOB|SSN|MD)\b){_NAME}|[ ][A-Z]\b\.?){{0,2}})",
-    rf"{START}({_NAME}(?:[ ](?:[A-Z]\.|{_NAME})){{1,2}}),?\s+"
+    rf"{START}((?!M\.D){_NAME}(?:,?[ ](?:[A-Z]\.|(?!M\.?D){_NAME})){{1,2}}),?\s+"
     r"(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|FRCPC|FACR|RN|R\.N\.|RT\(R\)|PA-C|MBBS)(?!\w)",
     r"(?i:dictated|transcribed)\s+by:?\s*([A-Z]{2,4}(?:/[a-zA-Z]{2,4})?)\b",
 )
@@ -106,12 +108,14 @@ _SURNAME = (
     "邹熊陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温芦季俞章鲁葛伍韦申尤毕聂丛焦向柳邢路岳"
     "齐沿梅莫庄辛管祝左涂谷祁时舒耿牟卜詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强柴华车冉房"
 )
+_DOES = "(?:报告|审核|检查|申请|书写|诊断|主治|送检|操作|会诊|复核)"
 _GIVEN = rf"[{CJK}]{{0,2}}"
 _CJK_PEOPLE = (
     rf"(?<![主副责门高有疗影科])([{_SURNAME}](?!年资|级){_GIVEN}?)(?={CJK_TITLES.replace('|氏|某', '').replace('|同志', '')})",
-    rf"(?:姓名|签名|签字|(?:报告|审核|检查|申请|书写|诊断|主治|送检|操作|会诊|复核)(?:医师|医生|者|人|技师)|联系人|记录者|家属)\s?[:：为是]\s?([{CJK}]{{2,4}})(?![{CJK}])",
+    rf"(?:姓名|签名|签字|{_DOES}(?:医师|医生|者|人|技师)|联系人|记录者|家属)\s?[:：为是]\s?([{CJK}]{{2,4}})(?![{CJK}])",
+    rf"(?:姓名|签名|{_DOES}(?:医师|医生|技师)|审核|审签|复核|记录|书写)\s?[:：]?\s?([{_SURNAME}][{CJK}]{{1,2}})(?![{CJK}])",
     rf"(?:姓名|签名)\s?[:：]\s?([{CJK}]{{2,3}})",
-    rf"(?:患者|病人)\s?[:：]?\s?([{_SURNAME}][某×xX*＊]{{1,2}})",
+    rf"([{_SURNAME}](?:某{{1,2}}|[*＊×]{{1,2}}[{CJK}]?))",
 )
 
 # ---- ages over 89

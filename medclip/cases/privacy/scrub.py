@@ -26,6 +26,7 @@ class Scrubber:
         for identifier in identifiers:
             values[identifier.kind].add(identifier.value)
         wordy = {value for value in values["number"] if not re.search(r"\d", value)}  # "CTSCANNER" is rather a place
+        values["number"] |= {value for value in values["name"] if re.search(r"\d{4}", value)}
         self._names = Names(sorted(values["name"]))
         ways = {
             "number": number_patterns(values["number"]),

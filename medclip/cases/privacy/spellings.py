@@ -32,7 +32,8 @@ def _number(value: str) -> list[str]:
     if size < _LEAST or not runs:
         return []
     ways = [_GAP.join(_digits(piece) if piece.isdigit() else re.escape(piece) for piece in pieces)]
-    if len(pieces) > len(runs) and sum(map(len, runs)) >= _LEAST:
+    digits = "".join(runs)
+    if len(pieces) > len(runs) and len(digits) >= _LEAST and not re.fullmatch(r"(?:19|20)\d\d", digits):
         ways.append(_GAP.join(map(_digits, runs)))  # without its letters
     telling = [run for run in runs if len(run) >= _TELLING and len(run) < size]
     return ways + [_digits(run) for run in telling]
@@ -105,12 +106,13 @@ def place_patterns(values: Collection[str], *, address: bool = False) -> list[st
     The words and initials are to be matched in their own case or with a capital: see the flags in the patterns.
     """
     whole, words, initials, cjk = set(), set(), set(), set()
+    common = GENERIC | PLACEHOLDERS | ABBREVIATIONS
     for value in values:
         lines = {even(value), *re.split(r"[\n\r,;\\^]+", even(value))}
         lines |= {re.sub(r"^\s*\d+\w?\s|\s\d+\w?$", "", line) for line in lines}  # without the house's number
         for line in lines:
             parts = re.findall(r"[^\W_]+", line)
-            telling = any(not part.isdigit() and part.lower() not in GENERIC | PLACEHOLDERS for part in parts)
+            telling = any(not part.isdigit() and part.lower() not in common for part in parts)
             if sum(map(len, parts)) >= _LEAST and telling and (len(parts) > 1 or any(map(str.isdigit, line))):
                 whole.add(r"[\s,.\-_/']{1,3}".join(map(re.escape, parts)))
         words |= _telling_words(value)
