@@ -38,7 +38,7 @@ _Y4 = r"(?:1[89]|20)\d\d"
 _Y2 = r"\d\d"
 _YEAR = rf"(?:{_Y4}|'\s?{_Y2}|{_Y2}(?![\d%]|\s?(?:mm|cm|ml|%|mg|weeks?|days?|hours?|years?)\b))"
 _DAY = rf"{_D}(?:st|nd|rd|th|º|er|\.)?"
-_OF = r"[\s,.\-/]*(?:of\s+|de\s+|di\s+)?"
+_OF = r"[\s,.\-/]{0,4}(?:of\s+|de\s+|di\s+)?"
 _DAYS = rf"{_DAY}(?:\s?(?:-|/|to|and|until|bis|und)\s?{_DAY})?"
 _WEEKDAY = r"(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+|(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\.?,?\s+)?"
 _TIME = r"(?:(?:T|,?\s+(?:at\s+|um\s+)?)\d{1,2}[:.]\d{2}(?::\d{2})?(?:\s?[ap]\.?m\.?|\s?(?:h|hrs?|Uhr)\b)?)?"
@@ -47,9 +47,9 @@ _HAN_DIGIT, _HAN_NUMBER = "[〇○零一二三四五六七八九]", "[一二三�
 
 _WORDS = (
     rf"{_WEEKDAY}{_DAYS}{_OF}{_MONTH}{_OF}{_YEAR}{_TIME}",  # 12 March 1921, 12-Mar-21
-    rf"{_WEEKDAY}{_MONTH}{_OF}{_DAYS},?\s*(?:of\s+)?(?:{_Y4}|'\s?{_Y2}){_TIME}",  # March 12th, 1921
+    rf"{_WEEKDAY}{_MONTH}{_OF}{_DAYS},?\s{{0,3}}(?:of\s+)?(?:{_Y4}|'\s?{_Y2}){_TIME}",  # March 12th, 1921
     rf"{_MONTH}{_OF}(?:{_Y4}|'\s?{_Y2})",  # March 1921
-    rf"{_Y4}[\s,-]*{_MONTH}(?:[\s,-]*{_DAY})?{_TIME}",  # 1921 Mar 12
+    rf"{_Y4}[\s,-]{{0,3}}{_MONTH}(?:[\s,-]{{0,3}}{_DAY})?{_TIME}",  # 1921 Mar 12
 )
 _FREE = (  # months that are no verbs, by their capital
     rf"{_WEEKDAY}{_DAYS}{_OF}(?:{_CAPITAL})",  # 12 March
@@ -81,7 +81,8 @@ _CJK = (
     rf"{_HAN_NUMBER}月{_HAN_NUMBER}[日号號]",
 )
 _BORN = re.compile(
-    r"(?:\bborn(?:\s+in)?\s+|\bb\.\s?|\bgeb(?:oren|\.)?(?:\s+im\s+Jahr)?\s+|出生于\s?|生于\s?|出生年份[:：]?\s?)((?:1[89]|20)\d\d)(?!\d)"
+    r"(?:\bborn(?:\s+in)?\s+|\bb\.\s?|\bgeb(?:oren|\.)?(?:\s+im\s+Jahr)?\s+|出生于\s?|生于\s?|出生年份[:：]?\s?)"
+    r"((?:1[89]|20)\d\d)(?!\d)"
     r"|((?:1[89]|20)\d\d)(?=\s?年\s?出?生(?![理化活长殖]))",
     re.IGNORECASE,
 )

@@ -18,25 +18,10 @@ from medclip.cases.privacy.words import ABBREVIATIONS, ORDINARY, PARTICLES, PLAC
 __all__ = ["CJK_TITLES", "Names"]
 
 CJK_TITLES = (
-    "(?:副?主任)?(?:主治|住院|主管|实习)?(?:医生|医师|大夫|技师|护士长?|护师)|副?主任|副?教授|先生|女士|小姐|太太|老师|同志|医生|医師"
-    "|さん|様|씨|님|氏|某"
+    "(?:副?主任)?(?:主治|住院|主管|实习)?(?:医生|医师|大夫|技师|护士长?|护师)|副?主任|副?教授|先生|女士|小姐|太太|老师|医師"
+    "|さん|様|씨|님"
 )
-_COMPOUND = (
-    "欧阳",
-    "歐陽",
-    "司马",
-    "司馬",
-    "上官",
-    "诸葛",
-    "諸葛",
-    "东方",
-    "東方",
-    "皇甫",
-    "尉迟",
-    "公孙",
-    "慕容",
-    "令狐",
-)
+_COMPOUND = tuple(re.findall("..", "欧阳歐陽司马司馬上官诸葛諸葛东方東方皇甫尉迟公孙慕容令狐"))  # family names of two
 _PLAIN = str.maketrans(
     {"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "'": None}
 )
@@ -47,6 +32,7 @@ _WORD = re.compile(rf"(?:{_LETTER})+(?:'(?:{_LETTER})+)*")
 _GAP = re.compile(r"[\s,.'^_=-]{0,3}")
 _TITLED = re.compile(r"\b(?:(?:[Mm]rs?|[Mm]s|[Mm]iss|[Dd]r|[Pp]rof|[Dd]octor|Herrn?|Frau)\.?|(?:DR|MRS?|PROF)\.)\s+$")
 _IN_SENTENCE = re.compile(r"(?:[a-z,]|\b(?:Mrs?|Ms|Dr|Prof)\.) $")
+_RUN = 6  # words of a name on either side of one of its parts
 _LONG = 5  # letters of a part that counts with an initial glued to it ("mhuber"), or in two ("Xiao Ming")
 
 
@@ -61,7 +47,8 @@ def _keys(word: str) -> set[str]:
 
 def _header_keys(part: str) -> set[str]:
     """As `_keys`; a part typed without umlauts stands for that with them, too."""
-    return {key for one in _keys(part) for key in (one, re.sub(r"([ao])e|(u)e(?!r?$)", r"\1\2", one))}
+    keys = _keys(part)
+    return keys | {bare for key in keys if len(bare := re.sub(r"([ao])e|(u)e(?!r?$)", r"\1\2", key)) > 3}
 
 
 def _humps(part: str) -> list[str]:
@@ -105,9 +92,8 @@ class _Person:
 
     def begins(self, word: _Word) -> bool:
         """Whether the word is an initial of the name, or two or three of them (XM for Xiao Ming)."""
-        return (
-            len(word.text) < 4 and word.text.isupper() and all(letter.lower() in self.initials for letter in word.text)
-        )
+        short = len(word.text) < 4 and word.text.isupper()
+        return short and all(letter.lower() in self.initials for letter in word.text)
 
     def glued(self) -> Iterator[str]:
         """Parts written as one word, and a long part with an initial: "mariahuber", "mhuber"."""
@@ -130,7 +116,7 @@ def _ideographic(group: str) -> Callable[[str], Iterator[Found]] | None:
     ways += [part for part in (family, given) if len(part) > 1]
     ways = [way for way in ways if len(way) > 1]
     if len(family) == 1:
-        ways.append(rf"{family}(?=\s?(?:{CJK_TITLES}))" if family not in "主" else r"(?!)")
+        ways.append(rf"{family}(?=\s?(?:{CJK_TITLES}|氏|某|同志))")
         ways.append(rf"(?<=医生[:：]){family}|(?<=医师[:：]){family}")
     pattern = re.compile("|".join(ways))
 
@@ -192,23 +178,21 @@ class Names:
     def _named(self, text: str, words: Sequence[_Word], at: int, person: _Person) -> Iterator[Found]:
         """The name around a word that is a part of it."""
         first = last = at
-        while first > 0 and self._joined(text, words[first - 1], words[first]) and _belongs(words[first - 1], person):
+        least, most = max(0, at - _RUN), min(len(words) - 1, at + _RUN)
+        while first > least and self._goes_on(text, words[first - 1], words[first], person, words[first - 1]):
             first -= 1
-        while (
-            last + 1 < len(words)
-            and self._joined(text, words[last], words[last + 1])
-            and _belongs(words[last + 1], person)
-        ):
+        while last < most and self._goes_on(text, words[last], words[last + 1], person, words[last + 1]):
             last += 1
-        if last > first and _is_name([word for word in words[first : last + 1] if person.has(word)], last - first + 1):
+        if last > first and _is_name([word for word in words[first : last + 1] if person.has(word)]):
             dot = text[words[last].end : words[last].end + 1] == "." and len(words[last].text) == 1
             yield Found("name", words[first].start, words[last].end + dot)
         elif not _weak(words[at].text) or _stands_out(text, words[at]):
             yield Found("name", words[at].start, words[at].end)
 
     @staticmethod
-    def _joined(text: str, one: _Word, other: _Word) -> bool:
-        return bool(_GAP.fullmatch(text[one.end : other.start]))
+    def _goes_on(text: str, one: _Word, other: _Word, person: _Person, next_: _Word) -> bool:
+        """Whether the next of two neighbouring words belongs to the name."""
+        return bool(_GAP.fullmatch(text[one.end : other.start])) and (person.has(next_) or person.begins(next_))
 
     def _in_two(self, text: str, words: Sequence[_Word], at: int) -> bool:
         """Whether a word and the next are one part of a name: Xiao Ming, Xiao-ming, O Brien, what a line's end divides."""
@@ -223,18 +207,12 @@ class Names:
         return any(key in self._people and len(key) >= _LONG and key not in ORDINARY for key in joined)
 
 
-def _belongs(word: _Word, person: _Person) -> bool:
-    return person.has(word) or person.begins(word)
-
-
-def _is_name(parts: Sequence[_Word], size: int) -> bool:
-    """Whether a run of parts and initials is a name, not ordinary words in small letters."""
+def _is_name(parts: Sequence[_Word]) -> bool:
+    """Whether the parts in a run of parts and initials are a name, not ordinary words in small letters."""
     if any(not _weak(part.text) or part.text[0].isupper() for part in parts):
         return True
     real = {part.text.lower() for part in parts} - PARTICLES
-    return (
-        size > 1 and len(real) > 1 and (any(one not in ORDINARY for one in real) or all(len(one) > 2 for one in real))
-    )
+    return len(real) > 1 and (any(one not in ORDINARY for one in real) or all(len(one) > 2 for one in real))
 
 
 def _stands_out(text: str, word: _Word) -> bool:

@@ -16,7 +16,7 @@ __all__ = ["find_patterns"]
 # ---- contacts and addresses
 
 _CONTACTS = (
-    r"[\w.+-]+\s?(?:@|\(at\)|\[at\])\s?[\w-]+(?:\.[\w-]+)+",
+    r"(?<![\w.+-])[\w.+-]{1,64}\s?(?:@|\(at\)|\[at\])\s?[\w-]{1,63}(?:\.[\w-]{1,63})+",
     r"(?:https?://|www\.)[^\s<>\"'，。）)]+",
     r"(?i:\b(?:tel|phone|telephone|fax|mobile|cell|pager|beeper|ext|call(?:ed)?(?:\s+back)?(?:\s+at)?|telefon|handy|dw)\b)"
     r"(?:\.|\s?(?:no|number|nr)\.?)?[\s:#]{0,3}(?:at\s)?[(+]?\d[\d\s()/.-]{2,18}\d",
@@ -43,7 +43,8 @@ _ADDRESSES = (
     r"|V[TA]|W[AVIY])\s+\d{5}(?:-\d{4})?\b",
     r"\b(?:[A-Z]{1,2}\d[A-Z\d]?)\s\d[ABD-HJLNP-UW-Z]{2}\b(?=\s*(?:[.,;)\n]|$))",
     r"\b(?:D|A|CH)-\d{4,5}\s+[A-ZÄÖÜ][\wäöüß-]+",
-    rf"(?:[{CJK}]{{2,4}}[省市])?[{CJK}]{{1,4}}[市区县][{CJK}\d]{{1,12}}(?:路|街|巷|弄|大道|胡同|村|镇)[{CJK}]{{0,2}}\d{{0,5}}[号號]?(?:\d+[室单元栋楼号]+)*",
+    rf"(?:[{CJK}]{{2,4}}[省市])?[{CJK}]{{1,4}}[市区县][{CJK}\d]{{1,12}}(?:路|街|巷|弄|大道|胡同|村|镇)[{CJK}]{{0,2}}"
+    r"\d{0,5}[号號]?(?:\d+[室单元栋楼号]+)*",
     rf"(?<=[址于在])[{CJK}]{{2,10}}(?:路|街|巷|弄|大道|胡同)\d{{1,5}}[号號](?:\d+[室单元栋楼]+)*",
 )
 
@@ -56,17 +57,17 @@ _NUMBERED = (
     r"Sozialversicherungs|dossier|IPP|NIR|DNI|CURP"
 )
 _WORD = r"(?:[\s-]?(?:identifier|number|num|no|nr|nummer|id|code|plate)\b\.?|\s?[#№])"
-_VALUE = r"(?:is\s+|:\s*|#\s*|=\s*|-\s?)?(?=[\w-]*\d)[A-Z]{0,5}[\w]?[-_/.]?\w*\d[\w]*(?:[-_/.]\w*\d\w*){0,5}"
+_VALUE = r"(?:is\s+|:\s*|#\s*|=\s*|-\s?)?(?=[\w-]{0,30}\d)[A-Z]{0,5}[-_/.]?\w{1,30}(?:[-_/.](?=[A-Z]*\d)\w{1,20}){0,5}"
 _NUMBERS = (
     rf"(?i:\b(?:{_NUMBERED}){_WORD})[\s:#]{{0,3}}(?i:{_VALUE})(?:\s\d{{2,5}}){{0,3}}{END}",
-    r"(?i:\b(?:MRN|SSN|accession|(?:acc|MR)\s?#|SVNR|ID(?:\s?#)?))[\s:#=]{1,3}(?=[\w-]*\d)[\w-]{4,}(?:[\s/-]\d{2,6}){0,3}",
+    r"(?i:\b(?:MRN|SSN|accession|(?:acc|MR)\s?#|SVNR|ID(?:\s?#)?))[\s:#=]{1,3}(?=[\w-]{0,30}\d)[\w-]{4,40}(?:[\s/-]\d{2,6}){0,3}",
     r"(?:病历|病案|住院|门诊|检查|影像|登记|身份证|医保卡?|社保卡?|就诊卡?|申请单?|条码|放射|超声|床位?|X线|CT|MRI?|ID)(?:编?号码?|ID)"
     r"\s?[:：#为是]?\s?[A-Za-z]{0,5}[-_]?\d[\w-]{1,24}",
     r"(?<![\w.-])\d{3}-\d{2}-\d{4}(?![\w-])",
     r"(?<![\w.])\d{3}\s\d{3}\s\d{4}(?![\w.]\d|\w)",
     r"(?<![\w.])\d{17}[\dXx](?!\w)",
     r"(?<![\w.,])\d{7,16}(?![\w%]|[.,]\d|\s?(?:mm|cm|ml|mg|x\s?\d))",
-    rf"{START}(?=(?:[A-Z]*\d){{4}})(?=\d*[A-Z])[A-Z\d]{{12,}}{END}",
+    rf"{START}(?=(?:[A-Z]*\d){{4}})(?=\d*[A-Z])[A-Z\d]{{12,40}}{END}",
     rf"{START}[A-Z]{{1,5}}[-_]?\d{{6,}}(?:[-_/]\w+)?{END}",
     rf"{START}[A-Z]{{2,5}}[-_]\d{{5,}}{END}",
     rf"{START}[A-Z]{{1,5}}[-_/]?\d{{2,4}}[-_/]\d{{4,}}{END}",
@@ -75,12 +76,12 @@ _UIDS = (r"(?<![\w.])[012](?:\.\d+){5,}(?!\w)",)
 
 # ---- people
 
-_NAME = r"(?:(?:[A-Z]\.\s?){1,3})?(?:(?:van|von|de|del|der|den|la|le|di|da|dos|bin|al|el|zu)\s+){0,2}[A-ZÀ-ÖØ-Þ][\w'À-ÿ-]*[\wÀ-ÿ]"
+_NAME = r"(?:(?:[A-Z]\.\s?){1,3})?(?:(?:van|von|de|del|der|den|la|le|di|da|dos|bin|al|el|zu)\s+){0,2}[A-ZÀ-ÖØ-Þ][\w'À-ÿ-]{0,30}[\wÀ-ÿ]"
 _NOT_NAMED = (
     r"(?!(?:The|This|There|He|She|It|In|No|On|At|And|Or|But|With|CT|MR|MRI|PET|US|Ultrasound|Radiology|Radiologists?|Surgery|Surgical|"
     r"Emergency|Medicine|Medical|Pathology|Oncology|Neurology|Neurosurgery|Orthop\w+|Urology|Cardiology|Pediatrics|Gynecology|"
     r"Department|Interventional|Nuclear|Physical|Occupational|Primary|General|Clinical|Imaging|Infectious|Patient|Findings?|"
-    r"Impression|History|Exam\w*|Biops\w+|Histolog\w+|Microscop\w+|Laparo\w+|Endoscop\w+|Bronch\w+|Fine|Gross|Tissue|Excision\w*|"
+    r"Impression|History|Male|Female|Unknown|Adult|Child|Infant|Exam\w*|Biops\w+|Histolog\w+|Microscop\w+|Laparo\w+|Endoscop\w+|Bronch\w+|Fine|Gross|Tissue|Excision\w*|"
     r"Angiogra\w+|Echocardio\w+|Chest|Head|Left|Right|X-?[Rr]ay\w*|Doppler|Gram|Serology|Culture\w*|Lab\w*|Family|January|February|"
     r"March|April|May|June|July|August|September|October|November|December|[A-Z]{2,4}\b)(?![a-z]))"
 )
@@ -91,8 +92,9 @@ _SIGNED = (
     r"performed|referred|ordered|requested|examined|scanned|seen)\s+(?:and\s+\w+\s+)?by|discussed\s+with|communicated\s+to|"
     r"(?:called|telephoned|paged|faxed|reported)\s+to|cc:)"
     r"|(?i:\b(?:referring|attending|ordering|requesting|reading|reporting|consulting)(?:\s+(?:physician|doctor|radiologist|md))?|"
-    r"\b(?:radiologist|technologist|sonographer|radiographer|operator|transcriptionist|resident|(?:patient|full|first|last|family|maiden)(?:'s)?\s+name|"
-    r"mother|father|daughter|son|wife|husband|next\s+of\s+kin|contact|befundet\s+von|zuweiser|signed)|(?:(?<=\n)|^)\s*(?:name|patient))\s?[:=]"
+    r"\b(?:radiologist|technologist|sonographer|radiographer|operator|transcriptionist|resident|mother|father|daughter|son|"
+    r"(?:patient|full|first|last|family|maiden)(?:'s)?\s+name|wife|husband|next\s+of\s+kin|contact|befundet\s+von|zuweiser|"
+    r"signed)|(?:(?<=\n)|^)[ \t]*(?:name|patient))\s?[:=]"
 )
 _PEOPLE = (
     rf"{START}{_TITLE}(?:\s+|(?<=\.))(?:(?:Dr|Prof|med|Univ)\.\s*){{0,3}}{_NOT_NAMED}({_NAMES}(?:\s+(?:and|und|&)\s+{_NAME})?)",
@@ -105,17 +107,18 @@ _PEOPLE = (
 )
 _SURNAME = (
     "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖"
-    "邹熊陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温芦季俞章鲁葛伍韦申尤毕聂丛焦向柳邢路岳"
-    "齐沿梅莫庄辛管祝左涂谷祁时舒耿牟卜詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强柴华车冉房"
+    "邹熊陆郝孔白崔康毛邱秦江史顾侯邵孟龙万雷钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温芦季俞章鲁葛伍韦申尤毕聂丛焦柳邢岳"
+    "齐沿梅莫庄辛祝左涂谷祁舒耿牟卜詹关苗凌纪靳盛童欧甄曲游阳裴席卫屈鲍覃霍翁隋植甘薄司柏宁柯阮桂闵柴华冉"
 )
+"""Family names that are seldom a word's first character before a title."""
 _DOES = "(?:报告|审核|检查|申请|书写|诊断|主治|送检|操作|会诊|复核)"
 _GIVEN = rf"[{CJK}]{{0,2}}"
 _CJK_PEOPLE = (
-    rf"(?<![主副责门高有疗影科])([{_SURNAME}](?!年资|级){_GIVEN}?)(?={CJK_TITLES.replace('|氏|某', '').replace('|同志', '')})",
+    rf"(?<![主副责门高有疗影科])([{_SURNAME}](?!年资|级){_GIVEN}?)(?={CJK_TITLES})",
     rf"(?:姓名|签名|签字|{_DOES}(?:医师|医生|者|人|技师)|联系人|记录者|家属)\s?[:：为是]\s?([{CJK}]{{2,4}})(?![{CJK}])",
     rf"(?:姓名|签名|{_DOES}(?:医师|医生|技师)|审核|审签|复核|记录|书写)\s?[:：]?\s?([{_SURNAME}][{CJK}]{{1,2}})(?![{CJK}])",
     rf"(?:姓名|签名)\s?[:：]\s?([{CJK}]{{2,3}})",
-    rf"([{_SURNAME}](?:某{{1,2}}|[*＊×]{{1,2}}[{CJK}]?))",
+    rf"((?!高)[{_SURNAME}](?:某{{1,2}}|[*＊]{{1,2}}[{CJK}]?))",
 )
 
 # ---- ages over 89

@@ -15,7 +15,7 @@ __all__ = ["OLD", "REMOVED", "Scrubber"]
 
 REMOVED = "[removed]"
 OLD = "[over 89]"  # instead of an age
-_UID = re.compile(r"\d+(?:\.\d+)+")
+_UID = re.compile(r"(?<![\d.])\d+(?:\.\d+)+")
 
 
 class Scrubber:
