@@ -204,6 +204,12 @@ def test_measurements_levels_and_scores_stay(text: str) -> None:
     )
 
 
+@pytest.mark.parametrize("piece", ["1", "a", "A.", "Aa-", "Aa ", "-", " ", "王", "MRN no. "])
+def test_a_text_of_one_piece_repeated_costs_no_more_than_its_length(piece: str) -> None:
+    text = piece * (10_000 // len(piece))  # a pattern that backtracks would take minutes
+    assert cleaned(text, PatientName="Huber^Anna", PatientID="MRN-998877").strip() == text.strip()
+
+
 def test_a_table_s_labels_and_ages_are_de_identified_too(tmp_path: Path) -> None:
     scan = radiograph(PatientName="Huber^Anna", AccessionNumber="ACC-4711", ViewPosition="Huber PA", PatientAge="")
     tree = tmp_path / "tree"
@@ -353,12 +359,12 @@ def test_no_value_that_the_reference_acts_on_survives_in_any_byte(tmp_path: Path
 
 def test_planted_identifiers_are_removed_and_other_words_stay() -> None:
     ran = subprocess.run(
-        [sys.executable, "-W", "ignore", str(BENCHMARK), "--studies", "4", "--seed", "3", "--json"],
+        [sys.executable, "-W", "ignore", str(BENCHMARK), "--studies", "2", "--seed", "3", "--json"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     found = json.loads(ran.stdout)
     assert ran.returncode == 0, found["missed"]
-    assert found["planted"] > 2500
+    assert found["planted"] > 1200
     assert found["recall"] >= 0.99
     assert max(found["lost"].values()) <= 0.01
 

@@ -76,7 +76,10 @@ _UIDS = (r"(?<![\w.])[012](?:\.\d+){5,}(?!\w)",)
 
 # ---- people
 
-_NAME = r"(?:(?:[A-Z]\.\s?){1,3})?(?:(?:van|von|de|del|der|den|la|le|di|da|dos|bin|al|el|zu)\s+){0,2}[A-ZÀ-ÖØ-Þ][\w'À-ÿ-]{0,30}[\wÀ-ÿ]"
+_NAME = (
+    r"(?:(?:[A-Z]\.\s?){1,3})?(?:(?:van|von|de|del|der|den|la|le|di|da|dos|bin|al|el|zu)\s+){0,2}"
+    r"[A-ZÀ-ÖØ-Þ][\w'À-ÿ-]{0,30}[\wÀ-ÿ]"
+)
 _NOT_NAMED = (
     r"(?!(?:The|This|There|He|She|It|In|No|On|At|And|Or|But|With|CT|MR|MRI|PET|US|Ultrasound|Radiology|Radiologists?|Surgery|Surgical|"
     r"Emergency|Medicine|Medical|Pathology|Oncology|Neurology|Neurosurgery|Orthop\w+|Urology|Cardiology|Pediatrics|Gynecology|"
