@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from medclip.cases.privacy.header import profile
 from medclip.cases.privacy.scrub import Scrubber
-from medclip.files import read_regular
+from medclip.files import open_regular, read_regular
 from medclip.modalities.scan.header import is_dicom, read_header
 
 __all__ = ["kinds_in_file", "kinds_in_text"]
@@ -96,7 +96,7 @@ def _in_plain(path: Path) -> Iterator[str]:
 
 
 def _reader(path: Path) -> Callable[[Path], Iterator[str]]:
-    with path.open("rb") as handle:
+    with open_regular(path) as handle:
         head = handle.read(132)
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _in_nifti
