@@ -40,6 +40,7 @@ __all__ = [
     "read_regular",
     "replaced_file",
     "sync",
+    "unreadable",
     "write_json",
 ]
 
@@ -83,26 +84,43 @@ def named_failures(out: Path) -> Iterator[None]:
 # ---- reading what may be no plain file
 
 
-def open_regular(path: Path) -> io.BufferedReader:
+def unreadable(error: OSError) -> str:
+    """Why a file could not be opened or read, in words that follow its name."""
+    if isinstance(error, PermissionError):
+        return "no permission to read it; ask its owner for it"
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "not found"
+    if error.errno == errno.ELOOP:
+        return "is a symbolic link, and none is followed here"
+    if error.errno in (errno.EINVAL, errno.ENXIO, errno.EISDIR):
+        return "is no plain file"
+    return error.strerror or type(error).__name__
+
+
+def open_regular(path: Path, *, follow: bool = True) -> io.BufferedReader:
     """Open a plain file to read; a FIFO, socket or device, which could block for ever, is refused unopened.
 
+    Args:
+        follow: open what a symbolic link leads to.
+
     Raises:
-        OSError: the file is missing, cannot be read, or is no plain file (errno EINVAL).
+        OSError: the file is missing, cannot be read, is no plain file (errno EINVAL) or a link (errno ELOOP).
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    how = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    handle = os.open(path, how if follow else how | os.O_NOFOLLOW)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise OSError(errno.EINVAL, "is no plain file", str(path))
     return os.fdopen(handle, "rb")
 
 
-def read_regular(path: Path, most: int) -> bytes:
+def read_regular(path: Path, most: int, *, follow: bool = True) -> bytes:
     """The bytes of a plain file of at most `most` bytes.
 
     Raises:
         OSError: as `open_regular`, or the file is larger (errno EFBIG).
     """
-    with open_regular(path) as handle:
+    with open_regular(path, follow=follow) as handle:
         content = handle.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"is larger than {most >> 20} MiB", str(path))
