@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError
+from medclip.index import stored
 from medclip.index.backends.base import Backend, Making, Scope, load_backend
 from medclip.index.catalogue import Removed
 from medclip.index.entry import Entry, Hit, Near, Record, Vectors, VectorView, checked
@@ -396,10 +397,7 @@ class CaseIndex:
         return next(iter(_grouped(near, False)), None)
 
 
-@lru_cache(4096)
-def _labels(text: str) -> dict[str, str]:
-    found: dict[str, str] = json.loads(text)
-    return found
+_labels = lru_cache(4096)(stored.labels)
 
 
 def _grouped(near: Sequence[Near], one_per_patient: bool) -> list[Hit]:

@@ -5,13 +5,11 @@ all else is derived from it. Each case has a digest of all that is stored of it,
 (Bellare & Micciancio 1997, AdHash), so that a lost or altered case is seen without reading a checksum of the whole file.
 """
 
-import hashlib
 import json
-import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,8 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medclip.errors import ArchiveError, MedclipError, OutputError
+from medclip.errors import ArchiveError
+from medclip.index import stored
+from medclip.index.access import Access, named
 from medclip.index.columns import Key
+from medclip.index.digest import DIGESTS, CaseDigest
 from medclip.index.entry import Entry, Record, Vectors, VectorView
 
 __all__ = ["Catalogue", "Counts", "Removed"]
@@ -63,8 +64,6 @@ INSERT INTO meta VALUES
 
 _WORD = re.compile(r"\w+", re.UNICODE)
 _BATCH = 500
-_DIGEST_BYTES = 16
-_DIGESTS = 1 << 8 * _DIGEST_BYTES
 
 
 class Counts(NamedTuple):
@@ -88,42 +87,28 @@ class Removed:
 _json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 
-class _Digest:
-    """The digest of one case, fed in a fixed order."""
-
-    def __init__(self, head: Sequence[str]) -> None:
-        self._hash = hashlib.sha256("\x00".join(head).encode())
-
-    def view(self, kind: str, number: int, labels: str | None, vector: bytes) -> None:
-        self._hash.update(f"\x01{kind}\x00{number}\x00{labels}\x00".encode())
-        self._hash.update(vector)
-
-    def thumbnail(self, number: int, jpeg: bytes) -> None:
-        self._hash.update(f"\x02{number}\x00".encode())
-        self._hash.update(jpeg)
-
-    def value(self) -> bytes:
-        return self._hash.digest()[:_DIGEST_BYTES]
-
-
 class Catalogue:
     """One SQLite file."""
 
-    def __init__(self, file: Path, connection: sqlite3.Connection) -> None:
-        self.file = file
-        self._connection = connection
+    def __init__(self, access: Access) -> None:
+        self.file, self._access = access.file, access
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """As it is opened now."""
+        return self._access.connection
 
     @classmethod
     def create(cls, file: Path) -> "Catalogue":
         """Begin a new catalogue in a folder that nobody sees yet; `finish` makes it durable."""
-        connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
-        connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
-        return cls(file, connection)
+        access = Access(file.resolve(), new=True)
+        access.connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
+        return cls(access)
 
     def finish(self) -> None:
         """End the making: readers may come."""
         with self.named():
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self.connection.execute("PRAGMA journal_mode = WAL")
         self.close()
 
     @classmethod
@@ -135,45 +120,19 @@ class Catalogue:
         """
         if not file.is_file():
             raise ArchiveError(f"{file}: not found; restore the index from a backup or build it again")
-        uri = file.resolve().as_uri()
-        # In a folder that cannot be written SQLite can keep no WAL: nobody can change the file either.
-        writable = os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
-        mode = "mode=rw" if writable else "mode=ro" if Path(f"{file}-wal").exists() else "immutable=1"
-        self = cls(file, sqlite3.connect(f"{uri}?{mode}", uri=True, isolation_level=None, check_same_thread=False))
-        with self.named():
-            self._connection.execute("PRAGMA busy_timeout = 10000")
-            if writable:
-                self._connection.execute("PRAGMA synchronous = FULL")
-                self._connection.execute("PRAGMA secure_delete = ON")
-                self._connection.execute("PRAGMA journal_size_limit = 0")
-            self._connection.execute("PRAGMA mmap_size = 17179869184")
+        with named(file):
+            self = cls(Access(file.resolve()))
+        with self.reading():
             self.generation()
         return self
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._access.close()
 
-    @contextmanager
-    def named(self) -> Iterator[None]:
-        """Turn SQLite's errors into one line that names the file and the remedy."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise self.translated(error) from error
-
-    def translated(self, error: sqlite3.DatabaseError) -> MedclipError:
-        """An error of SQLite as one that names the file and the remedy."""
-        said = str(error)
-        if "disk is full" in said or "disk I/O" in said:
-            return OutputError(
-                f"{self.file}: the disk is full or failing ({said}); nothing was changed. Free some space"
-            )
-        if "readonly" in said:
-            return OutputError(f"{self.file}: cannot be written; nothing was changed")
-        if "locked" in said:
-            return ArchiveError(f"{self.file}: is locked by another program; try again")
-        return ArchiveError(f"{self.file}: is damaged ({said}); restore the index from a backup or build it again")
+    def named(self) -> AbstractContextManager[None]:
+        """Turn SQLite's errors, and what it holds that cannot be, into one line that names the file and the remedy."""
+        return named(self.file)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -186,72 +145,74 @@ class Catalogue:
             self.end_reading()
 
     def begin_reading(self) -> None:
-        """From the first read on, all reads see one snapshot."""
-        self._connection.execute("BEGIN")
+        """From here on all reads see one snapshot."""
+        with self.named():
+            self._access.begin()
 
     def end_reading(self) -> None:
         """Reads see the latest state again."""
-        self._connection.execute("ROLLBACK")
+        self._access.end()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """One transaction, a new generation at its end; nothing of it stays if an error leaves it."""
+        self._access.wait_for_readers()
         with self.named():
-            self._connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._set("generation", str(self.generation() + 1))
-                self._connection.execute("COMMIT")
+                self.connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
                 raise
 
     def checkpoint(self) -> None:
         """Move what was written into the main file, as far as no reader needs the old; then the log holds nothing."""
         with self.named():
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     # ---- meta
 
     def _get(self, name: str) -> str:
-        row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        row = self.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         if row is None:
             raise ArchiveError(f"{self.file}: is damaged (it has no {name}); restore the index from a backup")
-        return str(row[0])
+        return stored.text(row[0], f"the {name}")
 
     def _set(self, name: str, value: str) -> None:
-        self._connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
+        self.connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
 
-    def _total(self) -> int:
+    def total(self) -> int:
         """The sum of the cases' digests."""
-        return int(self._get("digest"), 16)
+        return stored.number(self._get("digest"), "the sum of digests", 16)
 
     def _set_total(self, total: int) -> None:
-        self._set("digest", f"{total % _DIGESTS:x}")
+        self._set("digest", f"{total % DIGESTS:x}")
 
     def generation(self) -> int:
         """How many changes there were."""
         with self.named():
-            return int(self._get("generation"))
+            return stored.number(self._get("generation"), "the generation")
 
     def base(self) -> int:
         """The generation at which the segments were made; what a reader knows from before does not go on."""
-        return int(self._get("base"))
+        return stored.number(self._get("base"), "the generation of the segments")
 
     def fields(self) -> dict[str, str]:
         """What filters may ask for: field → text or number."""
         with self.named():
-            return {str(name): str(kind) for name, kind in json.loads(self._get("fields")).items()}
+            return stored.fields(self._get("fields"))
 
     def cases(self) -> int:
         """How many cases there are, without counting them."""
-        return int(self._get("cases"))
+        return stored.number(self._get("cases"), "the number of cases")
 
     def counts(self) -> Counts:
         """How many cases, patients and views there are."""
         with self.named():
-            one = self._connection.execute(
+            one = self.connection.execute(
                 "SELECT (SELECT COUNT(*) FROM cases), (SELECT COUNT(*) FROM patients), (SELECT COUNT(*) FROM views)"
             ).fetchone()
         return Counts(*one)
@@ -265,7 +226,7 @@ class Catalogue:
             ArchiveError: a case of one of the ids is there already.
         """
         fields = self.fields() | (declared or {})
-        total = self._total()
+        total = self.total()
         given = iter(entries)
         while batch := list(islice(given, _BATCH)):
             for entry in batch:
@@ -279,7 +240,7 @@ class Catalogue:
 
     def _put(self, batch: Sequence[Entry]) -> int:
         """Insert some entries; returns the sum of their digests."""
-        run, many = self._connection.execute, self._connection.executemany
+        run, many = self.connection.execute, self.connection.executemany
         ids = [entry.record.id for entry in batch]
         there = run(
             f"SELECT id FROM cases WHERE id IN ({','.join('?' * len(ids))}) ORDER BY id LIMIT 1", ids
@@ -299,7 +260,7 @@ class Catalogue:
             record = entry.record
             labels, document = _json(record.labels), _json(record.document)
             facts = _json({name: list(values) for name, values in record.facts.items() if values})
-            digest = _Digest((record.id, record.patient, labels, facts, record.content, document, record.text))
+            digest = CaseDigest((record.id, record.patient, labels, facts, record.content, document, record.text))
             for view in entry.views:
                 own = None if view.labels == record.labels else _json(view.labels)
                 vector = _bytes(view.vector)
@@ -323,8 +284,8 @@ class Catalogue:
 
     def drop(self, case_ids: Iterable[str]) -> list[Removed]:
         """Delete cases that are there, within `writing`; SQLite overwrites what they held (secure_delete)."""
-        run = self._connection.execute
-        total = self._total()
+        run = self.connection.execute
+        total = self.total()
         removed = []
         for case_id in case_ids:
             found = run("SELECT n, patient, digest FROM cases WHERE id = ?", (case_id,)).fetchone()
@@ -342,7 +303,7 @@ class Catalogue:
                 "DELETE FROM patients WHERE n = ? AND NOT EXISTS (SELECT 1 FROM cases WHERE patient = ?)",
                 (patient,) * 2,
             )
-            total -= int.from_bytes(digest, "big")
+            total -= int.from_bytes(stored.blob(digest, "a digest"), "big")
             removed.append(Removed(case_id, vectors, thumbnails, len(_WORD.findall(text[0])) if text else 0))
         self._set_total(total)
         self._set("cases", str(self.cases() - len(removed)))
@@ -351,56 +312,57 @@ class Catalogue:
 
     def forget_words(self) -> None:
         """Rewrite the index of words, so that it holds no word of a case that is gone, within `writing`."""
-        self._connection.execute("INSERT INTO words (words) VALUES ('optimize')")
+        self.connection.execute("INSERT INTO words (words) VALUES ('optimize')")
         self._set("stale_words", "0")
 
     def stale_words(self) -> int:
         """Of how many deleted cases the index of words still holds the words, without saying whose they were."""
-        return int(self._get("stale_words"))
+        return stored.number(self._get("stale_words"), "the number of deleted words")
 
     def vacuum(self) -> None:
         """Give back the room of what was deleted; whole or not at all."""
         with self.named():
-            self._connection.execute("VACUUM")
+            self.connection.execute("VACUUM")
 
     def copy_to(self, file: Path) -> None:
         """Write a copy without free pages, of one snapshot."""
         with self.named():
-            self._connection.execute("VACUUM INTO ?", (str(file),))
-        copy = sqlite3.connect(file)
-        copy.execute("PRAGMA journal_mode = WAL")
-        copy.close()
+            self.connection.execute("VACUUM INTO ?", (str(file),))
+        Catalogue(Access(file.resolve())).finish()
 
     # ---- segments
 
     def segments(self) -> dict[str, dict[str, Any]]:
         """Name → manifest of the folders that hold search structures."""
-        return {
-            name: json.loads(text) for name, text in self._connection.execute("SELECT name, manifest FROM segments")
-        }
+        rows = self.connection.execute("SELECT name, manifest FROM segments").fetchall()
+        return {stored.segment_name(name): stored.segment(manifest) for name, manifest in rows}
+
+    def segment_names(self) -> set[Any]:
+        """The names alone, whatever their manifests are."""
+        return {row[0] for row in self.connection.execute("SELECT name FROM segments")}
 
     def replace_segments(self, segments: dict[str, dict[str, Any]], upto: int) -> None:
         """State the segments, which hold all living rows up to `upto`, within `writing`."""
-        self._connection.execute("DELETE FROM segments")
-        self._connection.executemany(
+        self.connection.execute("DELETE FROM segments")
+        self.connection.executemany(
             "INSERT INTO segments VALUES (?, ?)", [(name, _json(manifest)) for name, manifest in segments.items()]
         )
-        self._connection.execute("DELETE FROM dead WHERE row <= ?", (upto,))
+        self.connection.execute("DELETE FROM dead WHERE row <= ?", (upto,))
         self._set("base", str(self.generation() + 1))
 
     def dead_after(self, seq: int) -> list[tuple[int, int]]:
         """(seq, row) of the rows that were deleted after the change `seq`."""
-        return self._connection.execute("SELECT seq, row FROM dead WHERE seq > ? ORDER BY seq", (seq,)).fetchall()
+        return self.connection.execute("SELECT seq, row FROM dead WHERE seq > ? ORDER BY seq", (seq,)).fetchall()
 
     def last_row(self) -> int:
         """The highest row that there is; 0 where there is none."""
-        return int(self._connection.execute("SELECT COALESCE(MAX(row), 0) FROM views").fetchone()[0])
+        return int(self.connection.execute("SELECT COALESCE(MAX(row), 0) FROM views").fetchone()[0])
 
     def keys_after(self, row: int) -> Iterator[Key]:
         """The views of higher rows, in their order."""
         return map(
             Key._make,
-            self._connection.execute(
+            self.connection.execute(
                 "SELECT row, cases.n, patient, number, kind, facts, COALESCE(views.labels, cases.labels), cases.id, "
                 "patients.id FROM views JOIN cases ON cases.n = views.n JOIN patients ON patients.n = patient "
                 "WHERE row > ? ORDER BY row",
@@ -410,23 +372,23 @@ class Catalogue:
 
     def vectors(self, dimension: int, *, first: int = 0, batch: int = 8192) -> Iterator[Vectors]:
         """The vectors in the order of rows, (batch, d) at a time."""
-        cursor = self._connection.execute("SELECT vector FROM views WHERE row > ? ORDER BY row", (first,))
+        cursor = self.connection.execute("SELECT vector FROM views WHERE row > ? ORDER BY row", (first,))
         while rows := cursor.fetchmany(batch):
             yield _matrix([row[0] for row in rows], dimension)
 
     def vectors_of(self, rows: Sequence[int], dimension: int) -> Vectors:
         """(n, d) vectors of n rows."""
-        read = self._connection.execute
-        found = np.empty((len(rows), dimension), np.float32)
-        for place, row in enumerate(rows):
-            found[place] = np.frombuffer(read("SELECT vector FROM views WHERE row = ?", (row,)).fetchone()[0], "<f4")
-        return found
+        read = self.connection.execute
+        blobs = [read("SELECT vector FROM views WHERE row = ?", (row,)).fetchone() for row in rows]
+        if None in blobs:
+            raise stored.GarbledSegmentError("it holds vectors that are no more")
+        return _matrix([blob[0] for blob in blobs], dimension)
 
     # ---- reading
 
     def rows_of_patient(self, patient: str) -> tuple[int, int]:
         """(number of the patient or -1, how many views the patient has)."""
-        found = self._connection.execute(
+        found = self.connection.execute(
             "SELECT patients.n, COUNT(views.row) FROM patients JOIN cases ON cases.patient = patients.n "
             "JOIN views ON views.n = cases.n WHERE patients.id = ? GROUP BY patients.n",
             (patient,),
@@ -436,7 +398,7 @@ class Catalogue:
     def cases_of_patient(self, patient: str) -> list[str]:
         """Case ids of a patient, sorted."""
         with self.named():
-            rows = self._connection.execute(
+            rows = self.connection.execute(
                 "SELECT cases.id FROM cases JOIN patients ON patients.n = patient WHERE patients.id = ? ORDER BY cases.id",
                 (patient,),
             ).fetchall()
@@ -445,7 +407,7 @@ class Catalogue:
     def contents(self) -> dict[str, str]:
         """Case id → hash of what it was made from."""
         with self.named():
-            return dict(self._connection.execute("SELECT id, content FROM cases"))
+            return dict(self.connection.execute("SELECT id, content FROM cases"))
 
     def found_words(self, text: str, keep: Callable[[str, Any], bool], want: int) -> dict[str, str]:
         """Case id → patient of the cases whose texts share words with `text`, best first by BM25 (Robertson & Zaragoza 2009).
@@ -458,12 +420,12 @@ class Catalogue:
             return {}
         asked = " OR ".join(f'"{word}"' for word in words)
         found: dict[str, str] = {}
-        for case_id, patient, facts in self._connection.execute(
+        for case_id, patient, facts in self.connection.execute(
             "SELECT cases.id, patients.id, facts FROM words JOIN cases ON cases.n = words.rowid "
             "JOIN patients ON patients.n = patient WHERE words MATCH ? ORDER BY bm25(words), cases.id",
             (asked,),
         ):
-            if keep(patient, json.loads(facts)):
+            if keep(patient, stored.facts(facts)):
                 found[case_id] = patient
                 if len(found) == want:
                     break
@@ -479,73 +441,36 @@ class Catalogue:
 
     def _records(self, rest: str, values: tuple[str, ...]) -> Iterator[Record]:
         with self.named():
-            for row in self._connection.execute(
+            for row in self.connection.execute(
                 "SELECT cases.id, patients.id, labels, document, facts, COALESCE(words.text, ''), content FROM cases "
                 "JOIN patients ON patients.n = patient JOIN documents ON documents.n = cases.n "
                 f"LEFT JOIN words ON words.rowid = cases.n {rest}",  # one of the two above
                 values,
             ):
-                facts = {name: tuple(known) for name, known in json.loads(row[4]).items()}
-                yield Record(row[0], row[1], json.loads(row[2]), json.loads(row[3]), facts, row[5], row[6])
+                texts = [stored.text(row[place], "an id, a text or a hash") for place in (0, 1, 5, 6)]
+                known = stored.labels(row[2]), stored.document(row[3]), stored.facts(row[4])
+                yield Record(texts[0], texts[1], *known, *texts[2:])
 
-    def views_of(self, case_id: str) -> list[VectorView]:
+    def views_of(self, case_id: str, dimension: int) -> list[VectorView]:
         """The views of one case."""
         with self.named():
-            rows = self._connection.execute(
+            rows = self.connection.execute(
                 "SELECT kind, number, COALESCE(views.labels, cases.labels), vector FROM views "
                 "JOIN cases ON cases.n = views.n WHERE cases.id = ? ORDER BY row",
                 (case_id,),
             ).fetchall()
-        return [
-            VectorView(kind, number, np.frombuffer(vector, "<f4"), json.loads(labels))
-            for kind, number, labels, vector in rows
-        ]
+            return [
+                VectorView(stored.text(kind, "a kind"), number, stored.vector(vector, dimension), stored.labels(labels))
+                for kind, number, labels, vector in rows
+            ]
 
     def thumbnails(self, case_id: str) -> dict[int, bytes]:
         """Number → JPEG of one case."""
         with self.named():
-            rows = self._connection.execute(
+            rows = self.connection.execute(
                 "SELECT number, jpeg FROM thumbnails JOIN cases ON cases.n = thumbnails.n WHERE id = ?", (case_id,)
             ).fetchall()
-        return {number: bytes(jpeg) for number, jpeg in rows}
-
-    # ---- checking
-
-    def faults(self) -> list[str]:
-        """What SQLite's integrity check finds, cases that do not match their digests, and what belongs to no case."""
-        run = self._connection.execute
-        name = self.file.name
-        try:
-            found = [f"{name}: {row[0]}" for row in run("PRAGMA integrity_check(10)") if row[0] != "ok"]
-            if found:
-                return found
-            total = 0
-            for n, head, stored in self._heads():
-                digest = _Digest(head)
-                for view in run("SELECT kind, number, labels, vector FROM views WHERE n = ? ORDER BY row", (n,)):
-                    digest.view(*view)
-                for one in run("SELECT number, jpeg FROM thumbnails WHERE n = ? ORDER BY number", (n,)):
-                    digest.thumbnail(*one)
-                total += int.from_bytes(digest.value(), "big")
-                if digest.value() != stored:
-                    found.append(f"{name}: case {head[0]} has changed since it was written")
-            if not found and (total % _DIGESTS != self._total() or self.cases() != self.counts().cases):
-                found.append(f"{name}: cases are missing or were added by something other than medclip")
-            for table, column in (("views", "n"), ("thumbnails", "n"), ("documents", "n"), ("words", "rowid")):
-                orphans = run(f"SELECT COUNT(*) FROM {table} WHERE {column} NOT IN (SELECT n FROM cases)").fetchone()[0]
-                if orphans:
-                    found.append(f"{name}: {orphans} {table} belong to no case")
-        except (sqlite3.DatabaseError, ValueError, UnicodeDecodeError) as error:
-            return [f"{name}: is damaged ({error})"]
-        return found
-
-    def _heads(self) -> Iterator[tuple[int, tuple[str, ...], bytes]]:
-        for n, *head, digest in self._connection.execute(
-            "SELECT cases.n, cases.id, patients.id, labels, facts, content, document, COALESCE(words.text, ''), digest "
-            "FROM cases JOIN patients ON patients.n = patient JOIN documents ON documents.n = cases.n "
-            "LEFT JOIN words ON words.rowid = cases.n"
-        ):
-            yield n, tuple(head), digest
+            return {number: stored.blob(jpeg, "a thumbnail") for number, jpeg in rows}
 
 
 def _bytes(vector: Vectors) -> bytes:
@@ -553,4 +478,9 @@ def _bytes(vector: Vectors) -> bytes:
 
 
 def _matrix(blobs: Sequence[bytes], dimension: int) -> Vectors:
-    return np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), dimension)
+    if any(type(blob) is not bytes or len(blob) != 4 * dimension for blob in blobs):
+        raise stored.GarbledError("a vector is of another width")
+    found = np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), dimension)
+    if not np.isfinite(found).all():
+        raise stored.GarbledError("a vector holds NaN or infinity")
+    return found

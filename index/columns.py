@@ -2,7 +2,8 @@
 
 import json
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError
+from medclip.index import stored
 from medclip.index.entry import Near
 from medclip.index.filters import Filter, Join
+from medclip.index.stored import GarbledError, GarbledSegmentError
 
 __all__ = ["Coded", "Columns", "Key", "Strings"]
 
@@ -46,7 +49,8 @@ class Strings:
         """The texts at these positions."""
         text = self.text.data
         starts, ends = self.ends[positions].tolist(), self.ends[positions + 1].tolist()
-        return [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
+        with _in_segment():
+            return [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
 
     def followed_by(self, other: "Strings") -> "Strings":
         """These texts and then the others."""
@@ -77,12 +81,15 @@ class _Growing:
         self.texts = [(array("q"), bytearray()), (array("q"), bytearray())]
 
     def add(self, key: Key) -> None:
-        self.numbers.extend(key[:4])
-        for known, value in zip(self.known, key[4:7], strict=True):
-            self.codes.append(known.setdefault(value, len(known)))
-        for (ends, text), new in zip(self.texts, key[7:], strict=True):
-            text.extend(new.encode())
-            ends.append(len(text))
+        try:
+            self.numbers.extend(key[:4])
+            for known, value in zip(self.known, key[4:7], strict=True):
+                self.codes.append(known.setdefault(value, len(known)))
+            for (ends, text), new in zip(self.texts, key[7:], strict=True):
+                text.extend(new.encode())
+                ends.append(len(text))
+        except (TypeError, AttributeError, OverflowError) as error:  # no time for asking each of a million
+            raise GarbledError("a view has a number where a text should be, or a text for a number") from error
 
 
 @dataclass(frozen=True)
@@ -107,13 +114,13 @@ class Columns:
         codes = np.asarray(growing.codes, np.int32).reshape(-1, 3)
         kinds, facts, labels = growing.known
         coded = {
-            KIND: Coded(np.ascontiguousarray(codes[:, 0]), [(kind,) for kind in kinds]),
-            LABELS: Coded(np.ascontiguousarray(codes[:, 2]), [(text,) for text in labels]),
+            KIND: Coded(np.ascontiguousarray(codes[:, 0]), [(stored.text(kind, "a kind"),) for kind in kinds]),
+            LABELS: Coded(np.ascontiguousarray(codes[:, 2]), [(stored.text(text, "a label"),) for text in labels]),
         }
-        read = [json.loads(text) for text in facts]
+        read = [stored.facts(text) for text in facts]
         for name in sorted({name for one in read for name in one}):
             distinct: dict[tuple[Any, ...], int] = {}
-            table = [distinct.setdefault(tuple(one.get(name, ())), len(distinct)) for one in read]
+            table = [distinct.setdefault(one.get(name, ()), len(distinct)) for one in read]
             coded[name] = Coded(np.asarray(table, np.int32)[codes[:, 1]], list(distinct))
         rows, cases, patients, numbers = np.ascontiguousarray(whose.T)
         return cls(rows, cases, patients, numbers, coded, *(Strings.of(*texts) for texts in growing.texts))
@@ -138,23 +145,24 @@ class Columns:
     def near(self, positions: NDArray[np.int64], similarities: NDArray[np.float32]) -> list[Near]:
         """Vectors as they are found; numbers are taken out of the arrays all at once, which is much quicker."""
         kinds, labels = self.coded[KIND], self.coded[LABELS]
-        return [
-            Near(case_id, patient, kinds.values[kind][0], number, labels.values[label][0], similarity)
-            for case_id, patient, kind, number, label, similarity in zip(
-                self.case_ids.of_all(positions),
-                self.patient_ids.of_all(positions),
-                kinds.codes[positions].tolist(),
-                self.numbers[positions].tolist(),
-                labels.codes[positions].tolist(),
-                similarities.tolist(),
-                strict=True,
-            )
-        ]
+        with _in_segment():
+            return [
+                Near(case_id, patient, kinds.values[kind][0], number, labels.values[label][0], similarity)
+                for case_id, patient, kind, number, label, similarity in zip(
+                    self.case_ids.of_all(positions),
+                    self.patient_ids.of_all(positions),
+                    kinds.codes[positions].tolist(),
+                    self.numbers[positions].tolist(),
+                    labels.codes[positions].tolist(),
+                    similarities.tolist(),
+                    strict=True,
+                )
+            ]
 
     def among_kinds(self, kinds: Iterable[str]) -> NDArray[np.bool_]:
         """(n,) which vectors are of one of these kinds."""
-        coded, wanted = self.coded[KIND], set(kinds)
-        return np.asarray([values[0] in wanted for values in coded.values], bool)[coded.codes]
+        wanted = set(kinds)
+        return self._chosen(self.coded[KIND], lambda values: values[0] in wanted)
 
     def matching(self, where: Filter) -> NDArray[np.bool_]:
         """(n,) which vectors are of cases of which the filter is true: it is asked once for each distinct value."""
@@ -167,7 +175,12 @@ class Columns:
         coded = self.coded.get(where.field)
         if coded is None:
             return np.full(len(self), where.holds(()))
-        return np.asarray([where.holds(values) for values in coded.values], bool)[coded.codes]
+        return self._chosen(coded, where.holds)
+
+    @staticmethod
+    def _chosen(coded: Coded, holds: Callable[[tuple[Any, ...]], bool]) -> NDArray[np.bool_]:
+        with _in_segment():
+            return np.asarray([holds(values) for values in coded.values], bool)[coded.codes]
 
     def save(self, folder: Path) -> None:
         """Write into an existing folder."""
@@ -195,10 +208,39 @@ class Columns:
             keys, codes = mapped(_KEYS), mapped(_FACTS)
             values = json.loads((folder / _VALUES).read_bytes())
             coded = {
-                name: Coded(row, [tuple(one) for one in values[name]])
+                name: Coded(row, [stored.fact(one) for one in values[name]])
                 for name, row in zip(sorted(values), codes, strict=True)
             }
             ids = [Strings(mapped(f"{what}-ends.npy"), mapped(f"{what}-text.npy")) for what in ("cases", "patients")]
-            return cls(keys[0], keys[1], keys[2], keys[3], coded, *ids)
-        except (OSError, ValueError, EOFError, IndexError, TypeError, AttributeError) as error:
+            self = cls(keys[0], keys[1], keys[2], keys[3], coded, *ids)
+            self._check()
+            return self
+        except (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair") from error
+
+    def _check(self) -> None:
+        """Shapes and types, which cost nothing to look at, however many there are.
+
+        Raises:
+            GarbledSegmentError: one is another than `save` wrote.
+        """
+        n = len(self)
+        arrays: list[tuple[NDArray[Any], type, tuple[int]]] = [
+            (getattr(self, name), np.int64, (n,)) for name in _ARRAYS
+        ]
+        arrays += [(coded.codes, np.int32, (n,)) for coded in self.coded.values()]
+        for ids in (self.case_ids, self.patient_ids):
+            arrays += [(ids.ends, np.int64, (n + 1,)), (ids.text, np.uint8, (int(ids.ends[-1]),))]
+        if not {KIND, LABELS} <= self.coded.keys() or any(
+            a.dtype != kind or a.shape != shape for a, kind, shape in arrays
+        ):
+            raise GarbledSegmentError("its columns do not fit each other")
+
+
+@contextmanager
+def _in_segment() -> Iterator[None]:
+    """What arrays and texts are refused for that are mapped from a damaged file."""
+    try:
+        yield
+    except (IndexError, TypeError, UnicodeDecodeError) as error:
+        raise GarbledSegmentError("its columns do not fit each other") from error

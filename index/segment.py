@@ -1,8 +1,8 @@
 """A folder that holds a search structure over many vectors and their columns; written once, never changed."""
 
-import hashlib
 import json
-import os
+import re
+import stat
 import uuid
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError
+from medclip.files import digest_of, sync, unreadable
 from medclip.index.columns import Columns
 from medclip.index.planner import Built
 from medclip.index.structures.base import Structure, load_structure
 
-__all__ = ["Part", "digest_of", "load_segment", "segment_faults", "write_segment"]
+__all__ = ["Part", "is_segment", "load_segment", "segment_faults", "write_segment"]
 
 
+_NAME = re.compile(r"[0-9a-f]{12}")
 _REPORT = "report.json"
 """How the structure was chosen and what was measured of it, for a reader; the catalogue holds the same."""
 
@@ -39,20 +41,6 @@ class Part:
         self.dead = len(self.alive) - int(np.count_nonzero(self.alive))
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def write_segment(parent: Path, columns: Columns, built: Built) -> tuple[str, dict[str, Any]]:
     """Write a segment durably; returns its name and its manifest."""
     name = uuid.uuid4().hex[:12]
@@ -62,8 +50,7 @@ def write_segment(parent: Path, columns: Columns, built: Built) -> tuple[str, di
     built.structure.save(folder)
     (folder / _REPORT).write_text(json.dumps(built.report, indent=2) + "\n")
     files = sorted(folder.iterdir())
-    for path in [*files, folder, parent]:
-        _sync(path)
+    sync(parent)
     return name, {
         "structure": built.structure.name,
         "report": built.report,
@@ -71,8 +58,13 @@ def write_segment(parent: Path, columns: Columns, built: Built) -> tuple[str, di
     }
 
 
-def load_segment(folder: Path, manifest: dict[str, Any], mmap: bool) -> Part:
-    """Open a segment.
+def is_segment(folder: Path) -> bool:
+    """Whether this is a folder, no link, of a name that medclip gives."""
+    return _NAME.fullmatch(folder.name) is not None and stat.S_ISDIR(folder.lstat().st_mode)
+
+
+def load_segment(folder: Path, manifest: dict[str, Any], dimension: int, mmap: bool) -> Part:
+    """Open a segment of vectors of this width.
 
     Raises:
         ArchiveError: a file is missing or damaged.
@@ -81,18 +73,24 @@ def load_segment(folder: Path, manifest: dict[str, Any], mmap: bool) -> Part:
         if not (folder / name).is_file():
             raise ArchiveError(f"{folder / name}: not found; mend it with  medclip index verify --repair")
     part = Part(Columns.load(folder), load_structure(manifest["structure"]).load(folder, mmap))
-    if len(part.columns) != part.structure.count:
+    if len(part.columns) != part.structure.count or part.structure.dimension != dimension:
         raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair")
     return part
 
 
 def segment_faults(folder: Path, manifest: dict[str, Any]) -> list[str]:
-    """Files that are missing or have changed."""
+    """Files that are missing, have changed or were added, and whether the catalogue says of it what its report says."""
     found = []
+    where = folder.relative_to(folder.parents[1])
     for name, expected in manifest["sha256"].items():
-        path = folder / name
-        if not path.is_file():
-            found.append(f"{path.relative_to(folder.parents[1])}: not found")
-        elif digest_of(path) != expected:
-            found.append(f"{path.relative_to(folder.parents[1])}: has changed since it was written")
+        try:
+            if digest_of(folder / name) != expected:
+                found.append(f"{where / name}: has changed since it was written")
+        except OSError as error:
+            found.append(f"{where / name}: {unreadable(error)}")
+    if not found:
+        added = {path.name for path in folder.iterdir()} - set(manifest["sha256"])
+        found += [f"{where / name}: is none of the segment's files" for name in sorted(added)]
+        if json.loads((folder / _REPORT).read_bytes()) != manifest["report"]:
+            found.append(f"{where / _REPORT}: is not what the catalogue says of the segment")
     return found

@@ -6,7 +6,6 @@ was deleted since is masked, until `compact` makes the segment anew.
 """
 
 import shutil
-import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,12 +15,15 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError, MedclipError
+from medclip.index.access import DAMAGE, translated
 from medclip.index.backends.base import Backend, Making, Scope
 from medclip.index.catalogue import Catalogue, Counts, Removed
+from medclip.index.checking import catalogue_faults
 from medclip.index.columns import Columns
 from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
 from medclip.index.planner import SMALL, Demands, build_structure, candidates
-from medclip.index.segment import Part, load_segment, segment_faults, write_segment
+from medclip.index.segment import Part, is_segment, load_segment, segment_faults, write_segment
+from medclip.index.stored import GarbledError
 from medclip.index.structures.base import Mask, Nearest, Positions, Source, Spec, refined
 from medclip.index.structures.flat import FlatStructure
 
@@ -79,7 +81,7 @@ class _Snapshot:
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         self._backend.leave()
-        if isinstance(error, sqlite3.DatabaseError):
+        if isinstance(error, DAMAGE):
             raise self._backend.translated(error) from error
 
 
@@ -137,9 +139,9 @@ class LocalBackend(Backend):
                 raise
         self._depth += 1
 
-    def translated(self, error: sqlite3.DatabaseError) -> MedclipError:
-        """An error of SQLite as one that names the file and the remedy."""
-        return self._catalogue.translated(error)
+    def translated(self, error: Exception) -> MedclipError:
+        """What reading a damaged catalogue raises as one line that names the file and the remedy."""
+        return translated(error, self._catalogue.file)
 
     def leave(self) -> None:
         """The end of what `enter` began."""
@@ -168,7 +170,8 @@ class LocalBackend(Backend):
     def _latest(self) -> int:
         other = Catalogue.open(self.folder / _CATALOGUE)
         try:
-            return other.generation()
+            with other.reading():
+                return other.generation()
         finally:
             other.close()
 
@@ -188,7 +191,7 @@ class LocalBackend(Backend):
         else:
             segment, recent, seq = None, None, 0
             for name, manifest in self._catalogue.segments().items():
-                segment = load_segment(self.folder / _SEGMENTS / name, manifest, self._mmap)
+                segment = load_segment(self.folder / _SEGMENTS / name, manifest, self._dimension, self._mmap)
         last = max((int(part.columns.rows[-1]) for part in (segment, recent) if part and len(part.columns)), default=0)
         fresh = self._recent(last)
         if recent is not None and len(recent.columns):
@@ -220,9 +223,9 @@ class LocalBackend(Backend):
 
     def _tidy(self) -> None:
         """Delete what a writer that was killed left behind."""
-        stated = self._catalogue.segments()
+        stated = self._catalogue.segment_names()
         for folder in (self.folder / _SEGMENTS).glob("*"):
-            if folder.name not in stated:
+            if folder.name not in stated and is_segment(folder):
                 shutil.rmtree(folder)
 
     def compact(self) -> None:
@@ -313,35 +316,44 @@ class LocalBackend(Backend):
     # ---- reading
 
     def views_of(self, case_id: str) -> list[VectorView]:
-        return self._catalogue.views_of(case_id)
+        with self.snapshot():
+            return self._catalogue.views_of(case_id, self._dimension)
 
     def record(self, case_id: str) -> Record | None:
-        return self._catalogue.record(case_id)
+        with self.snapshot():
+            return self._catalogue.record(case_id)
 
     def records(self) -> Iterator[Record]:
-        return self._catalogue.records()
+        with self.snapshot():
+            yield from self._catalogue.records()
 
     def thumbnails(self, case_id: str) -> dict[int, bytes]:
-        return self._catalogue.thumbnails(case_id)
+        with self.snapshot():
+            return self._catalogue.thumbnails(case_id)
 
     def contents(self) -> dict[str, str]:
-        return self._catalogue.contents()
+        with self.snapshot():
+            return self._catalogue.contents()
 
     def cases_of_patient(self, patient: str) -> list[str]:
-        return self._catalogue.cases_of_patient(patient)
+        with self.snapshot():
+            return self._catalogue.cases_of_patient(patient)
 
     def fields(self) -> dict[str, str]:
-        return self._catalogue.fields()
+        with self.snapshot():
+            return self._catalogue.fields()
 
     def counts(self) -> Counts:
-        return self._catalogue.counts()
+        with self.snapshot():
+            return self._catalogue.counts()
 
     def cases(self) -> int:
         with self.snapshot():
             return self.state.cases
 
     def generation(self) -> int:
-        return self._catalogue.generation()
+        with self.snapshot():
+            return self.state.generation
 
     def stats(self) -> dict[str, Any]:
         with self.snapshot():
@@ -387,11 +399,17 @@ class LocalBackend(Backend):
 
     def faults(self) -> list[str]:
         with self._catalogue.reading():
-            found = self._catalogue.faults()
-            segments = self._catalogue.segments()
-            for name, manifest in segments.items():
-                found += segment_faults(self.folder / _SEGMENTS / name, manifest)
+            found = catalogue_faults(self._catalogue, self._dimension) + self._broken_segments()
         return found or self._search_faults()
+
+    def _broken_segments(self) -> list[str]:
+        """What is wrong with the segments, whatever their manifests are."""
+        try:
+            segments = self._catalogue.segments()
+        except GarbledError as error:
+            return [f"{_SEGMENTS}: {error}"]
+        folders = {self.folder / _SEGMENTS / name: manifest for name, manifest in segments.items()}
+        return [fault for folder, manifest in folders.items() for fault in segment_faults(folder, manifest)]
 
     def _search_faults(self) -> list[str]:
         """Whether what is searched is what is stored."""
@@ -412,14 +430,10 @@ class LocalBackend(Backend):
 
     def repair(self) -> list[str]:
         with self._lock:
-            faults = self._catalogue.faults()
+            faults = catalogue_faults(self._catalogue, self._dimension)
             if faults:
                 raise ArchiveError(f"{self.folder}: cannot be mended, since {faults[0]}; restore it from a backup")
-            broken = [
-                fault
-                for name, manifest in self._catalogue.segments().items()
-                for fault in segment_faults(self.folder / _SEGMENTS / name, manifest)
-            ]
+            broken = self._broken_segments()
             if not broken:
                 return []
             self.compact()
@@ -434,8 +448,8 @@ class LocalBackend(Backend):
 
 
 def _joined(first: Part, then: Part) -> Part:
-    index = first.structure.index  # type: ignore[attr-defined]
-    added = then.structure.index  # type: ignore[attr-defined]
+    index = first.structure.index
+    added = then.structure.index
     index.add(added.reconstruct_n(0, added.ntotal))
     part = Part(first.columns.followed_by(then.columns), first.structure)
     part.alive[: len(first.alive)] = first.alive

@@ -116,6 +116,7 @@ class Structure(ABC):
 
     name: ClassVar[str]
     exact: ClassVar[bool] = False  # it compares all vectors
+    index: Any  # of FAISS
     lossy: bool = False  # its similarities are approximate, so that the found must be compared again
 
     @classmethod
@@ -151,6 +152,11 @@ class Structure(ABC):
     @abstractmethod
     def count(self) -> int:
         """How many positions there are."""
+
+    @property
+    def dimension(self) -> int:
+        """Width of the vectors."""
+        return int(self.index.d)
 
     @property
     @abstractmethod
