@@ -11,7 +11,6 @@
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -22,19 +21,23 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError
+from medclip.files import unreadable, write_json
 from medclip.index import stored
 from medclip.index.backends.base import Backend, Making, Scope, load_backend
 from medclip.index.catalogue import Removed
 from medclip.index.entry import Entry, Hit, Near, Record, Vectors, VectorView, checked
 from medclip.index.filters import Filter, parse_filter
+from medclip.index.folder import check_plain, copy_plain, odd_parts
 from medclip.index.lock import LOCK, writer_lock
 from medclip.index.planner import Demands
 from medclip.index.structures.base import Spec
+from medclip.sealed import read_sealed, sealed
 
 __all__ = ["MANIFEST", "CaseIndex"]
 
 MANIFEST = "index.json"
 FORMAT = 2
+_KEYS = {"format", "backend", "fingerprint", "dimension", "stored"}
 RANK_CONSTANT = 60
 """Of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
 _DEEP = 100  # how far down both rankings are fused
@@ -82,15 +85,15 @@ class CaseIndex:
             raise ArchiveError(f"{folder.name}: no case to index")
         dimension = len(first.views[0].vector)
         making = Making(dimension, demands or Demands(), structure, uri, files, seed)
-        stored = load_backend(backend).create(folder, making, checked(chain([first], given), dimension), fields or {})
+        kept = load_backend(backend).create(folder, making, checked(chain([first], given), dimension), fields or {})
         manifest = {
             "format": FORMAT,
             "backend": backend,
             "fingerprint": fingerprint,
             "dimension": dimension,
-            "stored": stored,
+            "stored": kept,
         }
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        write_json(folder / MANIFEST, sealed(manifest))
 
     @classmethod
     def open(cls, folder: Path, *, fingerprint: str | None = None, mmap: bool = True) -> "CaseIndex":
@@ -110,28 +113,17 @@ class CaseIndex:
 
     @classmethod
     def _reached(cls, folder: Path, fingerprint: str | None, mmap: bool) -> "CaseIndex":
-        path = folder / MANIFEST
-        try:
-            manifest = json.loads(path.read_bytes())
-            form = int(manifest["format"])
-        except (FileNotFoundError, NotADirectoryError):
-            raise ArchiveError(
-                f"{folder}: is not an index (it has no {MANIFEST}); build one with  medclip index build"
-            ) from None
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise ArchiveError(f"{path}: is damaged; restore it from a backup ({type(error).__name__})") from error
-        if form > FORMAT:
-            raise ArchiveError(f"{path}: was written by a newer medclip (format {form}); update medclip to open it")
-        if form < FORMAT:
-            raise ArchiveError(f"{path}: was written by an older medclip (format {form}); build the index again")
-        try:
-            stated, dimension = str(manifest["fingerprint"]), int(manifest["dimension"])
-            kind, stored = load_backend(manifest["backend"]), manifest["stored"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArchiveError(f"{path}: is damaged; restore it from a backup ({type(error).__name__})") from error
-        if fingerprint is not None and fingerprint != stated:
+        manifest = _manifest(folder)
+        if fingerprint is not None and fingerprint != manifest["fingerprint"]:
             raise ArchiveError(f"{folder}: was made by another model; embeddings of two models cannot be compared")
-        return cls(folder, manifest, kind.open(folder, dimension, stored, mmap=mmap))
+        check_plain(folder)
+        try:
+            backend = load_backend(manifest["backend"]).open(
+                folder, manifest["dimension"], manifest["stored"], mmap=mmap
+            )
+        except stored.GarbledError as error:
+            raise ArchiveError(f"{folder / MANIFEST}: is damaged ({error}); restore it from a backup") from error
+        return cls(folder, manifest, backend)
 
     @classmethod
     def open_for_repair(cls, folder: Path) -> "CaseIndex":
@@ -215,14 +207,24 @@ class CaseIndex:
         with self._changing():
             return self._backend.repair()
 
-    def copy_to(self, folder: Path) -> None:
-        """Copy one state of the index, attachments included, into an existing folder, without what was deleted."""
+    def copy_to(self, folder: Path, attachments: Sequence[str] = ()) -> None:
+        """Copy one state of the index into an existing folder, without what was deleted.
+
+        Args:
+            attachments: names of the files and folders that go along; what else lies in the folder does not.
+
+        Raises:
+            ArchiveError: another process is changing the index, or a file of it cannot be read.
+            OutputError: the disk is full, or the place cannot be written.
+        """
         with self._changing():
-            self._backend.copy_to(folder)
-            for path in self.folder.iterdir():
-                if (folder / path.name).exists() or path.name.startswith(("catalogue.sqlite", "segments", LOCK)):
-                    continue
-                (shutil.copytree if path.is_dir() else shutil.copy2)(path, folder / path.name)
+            try:
+                self._backend.copy_to(folder)
+                for name in (MANIFEST, *attachments):
+                    if (self.folder / name).exists():
+                        copy_plain(self.folder / name, folder / name)
+            except PermissionError as error:
+                raise ArchiveError(f"{error.filename}: {unreadable(error)}") from error
 
     def _changing(self) -> AbstractContextManager[None]:
         return writer_lock(self.folder)
@@ -304,7 +306,17 @@ class CaseIndex:
 
     def verify(self) -> list[str]:
         """What is wrong with the index's own files, as lines: checksums, counts, vectors against the search structure."""
-        return self._backend.faults()
+        return [*odd_parts(self.folder, bulk=True), *self._backend.faults()]
+
+    def strangers(self, attachments: Sequence[str] = ()) -> list[str]:
+        """Names of what lies in the folder and is neither the index's own nor one of its attachments."""
+        own = {MANIFEST, LOCK, *self._backend.names(), *attachments}
+        return sorted({path.name for path in self.folder.iterdir()} - own)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether ``index.json`` carries its checksum, as older versions of medclip did not write."""
+        return read_sealed(self.folder / MANIFEST).seal == "whole"
 
     # ---- search
 
@@ -398,6 +410,40 @@ class CaseIndex:
 
 
 _labels = lru_cache(4096)(stored.labels)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What ``index.json`` says.
+
+    Raises:
+        ArchiveError: the folder is no index, or of another format, or the file is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        found = read_sealed(path)
+        form = stored.whole(found.value.get("format"), "the format")
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArchiveError(
+            f"{folder}: is not an index (it has no {MANIFEST}); build one with  medclip index build"
+        ) from None
+    except OSError as error:
+        raise ArchiveError(f"{path}: {unreadable(error)}") from error
+    except ValueError as error:
+        raise ArchiveError(f"{path}: is damaged; restore it from a backup ({type(error).__name__})") from error
+    if form > FORMAT:
+        raise ArchiveError(f"{path}: was written by a newer medclip (format {form}); update medclip to open it")
+    if form < FORMAT:
+        raise ArchiveError(f"{path}: was written by an older medclip (format {form}); build the index again")
+    value = found.value
+    try:
+        if found.seal == "broken" or value.keys() != _KEYS:
+            raise stored.GarbledError("it has changed since it was written")
+        stored.text(value["fingerprint"], "the fingerprint"), stored.text(value["backend"], "the backend")
+        stored.whole(value["dimension"], "the width of vectors", least=1)
+        stored.mapping(value["stored"], "what the backend keeps")
+    except stored.GarbledError as error:
+        raise ArchiveError(f"{path}: is damaged ({error}); restore it from a backup") from error
+    return value
 
 
 def _grouped(near: Sequence[Near], one_per_patient: bool) -> list[Hit]:

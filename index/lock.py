@@ -11,17 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medclip.errors import ArchiveError, OutputError
+from medclip.files import read_regular
+from medclip.index.folder import check_plain
 
-__all__ = ["writer_lock"]
+__all__ = ["LOCK", "writer_lock"]
 
 LOCK = "writer.lock"
+_LONGEST = 4096  # bytes
 
 
 def _holder(file: Path) -> str:
     try:
-        said = json.loads(file.read_bytes())
-        return f"process {said['pid']} on {said['host']} ({said['doing']}, since {said['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+        said = json.loads(read_regular(file, _LONGEST, follow=False))
+        words = [f"{said[name]}" for name in ("pid", "host", "doing", "since")]
+        pid, host, doing, since = ("".join(ch if ch.isprintable() else "?" for ch in word[:200]) for word in words)
+        return f"process {pid} on {host} ({doing}, since {since})"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"
 
 
@@ -33,12 +38,13 @@ def writer_lock(folder: Path) -> Iterator[None]:
     (flock(2)). What stands in the file only names the holder.
 
     Raises:
-        ArchiveError: another process holds it.
+        ArchiveError: another process holds it, or the folder holds a link.
         OutputError: the folder cannot be written.
     """
+    check_plain(folder)
     file = folder / LOCK
     try:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror}), so the index cannot be changed") from error
     try:
@@ -46,6 +52,8 @@ def writer_lock(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ArchiveError(f"{folder}: is being changed by {_holder(file)}; wait until it is done") from None
+        except OSError as error:
+            raise OutputError(f"{file}: cannot be locked ({error.strerror}), so the index cannot be changed") from error
         doing = " ".join(["medclip", *sys.argv[1:3]]) if sys.argv[0].endswith("medclip") else "Python"
         said = {"pid": os.getpid(), "host": socket.gethostname(), "doing": doing, "since": time.strftime("%F %T")}
         os.ftruncate(handle, 0)

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from medclip.index.entry import Fact, Vectors
+from medclip.sealed import strict_json
 
 __all__ = [
-    "GarbledError", "GarbledSegmentError", "blob", "document", "facts", "fields", "json_of", "labels", "number", "segment", "segment_name",
-    "text", "vector",
+    "GarbledError", "GarbledSegmentError", "blob", "document", "fact", "facts", "fields", "json_of", "labels", "mapping",
+    "number", "real", "segment", "segment_name", "text", "vector", "whole",
 ]  # fmt: skip
 
 _LARGEST = 1 << 63
@@ -42,16 +43,12 @@ def _is(kind: type[T], value: object, what: str) -> T:
 def json_of(value: object, what: str) -> Any:
     """Of a JSON text that medclip wrote: no NaN, no lone surrogate, nested as far as Python can."""
     try:
-        found = json.loads(_is(str, value, what), parse_constant=_refused)
+        found = strict_json(_is(str, value, what))
         if "\\u" in str(value):
             json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise GarbledError(f"{what} is not JSON as medclip writes it") from error
     return found
-
-
-def _refused(constant: str) -> None:
-    raise ValueError(constant)
 
 
 def text(value: object, what: str) -> str:
@@ -141,3 +138,23 @@ def segment(value: object) -> dict[str, Any]:
         if _FILE.fullmatch(name) is None or _SHA256.fullmatch(_is(str, digest, what)) is None:
             raise GarbledError(f"{what} names a file that no segment has")
     return found
+
+
+def whole(value: object, what: str, *, least: int = 0) -> int:
+    """A whole number of a JSON file."""
+    found = _is(int, value, what)
+    if not least <= found < _LARGEST:
+        raise GarbledError(f"{what} is no number that can be")
+    return found
+
+
+def real(value: object, what: str) -> float:
+    """A finite positive number of a JSON file."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise GarbledError(f"{what} is no number that can be")
+    return float(value)
+
+
+def mapping(value: object, what: str) -> dict[str, Any]:
+    """An object of a JSON file."""
+    return _is(dict, value, what)

@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from medclip.errors import ArchiveError
+from medclip.index import stored as read
 from medclip.index.catalogue import Counts, Removed
 from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
 from medclip.index.filters import Filter
@@ -42,11 +43,43 @@ class Making:
     files: str | None = None  # where thumbnails and texts lie, for a backend that does not keep them itself
     seed: int = 0
 
+    def stored(self) -> dict[str, Any]:
+        """What of it is kept in the manifest, as JSON."""
+        spec = {"name": self.spec.name, "settings": self.spec.settings} if self.spec else None
+        return {"demands": asdict(self.demands), "spec": spec, "seed": self.seed}
+
+    @classmethod
+    def of(cls, dimension: int, stored: dict[str, Any]) -> "Making":
+        """Back from what `stored` gave.
+
+        Raises:
+            GarbledError: it is not that.
+        """
+        demands = read.mapping(stored.get("demands"), "what was asked of the search")
+        memory, latency = demands.get("memory"), demands.get("latency")
+        recall = read.real(demands.get("recall"), "the recall")
+        spec = None
+        if stored.get("spec") is not None:
+            kept = read.mapping(stored["spec"], "the search structure")
+            settings = read.mapping(kept.get("settings"), "the settings of the search structure")
+            name = read.text(kept.get("name"), "the search structure")
+            spec = Spec(name, {key: read.whole(value, f"the setting {key[:40]!r}") for key, value in settings.items()})
+        asked = Demands(
+            None if memory is None else read.whole(memory, "the memory", least=1),
+            None if latency is None else read.real(latency, "the latency"),
+            recall,
+        )
+        return cls(dimension, asked, spec, seed=read.whole(stored.get("seed", 0), "the seed"))
+
 
 class Backend(ABC):
     """Cases with their vectors. Every change is whole or absent; a search sees one state."""
 
     name: ClassVar[str]
+
+    @abstractmethod
+    def names(self) -> set[str]:
+        """What of the index folder is the backend's own, by name."""
 
     @classmethod
     @abstractmethod

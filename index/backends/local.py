@@ -21,10 +21,11 @@ from medclip.index.catalogue import Catalogue, Counts, Removed
 from medclip.index.checking import catalogue_faults
 from medclip.index.columns import Columns
 from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
-from medclip.index.planner import SMALL, Demands, build_structure, candidates
+from medclip.index.folder import copy_plain
+from medclip.index.planner import SMALL, build_structure, candidates
 from medclip.index.segment import Part, is_segment, load_segment, segment_faults, write_segment
 from medclip.index.stored import GarbledError
-from medclip.index.structures.base import Mask, Nearest, Positions, Source, Spec, refined
+from medclip.index.structures.base import Mask, Nearest, Positions, Source, refined
 from medclip.index.structures.flat import FlatStructure
 
 __all__ = ["LocalBackend"]
@@ -92,9 +93,8 @@ class LocalBackend(Backend):
 
     def __init__(self, folder: Path, dimension: int, stored: dict[str, Any], catalogue: Catalogue, mmap: bool) -> None:
         self.folder, self._dimension, self._mmap = folder, dimension, mmap
-        self._demands = Demands(**stored["demands"])
-        self._spec = Spec(**stored["spec"]) if stored.get("spec") else None
-        self._seed = int(stored["seed"])
+        making = Making.of(dimension, stored)
+        self._demands, self._spec, self._seed = making.demands, making.spec, making.seed
         self._catalogue = catalogue
         self._state: _State | None = None
         self._lock = RLock()
@@ -105,15 +105,13 @@ class LocalBackend(Backend):
         catalogue = Catalogue.create(folder / _CATALOGUE)
         with catalogue.writing():
             catalogue.put(entries, fields)
-        stored = {
-            "demands": vars(making.demands),
-            "spec": vars(making.spec) if making.spec else None,
-            "seed": making.seed,
-        }
-        self = cls(folder, making.dimension, stored, catalogue, mmap=False)
+        self = cls(folder, making.dimension, making.stored(), catalogue, mmap=False)
         self._make_segment()
         catalogue.finish()
-        return stored
+        return making.stored()
+
+    def names(self) -> set[str]:
+        return {_SEGMENTS, *(_CATALOGUE + end for end in ("", "-wal", "-shm", "-journal"))}
 
     @classmethod
     def open(cls, folder: Path, dimension: int, stored: dict[str, Any], *, mmap: bool) -> "LocalBackend":
@@ -443,7 +441,8 @@ class LocalBackend(Backend):
     def copy_to(self, folder: Path) -> None:
         with self.snapshot():
             for name in self._catalogue.segments():
-                shutil.copytree(self.folder / _SEGMENTS / name, folder / _SEGMENTS / name)
+                (folder / _SEGMENTS).mkdir(exist_ok=True)
+                copy_plain(self.folder / _SEGMENTS / name, folder / _SEGMENTS / name)
         self._catalogue.copy_to(folder / _CATALOGUE)
 
 

@@ -13,6 +13,7 @@ meanwhile is gone from it.
 import hashlib
 import json
 import logging
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,12 +24,14 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError, MissingDependencyError
+from medclip.index import stored as read
 from medclip.index.backends.base import Backend, Making, Scope
 from medclip.index.catalogue import Counts, Removed
 from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
 from medclip.index.exchange import packed, unpacked
 from medclip.index.expressions import expression, literal
-from medclip.index.planner import Demands, candidates
+from medclip.index.folder import BULK
+from medclip.index.planner import candidates
 from medclip.index.structures.base import Spec
 
 __all__ = ["MilvusBackend"]
@@ -36,6 +39,8 @@ __all__ = ["MilvusBackend"]
 _BATCH, _MOST = 500, 16_384  # entities an insert; what Milvus returns at most
 _TEXT = 60_000  # bytes of a text that are searched for words; Milvus takes 65,535
 _STATE = "state"
+_FILE = re.compile(r"[0-9a-f]{64}")
+_INSIDE = re.compile(r"[^/\\]+\.db")
 _KINDS = {"flat": "FLAT", "hnsw": "HNSW", "ivf-flat": "IVF_FLAT", "ivf-sq8": "IVF_SQ8", "ivf-pq": "IVF_SQ8"}
 
 
@@ -82,13 +87,19 @@ class MilvusBackend(Backend):
         import fsspec
 
         self.folder, self._dimension = folder, dimension
-        self._uri = str(folder / stored["uri"]) if stored["inside"] else str(stored["uri"])
-        self._collection, self._states = stored["collection"], f"{stored['collection']}_state"
-        self._demands = Demands(**stored["demands"])
-        self._spec = Spec(**stored["spec"]) if stored.get("spec") else None
-        self._fields: dict[str, str] = stored["fields"]
+        self._inside = bool(stored.get("inside"))
+        uri = read.text(stored.get("uri"), "the place of the database")
+        if self._inside and _INSIDE.fullmatch(uri) is None:
+            raise read.GarbledError("the place of the database leads out of the folder")
+        self._uri = str(folder / uri) if self._inside else uri
+        self._collection = read.text(stored.get("collection"), "the collection")
+        self._states = f"{self._collection}_state"
+        making = Making.of(dimension, stored)
+        self._demands, self._spec = making.demands, making.spec
+        self._fields = read.fields(json.dumps(stored.get("fields")))
+        files = stored.get("files")
         self._fs, self._files = fsspec.core.url_to_fs(
-            str(folder / "files") if stored["files"] is None else stored["files"]
+            str(folder / BULK) if files is None else read.text(files, "the place of the files")
         )
         self._client = _client(self._uri)
         self._depth = 0
@@ -99,14 +110,13 @@ class MilvusBackend(Backend):
         if making.uri is None:
             raise ArchiveError("backend milvus needs --uri: of a server, or a file for Milvus Lite (--uri ./cases.db)")
         path = Path(making.uri)
-        inside = "://" not in making.uri and path.resolve().is_relative_to(folder.resolve())
+        inside = "://" not in making.uri and path.resolve().parent == folder.resolve()
         stored = {
-            "uri": str(path.resolve().relative_to(folder.resolve())) if inside else _absolute(making.uri),
+            "uri": path.name if inside else _absolute(making.uri),
             "inside": inside,
             "files": None if making.files is None else _absolute(making.files),
             "collection": f"medclip_{uuid.uuid4().hex[:12]}",
-            "demands": vars(making.demands),
-            "spec": vars(making.spec) if making.spec else None,
+            **making.stored(),
             "fields": fields,
         }
         self = cls(folder, making.dimension, stored)
@@ -140,6 +150,10 @@ class MilvusBackend(Backend):
 
     def close(self) -> None:
         self._client.close()
+
+    def names(self) -> set[str]:
+        database = Path(self._uri).name
+        return {BULK, *((database, f".{database}.lock") if self._inside else ())}
 
     def _make_collections(self) -> None:
         from pymilvus import DataType, Function, FunctionType
@@ -183,6 +197,8 @@ class MilvusBackend(Backend):
         self._depth += 1
         try:
             yield
+        except read.GarbledError as error:
+            raise ArchiveError(f"{self._uri}: is damaged ({error}); restore it from a backup") from error
         finally:
             self._depth -= 1
             if self._depth == 0:
@@ -192,7 +208,11 @@ class MilvusBackend(Backend):
         found = self._client.get(self._states, ids=[_STATE], output_fields=["value"])
         if not found:
             raise ArchiveError(f"{self._uri}: the state of {self._collection} is missing; restore it from a backup")
-        value: dict[str, Any] = found[0]["value"]
+        value = read.mapping(found[0]["value"], "the state")
+        read.whole(value.get("generation"), "the generation")
+        read.fields(json.dumps(value.get("fields")))
+        if not isinstance(value.get("drops"), list):
+            raise read.GarbledError("the list of deleted cases is none")
         return value
 
     def _commit(self, generation: int, drops: Sequence[str]) -> None:
@@ -319,6 +339,8 @@ class MilvusBackend(Backend):
                 self._client.insert(self._collection, batch)
 
     def _path(self, file: str) -> str:
+        if _FILE.fullmatch(file) is None:
+            raise ArchiveError(f"{self._uri}: names a file that medclip never made; restore it from a backup")
         return f"{self._files}/{file}.json"
 
     def _choice(self) -> Spec:
@@ -424,7 +446,7 @@ class MilvusBackend(Backend):
         rows = self._of_case(case_id, ["kind", "number", "labels", "vector", "head"])
         rows.sort(key=lambda row: (not row["head"], row["kind"], row["number"]))
         return [
-            VectorView(row["kind"], row["number"], np.asarray(row["vector"], np.float32), json.loads(row["labels"]))
+            VectorView(row["kind"], row["number"], np.asarray(row["vector"], np.float32), read.labels(row["labels"]))
             for row in rows
         ]
 
@@ -434,9 +456,12 @@ class MilvusBackend(Backend):
             return None
         path = self._path(rows[0]["file"])
         try:
-            return unpacked(self._fs.cat_file(path).decode())
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            entry = unpacked(self._fs.cat_file(path).decode())
+        except (OSError, ValueError) as error:
             raise ArchiveError(f"{path}: is missing or damaged; restore it from a backup") from error
+        if entry.record.id != case_id:
+            raise ArchiveError(f"{path}: is of another case than the collection says; restore it from a backup")
+        return entry
 
     def _entry(self, case_id: str) -> Entry:
         found = self._file(case_id)

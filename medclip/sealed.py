@@ -1,0 +1,65 @@
+"""A JSON object in a file, with a checksum of itself: one changed bit of it is noticed when it is read.
+
+The checksum has no key. It shows damage, not who wrote the file: whoever changes both can make them fit.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from medclip.files import read_regular
+
+__all__ = ["Sealed", "read_sealed", "sealed", "strict_json"]
+
+_SEAL = "sha256"
+_MOST = 64 << 20  # bytes; the largest such file lists what is known of each class of each label set
+Seal = Literal["whole", "none", "broken"]
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What was read."""
+
+    value: dict[str, Any]  # without its checksum
+    seal: Seal  # none: made by an older medclip
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def sealed(value: dict[str, Any]) -> dict[str, Any]:
+    """The same object with its checksum; what JSON makes of tuples and of keys that are no texts must be made before."""
+    return {**value, _SEAL: _digest(value)}
+
+
+def strict_json(text: str | bytes) -> Any:
+    """JSON as medclip writes it: without NaN, and nested no deeper than Python can follow.
+
+    Raises:
+        ValueError: it is not.
+    """
+    try:
+        return json.loads(text, parse_constant=_refused)
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def read_sealed(path: Path) -> Sealed:
+    """Read such a file, no link.
+
+    Raises:
+        OSError: it is missing, no plain file, or cannot be read.
+        ValueError: it is not a JSON object.
+    """
+    value = strict_json(read_regular(path, _MOST, follow=False))
+    if not isinstance(value, dict):
+        raise ValueError("is no JSON object")
+    seal = value.pop(_SEAL, None)
+    return Sealed(value, "none" if seal is None else "whole" if seal == _digest(value) else "broken")
