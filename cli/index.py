@@ -142,27 +142,25 @@ def verify(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Check an index folder: checksums, counts, search structure, and its model; exit code 1 where a fault was found."""
-    from medclip.assistant import Assistant
-    from medclip.cli import render
-    from medclip.index import CaseIndex
+    """Check every file of an index folder by checksums and counts, search it, and run its model; exit code 1 at a fault."""
+    from dataclasses import asdict
 
-    mended: list[str] = []
-    if repair:
-        opened = CaseIndex.open_for_repair(index)
-        mended = opened.repair()
-        opened.close()
-    faults = Assistant.open(index).index.verify()
+    from medclip.cli import render
+    from medclip.verify import verify_index
+
+    found = verify_index(index, repair=repair)
     if as_json:
-        render.print_json({"faults": faults, "mended": mended})
+        render.print_json(asdict(found))
     else:
-        for line in mended:
+        for line in found.mended:
             render.say(("mended", "yellow"), f" {line}")
-        for fault in faults:
+        for fault in found.faults:
             render.say(("fault", "red"), f" {fault}")
-        if not faults:
+        for note in found.notes:
+            render.say(("note", "yellow"), f" {note}")
+        if not found.faults:
             render.say(f"{index}: ", ("verified", "green"))
-    if faults:
+    if found.faults:
         raise typer.Exit(1)
 
 

@@ -119,7 +119,7 @@ def backup(
     """Copy an index that may be in use into a new folder, which is an index itself; restore by copying it back."""
     from medclip.cli import render
     from medclip.index import CaseIndex
-    from medclip.upkeep import back_up
+    from medclip.moving import back_up
 
     back_up(index, out)
     copy = CaseIndex.open(out)
@@ -140,7 +140,7 @@ def export(
 ) -> None:
     """Write all cases of an index into one file, each with its checksum, for  medclip index import."""
     from medclip.cli import render
-    from medclip.upkeep import export_index
+    from medclip.moving import export_index
 
     render.say(f"{out}: {export_index(index, out, force=force)} cases")
 
@@ -161,7 +161,7 @@ def import_(
 ) -> None:
     """Make an index of an export, in this or another backend; every case is held against its checksum."""
     from medclip.cli import render
-    from medclip.upkeep import import_index
+    from medclip.moving import import_index
 
     count = import_index(file, attachments, out, place_of(backend, uri, files, memory, latency, recall), force=force)
     render.say(f"{out}: {count} cases, all as exported")

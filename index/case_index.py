@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError
-from medclip.files import unreadable, write_json
+from medclip.files import replaced_file, unreadable, write_json
 from medclip.index import stored
 from medclip.index.backends.base import Backend, Making, Scope, load_backend
 from medclip.index.catalogue import Removed
@@ -197,6 +197,9 @@ class CaseIndex:
         """
         with self._changing():
             self._backend.compact()
+            if not self.is_sealed:
+                with replaced_file(self.folder / MANIFEST) as partial:
+                    write_json(partial, sealed(self._manifest))
 
     def repair(self) -> list[str]:
         """Build anew what is damaged and can be derived; says what was done.
@@ -308,10 +311,9 @@ class CaseIndex:
         """What is wrong with the index's own files, as lines: checksums, counts, vectors against the search structure."""
         return [*odd_parts(self.folder, bulk=True), *self._backend.faults()]
 
-    def strangers(self, attachments: Sequence[str] = ()) -> list[str]:
-        """Names of what lies in the folder and is neither the index's own nor one of its attachments."""
-        own = {MANIFEST, LOCK, *self._backend.names(), *attachments}
-        return sorted({path.name for path in self.folder.iterdir()} - own)
+    def names(self, attachments: Sequence[str] = ()) -> set[str]:
+        """What belongs into the folder, by name: the index's own files and folders and these."""
+        return {MANIFEST, LOCK, *self._backend.names(), *attachments}
 
     @property
     def is_sealed(self) -> bool:

@@ -1,10 +1,14 @@
-"""An index as one file, to move it between backends: JSON lines, compressed, each case with its checksum."""
+"""An index as one file, to move it between backends: JSON lines, compressed, each case with its checksum.
+
+The checksums have no key: they show damage on the way, not who wrote the file. So nothing of it is believed: whoever
+imports it makes anew of each case's document what an index would make of it (`medclip.upkeep.import_index`).
+"""
 
 import base64
 import gzip
 import hashlib
-import io
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medclip.errors import ArchiveError
+from medclip.files import open_regular, unreadable
+from medclip.index import stored
 from medclip.index.entry import Entry, Record, VectorView
+from medclip.index.stored import GarbledError
+from medclip.sealed import strict_json
 
 if TYPE_CHECKING:
     from medclip.index.case_index import CaseIndex
@@ -21,6 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["MARK", "Export", "packed", "read_export", "unpacked", "write_export"]
 
 _FORMAT = 1
+_KEYS = {"id", "patient", "labels", "document", "facts", "text", "content", "views", "thumbnails"}
+_LONGEST = 32 << 20
+"""Bytes of a line. A scan takes some 12 KB (its vector, its thumbnail), so that a case may have more than 2,000."""
+_MOST_PARTS = 1 << 20
+"""Brackets and commas of a line, each of which may cost a hundred bytes of memory once it is read."""
+_MOST_GROWTH = 100
+"""How many times larger than the file its content may be. Vectors and pictures hardly shrink, texts to a tenth."""
 MARK = b"medclip-export"
 """Stands in the header of the compressed file (RFC 1952, FNAME): what says that it is ours to replace."""
 
@@ -44,14 +59,48 @@ def _case(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _entry(case: dict[str, Any]) -> Entry:
-    facts = {name: tuple(values) for name, values in case["facts"].items()}
-    record = Record(case["id"], case["patient"], case["labels"], case["document"], facts, case["text"], case["content"])
-    views = [
-        VectorView(kind, number, np.frombuffer(base64.b64decode(vector), "<f4"), labels)
-        for kind, number, labels, vector in case["views"]
-    ]
-    return Entry(record, views, {int(n): base64.b64decode(jpeg) for n, jpeg in case["thumbnails"].items()})
+def _entry(case: Any) -> Entry:
+    """A case back from its line.
+
+    Raises:
+        ValueError: it is none, or two of its parts have one name.
+    """
+    if not isinstance(case, dict) or case.keys() != _KEYS:
+        raise GarbledError("it is no case")
+    texts = {name: stored.text(case[name], f"the {name} of a case") for name in ("id", "patient", "text", "content")}
+    facts = stored.mapping(case["facts"], "what filters ask for")
+    record = Record(
+        texts["id"],
+        texts["patient"],
+        stored.labels_of(case["labels"]),
+        stored.mapping(case["document"], "a document"),
+        {name: stored.fact(values) for name, values in facts.items()},
+        texts["text"],
+        texts["content"],
+    )
+    views, thumbnails = case["views"], stored.mapping(case["thumbnails"], "the thumbnails")
+    if not isinstance(views, list) or any(not isinstance(view, list) or len(view) != 4 for view in views):
+        raise GarbledError("its vectors are no list of four parts each")
+    return Entry(
+        record,
+        [_view(*view) for view in views],
+        {stored.number(number, "the number of a scan"): _bytes(jpeg) for number, jpeg in thumbnails.items()},
+    )
+
+
+def _view(kind: object, number: object, labels: object, vector: object) -> VectorView:
+    content = _bytes(vector)
+    if len(content) % 4:
+        raise GarbledError("a vector is cut off")
+    place = stored.whole(number, "the number of a view")
+    return VectorView(stored.text(kind, "a kind"), place, np.frombuffer(content, "<f4"), stored.labels_of(labels))
+
+
+def _bytes(value: object) -> bytes:
+    try:
+        return base64.b64decode(stored.text(value, "a vector or a thumbnail"), validate=True)
+    except ValueError as error:
+        raise GarbledError("a vector or a thumbnail is not in base 64") from error
 
 
 def _digest(line: str) -> str:
@@ -68,26 +117,31 @@ def unpacked(line: str) -> Entry:
     """The case of such a line.
 
     Raises:
-        ValueError: it does not match its checksum.
+        ValueError: it does not match its checksum, or is no case.
     """
     digest, _, text = line.rstrip("\n").partition(" ")
     if _digest(text) != digest:
         raise ValueError("does not match its checksum")
-    return _entry(json.loads(text))
+    if sum(map(text.count, "[{,")) > _MOST_PARTS:
+        raise ValueError("has more parts than a case can have")
+    return _entry(strict_json(text))
 
 
 def write_export(file: Path, index: "CaseIndex") -> int:
-    """Write all cases of an index; returns their number."""
-    with (
-        file.open("wb") as raw,
-        gzip.GzipFile(MARK.decode(), "wb", compresslevel=1, fileobj=raw) as packed_file,
-        io.TextIOWrapper(packed_file, encoding="utf-8") as out,
-    ):
+    """Write all cases of an index; returns their number.
+
+    Raises:
+        ArchiveError: a case is too large for an export.
+    """
+    with file.open("wb") as raw, gzip.GzipFile(MARK.decode(), "wb", compresslevel=1, fileobj=raw) as out:
         cases = len(index)
         head = {"format": _FORMAT, "fingerprint": index.fingerprint, "cases": cases}
-        out.write(json.dumps(head) + "\n")
+        out.write(f"{json.dumps(head)}\n".encode())
         for entry in index.entries():
-            out.write(packed(entry) + "\n")
+            line = f"{packed(entry)}\n".encode()
+            if len(line) > _LONGEST:
+                raise ArchiveError(f"case {entry.record.id!r}: is larger than an export takes ({_LONGEST >> 20} MiB)")
+            out.write(line)
     return cases
 
 
@@ -103,19 +157,48 @@ class Export:
         """The cases.
 
         Raises:
-            ArchiveError: a line does not match its checksum, or lines are missing.
+            ArchiveError: a line does not match its checksum or is no case, or there are more or fewer than stated.
         """
         count = 0
+        lines = _lines(self.file)
         try:
-            with gzip.open(self.file, "rt", encoding="utf-8") as lines:
-                next(lines)
-                for line in lines:
-                    yield unpacked(line)
-                    count += 1
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            raise ArchiveError(f"{self.file}: is damaged after case {count}; export again") from error
+            next(lines)
+            for line in lines:
+                if count == self.cases:
+                    raise ValueError("holds more cases than it states")
+                yield unpacked(line)
+                count += 1
+        except _UNREADABLE as error:
+            raise ArchiveError(f"{self.file}: is damaged after case {count} ({_said(error)}); export again") from error
         if count != self.cases:
             raise ArchiveError(f"{self.file}: holds {count} of {self.cases} cases; export again")
+
+
+_UNREADABLE = (OSError, EOFError, zlib.error, ValueError)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return unreadable(error) if isinstance(error, OSError) and error.errno else str(error) or type(error).__name__
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """The lines, of bounded length, of a compressed file that does not grow beyond what an export can.
+
+    Raises:
+        OSError, EOFError, zlib.error: it cannot be read or decompressed.
+        ValueError: a line is longer, there are more of them, or they are not UTF-8.
+    """
+    with open_regular(file) as raw, gzip.GzipFile(fileobj=raw, mode="rb") as lines:
+        grown = 0
+        while line := lines.readline(_LONGEST + 1):
+            grown += len(line)
+            if len(line) > _LONGEST:
+                raise ValueError("has a line that is longer than a case can be")
+            if grown > _LONGEST + _MOST_GROWTH * raw.tell():
+                raise ValueError("grows more than an export can")
+            yield line.decode()
 
 
 def read_export(file: Path) -> Export:
@@ -125,12 +208,16 @@ def read_export(file: Path) -> Export:
         ArchiveError: the file is not one, or of a newer format.
     """
     try:
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            head = json.loads(next(lines))
-        if head["format"] != _FORMAT:
+        head = strict_json(next(_lines(file), ""))
+        if not isinstance(head, dict):
+            raise GarbledError("it has no head")
+        if head.get("format") != _FORMAT:
             raise ArchiveError(f"{file}: was written by another version of medclip; export again with this one")
-        return Export(file, str(head["fingerprint"]), int(head["cases"]))
+        fingerprint = stored.text(head.get("fingerprint"), "the fingerprint")
+        return Export(file, fingerprint, stored.whole(head.get("cases"), "the number of cases"))
     except FileNotFoundError:
         raise ArchiveError(f"{file}: not found; make it with  medclip index export") from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, StopIteration) as error:
+    except PermissionError as error:
+        raise ArchiveError(f"{file}: {unreadable(error)}") from error
+    except _UNREADABLE as error:
         raise ArchiveError(f"{file}: is not an export of medclip; make one with  medclip index export") from error

@@ -15,8 +15,8 @@ from medclip.index.entry import Fact, Vectors
 from medclip.sealed import strict_json
 
 __all__ = [
-    "GarbledError", "GarbledSegmentError", "blob", "document", "fact", "facts", "fields", "json_of", "labels", "mapping",
-    "number", "real", "segment", "segment_name", "text", "vector", "whole",
+    "GarbledError", "GarbledSegmentError", "blob", "document", "fact", "facts", "fields", "json_of", "labels", "labels_of",
+    "mapping", "number", "real", "segment", "segment_name", "text", "vector", "whole",
 ]  # fmt: skip
 
 _LARGEST = 1 << 63
@@ -73,8 +73,13 @@ def number(value: object, what: str, base: int = 10) -> int:
 
 
 def labels(value: object) -> dict[str, str]:
+    """Label set → class, of JSON."""
+    return labels_of(json_of(value, "a label"))
+
+
+def labels_of(value: object) -> dict[str, str]:
     """Label set → class."""
-    found = _is(dict, json_of(value, "a label"), "a label")
+    found = _is(dict, value, "a label")
     for name, label in found.items():
         _is(str, label, f"the label {name[:40]!r}")
     return found

@@ -24,7 +24,7 @@ from medclip.fusion.case_vector import unit
 from medclip.index import CaseIndex, Demands, Entry, Hit, Record, VectorView
 from medclip.index.case_index import MANIFEST
 from medclip.index.entry import Fact
-from medclip.modalities.text.vocabulary import words_of
+from medclip.modalities.text.vocabulary import words_of, write_vocabulary
 from medclip.shards import Skipped, embedded_locally, read_shards
 
 __all__ = [
@@ -44,6 +44,8 @@ __all__ = [
     "fit_answers",
     "kinds_for",
     "model_of",
+    "record_of",
+    "view_labels",
     "vocabulary_of",
     "work_folder",
     "write_index",
@@ -74,7 +76,8 @@ def _document(case: Case) -> dict[str, object]:
     return case.model_dump(mode="json", exclude_defaults=True)
 
 
-def _view_labels(case: Case, kind: str, number: int) -> dict[str, str]:
+def view_labels(case: Case, kind: str, number: int) -> dict[str, str]:
+    """The labels that hold for a view: a scan's own where it is one scan's."""
     return case.scan_labels(case.scans[number]) if kind == "scan" else case.case_labels
 
 
@@ -103,12 +106,18 @@ def _facts(case: Case) -> dict[str, Fact]:
 def entry_of(embedded: EmbeddedCase, fuser: Fuser) -> Entry:
     """A case as it stands in an index."""
     case = embedded.case
-    views = [
-        VectorView(v.kind, v.number, v.vector, _view_labels(case, v.kind, v.number)) for v in embedded.views(fuser)
-    ]
+    views = [VectorView(v.kind, v.number, v.vector, view_labels(case, v.kind, v.number)) for v in embedded.views(fuser)]
+    return Entry(record_of(case, embedded.content), views, embedded.thumbnails)
+
+
+def record_of(case: Case, content: str) -> Record:
+    """What an index keeps of a case beside its vectors and thumbnails.
+
+    Args:
+        content: hash of what the case was embedded from.
+    """
     text = "\n\n".join(part for part in (case.report, case.note_text("history")) if part)
-    record = Record(case.id, case.patient, case.case_labels, _document(case), _facts(case), text, embedded.content)
-    return Entry(record, views, embedded.thumbnails)
+    return Record(case.id, case.patient, case.case_labels, _document(case), _facts(case), text, content)
 
 
 def embedded_of(entry: Entry, fuser: Fuser) -> EmbeddedCase:
@@ -306,7 +315,7 @@ def build_index(
     with new_folder(out, force=force, marker=MANIFEST) as folder:
         source = ServingModel(serving, threads=threads)
         source.verify_probes()
-        shutil.copytree(serving, folder / MODEL)
+        source.copy_to(folder / MODEL)
         work = shards or work_folder(out)
         made = embedded_locally(cases, cases_folder, source, work, progress)
         found = list(read_shards(work, source.fingerprint, made))
@@ -314,7 +323,7 @@ def build_index(
         if not embedded:
             raise ArchiveError(f"{cases_folder}: no case could be embedded; see  medclip cases check {cases_folder}")
         label_sets = write_index(embedded, source.fuser, source.fingerprint, folder, seed=seed, place=place)
-        write_json(folder / VOCABULARY, vocabulary_of(e.case for e in embedded))
+        write_vocabulary(folder / VOCABULARY, vocabulary_of(e.case for e in embedded))
         report = BuildReport(
             cases=len(embedded),
             views=sum(len(case.seen()) for case in embedded),

@@ -1,6 +1,5 @@
 """The whole product in one object: ``Assistant.open(index).query(...)`` → `Answer`."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,12 +17,14 @@ from medclip.diagnosis.diagnoser import Composition, Diagnoser
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedder import Embedder, ViewKind
 from medclip.errors import ArchiveError
+from medclip.files import unreadable
 from medclip.fusion import MODALITIES, Parts
 from medclip.index import CaseIndex, Hit
 from medclip.index.filters import Filter
 from medclip.modalities.scan.pictures import ScanPictures
 from medclip.modalities.speech.models import DEFAULT
 from medclip.modalities.speech.transcribe import Transcriber
+from medclip.modalities.text.vocabulary import read_vocabulary
 
 __all__ = ["Among", "Asked", "Assistant", "Capability", "Coverage"]
 
@@ -86,7 +87,7 @@ class Assistant:
         index = CaseIndex.open(folder, mmap=mmap)
         model = model_of(index, threads=threads)
         model.verify_probes()
-        return cls(index, load_diagnosers(index.attachment(PROBE)), Embedder(model))
+        return cls(index, load_diagnosers(index.attachment(PROBE), index.dimension), Embedder(model))
 
     @classmethod
     def open_without_model(cls, folder: Path) -> "Assistant":
@@ -96,7 +97,7 @@ class Assistant:
             ArchiveError: the folder is no index or is damaged.
         """
         index = CaseIndex.open(folder)
-        return cls(index, load_diagnosers(index.attachment(PROBE)), None)
+        return cls(index, load_diagnosers(index.attachment(PROBE), index.dimension), None)
 
     @property
     def embedder(self) -> Embedder:
@@ -170,9 +171,11 @@ class Assistant:
         """
         file = self.index.attachment(VOCABULARY)
         try:
-            return [str(word) for word in json.loads(file.read_bytes())]
-        except (OSError, ValueError, TypeError) as error:
-            raise ArchiveError(f"{file}: is missing or damaged; build the index again") from error
+            return read_vocabulary(file)
+        except OSError as error:
+            raise ArchiveError(f"{file}: {unreadable(error)}; medclip index compact  makes it anew") from error
+        except ValueError as error:
+            raise ArchiveError(f"{file}: is damaged ({error}); medclip index compact  makes it anew") from error
 
     def _contribution(
         self,

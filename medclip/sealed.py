@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from medclip.files import read_regular
 
-__all__ = ["Sealed", "read_sealed", "sealed", "strict_json"]
+__all__ = ["Sealed", "read_json", "read_sealed", "sealed", "strict_json", "unsealed"]
 
 _SEAL = "sha256"
 _MOST = 64 << 20  # bytes; the largest such file lists what is known of each class of each label set
@@ -51,15 +51,34 @@ def _refused(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def read_sealed(path: Path) -> Sealed:
-    """Read such a file, no link.
+def unsealed(value: Any) -> Sealed:
+    """Such an object as it was read.
 
     Raises:
-        OSError: it is missing, no plain file, or cannot be read.
-        ValueError: it is not a JSON object.
+        ValueError: it is no JSON object.
     """
-    value = strict_json(read_regular(path, _MOST, follow=False))
     if not isinstance(value, dict):
         raise ValueError("is no JSON object")
-    seal = value.pop(_SEAL, None)
-    return Sealed(value, "none" if seal is None else "whole" if seal == _digest(value) else "broken")
+    known = dict(value)
+    seal = known.pop(_SEAL, None)
+    return Sealed(known, "none" if seal is None else "whole" if seal == _digest(known) else "broken")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON of a plain file, no link.
+
+    Raises:
+        OSError: it is missing, no plain file, larger than 64 MiB, or cannot be read.
+        ValueError: it is not JSON.
+    """
+    return strict_json(read_regular(path, _MOST, follow=False))
+
+
+def read_sealed(path: Path) -> Sealed:
+    """The object of such a file.
+
+    Raises:
+        OSError: as `read_json`.
+        ValueError: it is not a JSON object.
+    """
+    return unsealed(read_json(path))

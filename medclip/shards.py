@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
@@ -23,6 +22,7 @@ from medclip.cases.case import Case
 from medclip.embedder import EmbeddedCase, Embedder
 from medclip.errors import ArchiveError
 from medclip.files import named_failures, replaced_file, write_json
+from medclip.tensors import write_tensors
 
 __all__ = [
     "Shard",
@@ -160,7 +160,7 @@ def _write(file: Path, embedded: Sequence[EmbeddedCase | Skipped], contents: Seq
         "thumbnails": np.frombuffer(b"".join(jpegs), np.uint8),
         "cases": np.frombuffer(json.dumps(heads, ensure_ascii=False).encode(), np.uint8),
     }
-    save_file(tensors, file)
+    write_tensors(file, tensors)
 
 
 def read_shards(

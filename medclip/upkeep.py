@@ -1,4 +1,4 @@
-"""Keeping an index current: add, update, remove, compact, mend, back up, move."""
+"""Keeping an index current: add, update, remove, compact."""
 
 import json
 import shutil
@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medclip.archive import (
-    MODEL,
     PROBE,
     REPORT,
     VOCABULARY,
-    Place,
-    create_index,
     embedded_of,
     entry_of,
     fit_answers,
@@ -23,21 +20,17 @@ from medclip.archive import (
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS
 from medclip.errors import ArchiveError
-from medclip.files import new_file, new_folder, replaced_file, write_json
+from medclip.files import new_folder, replaced_file, write_json
 from medclip.index import CaseIndex
-from medclip.index.case_index import MANIFEST
 from medclip.index.catalogue import Removed
-from medclip.index.exchange import MARK, read_export, write_export
+from medclip.modalities.text.vocabulary import write_vocabulary
 from medclip.shards import Skipped, content_of, embedded_locally, read_shards
 
 __all__ = [
     "Change",
     "Removal",
-    "back_up",
     "change_cases",
     "compact_index",
-    "export_index",
-    "import_index",
     "remove_cases",
 ]
 
@@ -179,72 +172,7 @@ def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
         with new_folder(index.attachment(PROBE), force=True, marker=DIAGNOSERS) as fresh:
             fitted = fit_answers(index, embedded, fuser, fresh, seed=seed)
         with replaced_file(index.attachment(VOCABULARY)) as partial:
-            write_json(partial, vocabulary_of(one.case for one in embedded))
+            write_vocabulary(partial, vocabulary_of(one.case for one in embedded))
         return fitted
     finally:
         index.close()
-
-
-def back_up(folder: Path, out: Path) -> None:
-    """Copy an index, while others read it, into a new folder that is an index itself.
-
-    Raises:
-        ArchiveError: the index is damaged, or another process is changing it.
-        OutputError: `out` exists, the disk is full, or the place cannot be written.
-    """
-    index = CaseIndex.open(folder)
-    try:
-        with new_folder(out, marker=MANIFEST) as copy:
-            index.copy_to(copy)
-    finally:
-        index.close()
-
-
-def export_index(folder: Path, out: Path, *, force: bool = False) -> int:
-    """Write everything that an index holds into one file; returns the number of cases.
-
-    Raises:
-        ArchiveError: the index is damaged.
-        OutputError: `out` exists (without `force`), the disk is full, or the place cannot be written.
-    """
-    index = CaseIndex.open(folder)
-    try:
-        with index.snapshot(), new_file(out, marker=MARK, force=force) as partial:
-            return write_export(partial, index)
-    finally:
-        index.close()
-
-
-def import_index(file: Path, attachments: Path, out: Path, place: Place, *, force: bool = False) -> int:
-    """Make an index of an export, of whatever backend; returns the number of cases.
-
-    Every case is held against its checksum on the way, and their number against the export's.
-
-    Args:
-        attachments: the index that was exported, whose model and probe go along.
-
-    Raises:
-        ArchiveError: the export is damaged, or not of that index.
-        OutputError: `out` exists (without `force`), the disk is full, or the place cannot be written.
-    """
-    export = read_export(file)
-    source = CaseIndex.open(attachments)
-    fingerprint = source.fingerprint
-    source.close()
-    if fingerprint != export.fingerprint:
-        raise ArchiveError(f"{file}: was exported from an index of another model than {attachments}'s")
-    with new_folder(out, force=force, marker=MANIFEST) as folder:
-        create_index(export.entries(), fingerprint, folder, place)
-        for name in (MODEL, PROBE, VOCABULARY, REPORT):
-            path = attachments / name
-            if path.is_dir():
-                shutil.copytree(path, folder / name)
-            elif path.is_file():
-                shutil.copy2(path, folder / name)
-        index = CaseIndex.open(folder)
-        try:
-            if len(index) != export.cases:
-                raise ArchiveError(f"{file}: {export.cases} cases were exported and {len(index)} arrived")
-        finally:
-            index.close()
-    return export.cases

@@ -31,13 +31,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medclip.cases.manifest import describe
 from medclip.errors import BundleError
+from medclip.files import digest_of, read_regular, unreadable
 from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.prepare import Preprocessing
 from medclip.modalities.text.tokens import TextReading
 
-__all__ = ["FORMAT", "Layout", "Manifest", "ServingLayout", "ServingManifest", "TensorSpec", "digest", "read_model"]
+__all__ = ["FORMAT", "Layout", "Manifest", "ServingLayout", "ServingManifest", "TensorSpec", "check_file", "read_model"]
 
 FORMAT = 2
+_MOST = 64 << 20  # bytes of a manifest
 
 
 @dataclass(frozen=True)
@@ -158,10 +160,18 @@ class Manifest(_Strict):
     sha256: dict[str, str]  # path inside the folder → checksum
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def check_file(file: Path, expected: str | None, remedy: str) -> None:
+    """Hold a plain file against its checksum.
+
+    Raises:
+        BundleError: it is missing, cannot be read, or has changed; `remedy` ends the message.
+    """
+    try:
+        found = digest_of(file)
+    except OSError as error:
+        raise BundleError(f"{file}: {unreadable(error)}; {remedy}") from error
+    if found != expected:
+        raise BundleError(f"{file}: has changed since it was written; {remedy}")
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -174,10 +184,8 @@ def read_model(path: Path, kind: type[Model], remedy: str) -> Model:
         BundleError: the file is missing, not JSON, or not of that kind; `remedy` ends the message.
     """
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise BundleError(f"{path}: not found; {remedy}") from None
+        return kind.model_validate_json(read_regular(path, _MOST))
     except ValidationError as error:
         raise BundleError(f"{path}: {describe(error)}; {remedy}") from error
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+        raise BundleError(f"{path}: {unreadable(error)}; {remedy}") from error

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from medclip import DISCLAIMER
@@ -23,14 +22,13 @@ from medclip.bundle.layout import (
     ServingLayout,
     ServingManifest,
     TensorSpec,
-    digest,
     read_model,
 )
 from medclip.bundle.serving import LEAST_COSINE, ServingModel
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold
 from medclip.errors import BundleError, ScanError, TextError
-from medclip.files import write_json
+from medclip.files import digest_of, write_json
 from medclip.fusion import MODALITIES, Parts
 from medclip.fusion.base import FuserShape, build_network
 from medclip.modalities.measurements.coding import measured
@@ -41,6 +39,7 @@ from medclip.modalities.scan.read import read_scan
 from medclip.modalities.text.clean import require_readable
 from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
+from medclip.tensors import write_tensors
 from medclip.training.joint import TrainedFuser, run_network
 from medclip.training.projection import Projection, Shape
 from medclip.training.towers import Towers, rebuild_towers, save_configs
@@ -142,7 +141,7 @@ def save_bundle(
     serving = layout.serving
     module = _TorchModel(towers.model, projection, fused.network).eval().cpu()
     tensors = _tensors(module)
-    save_file(tensors, layout.weights)
+    write_tensors(layout.weights, tensors)
     save_configs(towers, folder)
     shape = projection.shape
     pictures, texts = _probe_inputs(provenance.fold.train, cases_folder, towers.reading.scripts)
@@ -164,7 +163,8 @@ def save_bundle(
     scan_embeddings, text_embeddings = module.embed(prepared, texts, partial, serving.tokenizer)
     fuser = fused.fuser()
     tokens = fuser.tokens(_probe_parts(provenance.fold.train, scan_embeddings, text_embeddings, fused))
-    save_arrays(
+    write_tensors(
+        serving.probes,
         {
             "prepared": prepared,
             "scan_embeddings": scan_embeddings,
@@ -173,10 +173,9 @@ def save_bundle(
             **{f"picture_{i}": np.ascontiguousarray(picture) for i, picture in enumerate(pictures)},
             **{f"text_{i}": np.frombuffer(text.encode(), np.uint8).copy() for i, text in enumerate(texts)},
         },
-        serving.probes,
     )
     manifest = partial.model_copy(
-        update={"sha256": {file.name: digest(file) for file in serving.listed(partial.fuser)}}
+        update={"sha256": {file.name: digest_of(file) for file in serving.listed(partial.fuser)}}
     )
     serving.manifest.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     _write_training(layout, towers, provenance, shape, fused)
@@ -185,7 +184,7 @@ def save_bundle(
         format=FORMAT,
         towers=towers.name,
         tensors={name: TensorSpec(shape=tuple(t.shape), dtype=str(t.dtype)) for name, t in tensors.items()},
-        sha256={path.relative_to(folder).as_posix(): digest(path) for path in stored},
+        sha256={path.relative_to(folder).as_posix(): digest_of(path) for path in stored},
     )
     layout.manifest.write_text(bundle.model_dump_json(indent=2) + "\n", encoding="utf-8")
     ServingModel(serving.root).verify_probes()

@@ -1,6 +1,7 @@
 """The exported encoders, run by onnxruntime alone."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -9,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.bundle.layout import FORMAT, ServingLayout, ServingManifest, digest, read_model
+from medclip.bundle.layout import FORMAT, ServingLayout, ServingManifest, check_file, read_model
 from medclip.errors import BundleError
+from medclip.files import open_regular
 from medclip.fusion import Fuser
 from medclip.modalities.scan.pictures import GreyPicture, attend, picture_features
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
+from medclip.tensors import read_tensors
 
 __all__ = ["LEAST_COSINE", "ServingModel", "ServingTowers", "session"]
 
@@ -127,10 +130,7 @@ class ServingModel:
                 f"{layout.manifest}: has format {manifest.format}, this medclip reads {FORMAT}; {_REMEDY}"
             )
         for file in layout.listed(manifest.fuser):
-            if not file.is_file():
-                raise BundleError(f"{file}: not found; {_REMEDY}")
-            if digest(file) != manifest.sha256.get(file.name):
-                raise BundleError(f"{file}: has changed since it was written; {_REMEDY}")
+            check_file(file, manifest.sha256.get(file.name), _REMEDY)
         self.folder, self.manifest = folder, manifest
         self.towers = ServingTowers(folder, manifest, threads)
         network = manifest.fuser != "sum"
@@ -146,6 +146,14 @@ class ServingModel:
     def fingerprint(self) -> str:
         """Identifies the model; vectors of two fingerprints must not be compared."""
         return self.manifest.fingerprint
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the files of the model, and no other, into a new folder."""
+        layout = ServingLayout(self.folder)
+        folder.mkdir()
+        for file in (layout.manifest, *layout.listed(self.manifest.fuser)):
+            with open_regular(file) as given, (folder / file.name).open("xb") as made:
+                shutil.copyfileobj(given, made, 1 << 20)
 
     def embed_scans(self, scans: Sequence[Sequence[GreyPicture]]) -> Array:
         """n scans, each of one or more prepared (size, size) pictures → (n, base) unit vectors."""
@@ -170,10 +178,13 @@ class ServingModel:
         Raises:
             BundleError: preparation gives another picture, or a cosine is below `LEAST_COSINE`.
         """
-        from safetensors.numpy import load_file
-
         file = ServingLayout(self.folder).probes
-        stored = load_file(file)
+        try:
+            return self._verified(file, read_tensors(file, self.manifest.sha256.get(file.name)))
+        except (OSError, ValueError, LookupError) as error:
+            raise BundleError(f"{file}: is damaged; {_REMEDY} ({type(error).__name__})") from error
+
+    def _verified(self, file: Path, stored: dict[str, NDArray[Any]]) -> float:
         for i in range(len(stored["prepared"])):
             prepared = prepare_scan(stored[f"picture_{i}"], self.manifest.preprocessing)
             if not np.array_equal(prepared, stored["prepared"][i]):

@@ -16,10 +16,10 @@ from medclip.cases.case import Case
 from medclip.cases.manifest import BadLine, scan_manifest
 from medclip.cases.privacy.folder import look_for_leaks
 from medclip.errors import CaseError, ScanError
+from medclip.files import digest_of
 from medclip.label_sets import family_of, is_verified
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.read import read_scan
-from medclip.modalities.speech.transcribe import checksum
 
 __all__ = ["CheckReport", "Problem", "check_cases", "check_privacy"]
 
@@ -188,7 +188,7 @@ def _recordings(cases: Sequence[Case], folder: Path) -> list[Problem]:
                 missing.append(case.id)
             elif recording.transcript is None:
                 silent.append(case.id)
-            elif checksum(file) != recording.sha256:
+            elif digest_of(file) != recording.sha256:
                 changed.append(case.id)
     found = [
         Problem("missing-recording", "error", "a recording is not there", _ids(missing)),

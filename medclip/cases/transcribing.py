@@ -7,8 +7,9 @@ from pathlib import Path
 from medclip.cases.case import Case, Recording
 from medclip.cases.manifest import read_cases, replace_cases
 from medclip.errors import SpeechError
+from medclip.files import digest_of
 from medclip.modalities.speech.models import DEFAULT
-from medclip.modalities.speech.transcribe import Transcriber, checksum
+from medclip.modalities.speech.transcribe import Transcriber
 from medclip.modalities.text.vocabulary import words_of
 
 __all__ = ["Transcribed", "transcribe_cases"]
@@ -48,7 +49,7 @@ def transcribe_cases(
     def heard(case: Case, recording: Recording, vocabulary: list[str]) -> Recording:
         nonlocal new, kept
         file = folder / recording.file
-        if recording.transcript and recording.model == model and file.is_file() and checksum(file) == recording.sha256:
+        if recording.transcript and recording.model == model and file.is_file() and digest_of(file) == recording.sha256:
             kept += 1
             return recording
         try:

@@ -1,42 +1,53 @@
-"""Diagnosers on disk: ``diagnosers.json`` and ``probes.safetensors``."""
+"""Diagnosers on disk: ``diagnosers.json``, which carries its checksum and that of ``probes.safetensors`` beside it.
+
+A probe answers for patients, and one changed bit of it can turn every answer: nothing is used that is not as it was
+written, finite, and of the shapes that belong together.
+"""
 
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medclip.diagnosis.calibration import Combination
 from medclip.diagnosis.diagnoser import Composition, Diagnoser, Part
 from medclip.diagnosis.probe import Probe
 from medclip.errors import ArchiveError
+from medclip.files import unreadable, write_json
+from medclip.sealed import read_sealed, sealed
+from medclip.tensors import read_tensors, write_tensors
 
-__all__ = ["DIAGNOSERS", "load_diagnosers", "save_diagnosers"]
+__all__ = ["DIAGNOSERS", "load_diagnosers", "probe_is_sealed", "save_diagnosers"]
 
-DIAGNOSERS, _TENSORS = "diagnosers.json", "probes.safetensors"
+DIAGNOSERS, TENSORS = "diagnosers.json", "probes.safetensors"
+_REMEDY = "restore it from a backup, or fit it anew with  medclip index compact"
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    vote_weight: float
-    temperature: float
-    held_out_accuracy: float
-    held_out_calibration_error: float
-    examples: int
+    model_config = ConfigDict(extra="forbid", strict=True)
+    vote_weight: Share
+    temperature: Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)]
+    held_out_accuracy: Share
+    held_out_calibration_error: Share
+    examples: Annotated[int, Field(ge=1)]
 
 
 class _Diagnoser(BaseModel):
     model_config = ConfigDict(extra="forbid")
     label_set: str
-    classes: tuple[str, ...]
-    patients: dict[str, int]
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    patients: dict[str, Annotated[int, Field(ge=1)]]
     parts: dict[Composition, _Part]
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
     diagnosers: list[_Diagnoser]
+    tensors: str | None = None  # SHA-256 of probes.safetensors; none where an older medclip wrote it
 
 
 def save_diagnosers(diagnosers: list[Diagnoser], folder: Path) -> None:
@@ -55,33 +66,58 @@ def save_diagnosers(diagnosers: list[Diagnoser], folder: Path) -> None:
                 examples=part.examples,
             )
         entries.append(_Diagnoser(label_set=d.label_set, classes=d.classes, patients=d.patients, parts=parts))
-    save_file(tensors, folder / _TENSORS)
-    (folder / DIAGNOSERS).write_text(_File(diagnosers=entries).model_dump_json(indent=2) + "\n")
+    written = _File(diagnosers=entries, tensors=write_tensors(folder / TENSORS, tensors))
+    write_json(folder / DIAGNOSERS, sealed(written.model_dump(mode="json")))
 
 
-def load_diagnosers(folder: Path) -> list[Diagnoser]:
+def load_diagnosers(folder: Path, dimension: int) -> list[Diagnoser]:
     """Read what `save_diagnosers` wrote.
+
+    Args:
+        dimension: width of the embeddings.
 
     Raises:
         ArchiveError: a file is missing, damaged, or the two do not belong together.
     """
+    file = folder / DIAGNOSERS
     try:
-        stored = _File.model_validate_json((folder / DIAGNOSERS).read_bytes())
-        tensors = load_file(folder / _TENSORS)
-        return [_build(entry, tensors) for entry in stored.diagnosers]
-    except (OSError, ValidationError, SafetensorError, KeyError, ValueError) as error:
-        raise ArchiveError(f"{folder}: the probe is missing or damaged; build the index again") from error
+        found = read_sealed(file)
+        if found.seal == "broken":
+            raise ValueError("has changed since it was written")
+        stored = _File.model_validate(found.value)
+        if (found.seal == "whole") != (stored.tensors is not None):
+            raise ValueError("has lost a checksum")
+        file = folder / TENSORS
+        tensors = read_tensors(file, stored.tensors, follow=False)
+        diagnosers = [_build(entry, tensors, dimension) for entry in stored.diagnosers]
+        if tensors:
+            raise ValueError("holds tensors of no label set")
+    except OSError as error:
+        raise ArchiveError(f"{file}: {unreadable(error)}; {_REMEDY}") from error
+    except ValidationError as error:
+        raise ArchiveError(f"{file}: the probe is damaged; {_REMEDY}") from error
+    except ValueError as error:
+        raise ArchiveError(f"{file}: the probe is damaged ({error}); {_REMEDY}") from error
+    return diagnosers
 
 
-def _build(entry: _Diagnoser, tensors: dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]) -> Diagnoser:
+def probe_is_sealed(folder: Path) -> bool:
+    """Whether stored diagnosers carry checksums, as older versions of medclip did not write."""
+    return read_sealed(folder / DIAGNOSERS).seal == "whole"
+
+
+def _build(entry: _Diagnoser, tensors: dict[str, NDArray[Any]], dimension: int) -> Diagnoser:
+    """One label set's; its tensors are taken out of `tensors`."""
+    if set(entry.classes) != entry.patients.keys() or len(entry.classes) != len(entry.patients):
+        raise ValueError("counts patients of other classes than it names")
     parts: dict[Composition, Part] = {}
     for composition, part in entry.parts.items():
         key = f"{entry.label_set}/{composition}"
-        weights, bias = tensors[f"{key}/weights"], tensors[f"{key}/bias"]
-        if weights.shape[1] != len(entry.classes) or bias.shape != (len(entry.classes),):
-            raise ValueError(key)
         parts[composition] = Part(
-            probe=Probe(weights, bias),
+            probe=Probe(
+                _taken(tensors, f"{key}/weights", (dimension, len(entry.classes))),
+                _taken(tensors, f"{key}/bias", (len(entry.classes),)),
+            ),
             combination=Combination(part.vote_weight, part.temperature),
             held_out_accuracy=part.held_out_accuracy,
             held_out_calibration_error=part.held_out_calibration_error,
@@ -89,3 +125,12 @@ def _build(entry: _Diagnoser, tensors: dict[str, "np.ndarray[tuple[int, ...], np
         )
     prior = np.asarray([entry.patients[label] for label in entry.classes], np.float64)
     return Diagnoser(entry.label_set, entry.classes, prior / prior.sum(), entry.patients, parts)
+
+
+def _taken(tensors: dict[str, NDArray[Any]], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    found = tensors.pop(name, None)
+    if found is None or found.shape != shape or found.dtype != np.float32:
+        raise ValueError("lacks a tensor, or has one of another shape")
+    if not np.isfinite(found).all():
+        raise ValueError("holds NaN or infinity")
+    return found

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,6 +28,7 @@ from medclip.files import new_folder, write_json
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.scan.read import read_scan
+from medclip.tensors import write_tensors
 from medclip.training.run import choose_fold
 
 __all__ = ["BASELINE", "BaselineSettings", "baseline_figures", "read_pictures", "train_baseline"]
@@ -224,7 +224,7 @@ def train_baseline(
         stage("training the baseline")
         trained = _fit(fold.train, pictures, settings, progress)
         figures = _measure(trained, fold.unseen, pictures)
-        save_file(trained.network.state_dict(), target / "weights.safetensors")
+        write_tensors(target / "weights.safetensors", trained.network.state_dict())
         facts = {"design": BASELINE, "settings": asdict(settings), "classes": trained.classes}
         write_json(target / _MANIFEST, {**facts, "words": trained.words.number, "dev": [asdict(f) for f in figures]})
     return figures

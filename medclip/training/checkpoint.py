@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from medclip.errors import OutputError
+from medclip.tensors import write_tensors
 
 __all__ = ["Checkpoint", "State", "optimiser_tensors", "restore_optimiser"]
 
@@ -39,7 +39,7 @@ class Checkpoint:
             for name, tensor in members.items()
         }
         partial = self._file.with_suffix(".partial")
-        save_file(tensors, partial, metadata={"facts": json.dumps(state.facts), "request": json.dumps(self._request)})
+        write_tensors(partial, tensors, {"facts": json.dumps(state.facts), "request": json.dumps(self._request)})
         partial.rename(self._file)
 
     def load(self) -> State | None:

@@ -124,7 +124,7 @@ def _indexed_figures(
     with tempfile.TemporaryDirectory() as folder:
         write_index(learnt, fuser, "cross-validation", Path(folder))
         index = CaseIndex.open(Path(folder))
-        assistant = Assistant(index, load_diagnosers(index.attachment("probe")), None)
+        assistant = Assistant(index, load_diagnosers(index.attachment("probe"), index.dimension), None)
         figures = measure_labels(assistant, asked, fuser, protocols)
         index.close()
     return figures

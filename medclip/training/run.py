@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from medclip.bundle.export import export_fuser, export_heads, export_towers
-from medclip.bundle.layout import FORMAT, Layout, ServingLayout, ServingManifest, digest
+from medclip.bundle.layout import FORMAT, Layout, ServingLayout, ServingManifest
 from medclip.bundle.save import Provenance, save_bundle
 from medclip.bundle.serving import ServingTowers
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, hold_out, published_split
 from medclip.errors import OutputError
-from medclip.files import check_free, named_failures, new_folder
+from medclip.files import check_free, digest_of, named_failures, new_folder
 from medclip.fusion.base import require_fuser
 from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.encoder import ScanTower
@@ -93,7 +93,7 @@ def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None)
             joint=0,
             joint_share=0,
             synthetic=False,
-            sha256={file.name: digest(file) for file in (layout.scan_tower, layout.text_tower, layout.tokenizer)},
+            sha256={file.name: digest_of(file) for file in (layout.scan_tower, layout.text_tower, layout.tokenizer)},
         )
         layout.manifest.write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
     manifest = ServingManifest.model_validate_json(layout.manifest.read_bytes())

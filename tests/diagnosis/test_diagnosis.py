@@ -89,7 +89,7 @@ def test_a_diagnoser_survives_the_disk(tmp_path: Path) -> None:
     diagnoser = fit_diagnoser("organ", {"scan": _examples(), "text": [], "scan+text": []})
     assert diagnoser is not None
     save_diagnosers([diagnoser], tmp_path)
-    again = load_diagnosers(tmp_path)[0]
+    again = load_diagnosers(tmp_path, 3)[0]
     query, ballots = np.asarray([0, 1, 0], np.float32), [Ballot("n", 0.8, "y")]
     one, other = (answer_label_set(d, "scan", query, ballots) for d in (diagnoser, again))
     assert one == other
@@ -99,7 +99,7 @@ def test_a_diagnoser_survives_the_disk(tmp_path: Path) -> None:
     assert answer_label_set(again, "text", query, ballots) is None
     (tmp_path / "probes.safetensors").write_bytes(b"nothing")
     with pytest.raises(ArchiveError, match="damaged"):
-        load_diagnosers(tmp_path)
+        load_diagnosers(tmp_path, 3)
 
 
 def test_labels_that_occur_once_are_not_answered() -> None:

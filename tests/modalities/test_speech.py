@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from medclip.errors import SpeechError
+from medclip.files import digest_of
 from medclip.modalities.speech.sound import decode_sound
-from medclip.modalities.speech.transcribe import Transcriber, checksum
+from medclip.modalities.speech.transcribe import Transcriber
 from medclip.modalities.text.vocabulary import words_of
 
 DICTATION = Path(__file__).with_name("dictation.flac")
@@ -61,7 +62,7 @@ def test_a_dictation_is_written_down(kind: str, transcriber: Transcriber, tmp_pa
     heard = transcriber.transcribe(file)
     assert _wrong(heard.text) <= MOST_WRONG
     assert heard.language == "en"
-    assert heard.sha256 == checksum(file)
+    assert heard.sha256 == digest_of(file)
 
 
 def test_the_prompt_holds_the_words_that_whisper_knows_least(transcriber: Transcriber) -> None:
@@ -129,7 +130,7 @@ def test_a_spoken_query_is_shown_and_searched_like_text(index: Path, medclip: Me
     assert spoken.code == 0, spoken.err
     answer = json.loads(spoken.out)
     [heard] = answer["transcripts"]
-    assert heard["sha256"] == checksum(DICTATION)
+    assert heard["sha256"] == digest_of(DICTATION)
     typed = json.loads(medclip("query", index, "--text", heard["text"], "--json").out)
     assert [case["case_id"] for case in typed["similar"]] == [case["case_id"] for case in answer["similar"]]
     assert heard["text"] in " ".join(medclip("query", index, "--audio", DICTATION).out.split())
@@ -150,5 +151,5 @@ def test_recordings_of_cases_are_transcribed_once(tmp_path: Path, medclip: Medcl
     first = json.loads((cases / "cases.jsonl").read_text().splitlines()[0])
     [recording] = first["recordings"]
     assert _wrong(recording["transcript"]) <= MOST_WRONG
-    assert recording["sha256"] == checksum(DICTATION)
+    assert recording["sha256"] == digest_of(DICTATION)
     assert "0 recordings transcribed, 1 already were" in medclip("cases", "transcribe", cases).out

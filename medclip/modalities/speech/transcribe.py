@@ -13,7 +13,7 @@ from medclip.files import digest_of
 from medclip.modalities.speech.models import DEFAULT, load_whisper
 from medclip.modalities.speech.sound import RATE, decode_sound
 
-__all__ = ["Transcriber", "Transcript", "checksum"]
+__all__ = ["Transcriber", "Transcript"]
 
 _SHORTEST = 0.3  # seconds
 _SILENCE = 1e-3  # root mean square of the loudest second, of 1
@@ -32,15 +32,6 @@ class Transcript:
     seconds: float  # of the recording
     sha256: str  # of its file
     model: str
-
-
-def checksum(file: Path) -> str:
-    """SHA-256 of a recording, as hexadecimal.
-
-    Raises:
-        OSError: it is missing or no plain file.
-    """
-    return digest_of(file)
 
 
 def _decode(file: Path) -> NDArray[np.float32]:
@@ -104,7 +95,7 @@ class Transcriber:
         text = " ".join(part for part in heard if part)
         if not any(ch.isalpha() for ch in text):
             raise SpeechError(f"{file}: no speech was understood in it (silence, music or noise?); record it again")
-        return Transcript(text, str(about.language), len(samples) / RATE, checksum(file), self.name)
+        return Transcript(text, str(about.language), len(samples) / RATE, digest_of(file), self.name)
 
 
 def _is_speech(segment: Any) -> bool:

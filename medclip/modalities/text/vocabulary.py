@@ -1,8 +1,12 @@
-"""The words of an archive, for the prompt of the speech model."""
+"""The words of an archive, for the prompt of the speech model, and the file in which an index keeps them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-__all__ = ["words_of"]
+from medclip.files import write_json
+from medclip.sealed import read_json, sealed, unsealed
+
+__all__ = ["read_vocabulary", "vocabulary_is_sealed", "words_of", "write_vocabulary"]
 
 _WORD = r"(?u)\b[^\W\d_]{4,}(?:-[^\W\d_]+)*\b"
 _MOST = 2000
@@ -26,3 +30,31 @@ def words_of(texts: Iterable[str]) -> list[str]:
         return []
     known = [(word, int(totals[i])) for word, i in counter.vocabulary_.items() if totals[i] >= _LEAST]
     return [word for word, _ in sorted(known, key=lambda item: (-item[1], item[0]))[:_MOST]]
+
+
+def write_vocabulary(file: Path, words: Sequence[str]) -> None:
+    """Write words, with a checksum."""
+    write_json(file, sealed({"words": list(words)}))
+
+
+def read_vocabulary(file: Path) -> list[str]:
+    """The words that `write_vocabulary` wrote, or an older medclip as a plain list.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+        ValueError: it is damaged.
+    """
+    found = read_json(file)
+    if not isinstance(found, list):
+        known = unsealed(found)
+        if known.seal != "whole":
+            raise ValueError("has changed since it was written")
+        found = known.value.get("words")
+    if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
+        raise ValueError("is no list of words")
+    return found
+
+
+def vocabulary_is_sealed(file: Path) -> bool:
+    """Whether the file carries a checksum, as older versions of medclip did not write."""
+    return isinstance(read_json(file), dict)
