@@ -23,7 +23,7 @@ import numpy as np
 from medclip.errors import ArchiveError
 from medclip.files import replaced_file, unreadable, write_json
 from medclip.index import stored
-from medclip.index.backends.base import Backend, Making, Scope, load_backend
+from medclip.index.backends.base import Backend, Making, Scope, backend_names, load_backend
 from medclip.index.catalogue import Removed
 from medclip.index.entry import Entry, Hit, Near, Record, Vectors, VectorView, checked
 from medclip.index.filters import Filter, parse_filter
@@ -440,7 +440,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         if found.seal == "broken" or value.keys() != _KEYS:
             raise stored.GarbledError("it has changed since it was written")
-        stored.text(value["fingerprint"], "the fingerprint"), stored.text(value["backend"], "the backend")
+        stored.text(value["fingerprint"], "the fingerprint")
+        if value["backend"] not in backend_names():
+            raise stored.GarbledError("this medclip does not know its backend; a newer one may")
         stored.whole(value["dimension"], "the width of vectors", least=1)
         stored.mapping(value["stored"], "what the backend keeps")
     except stored.GarbledError as error:

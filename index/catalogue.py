@@ -304,7 +304,9 @@ class Catalogue:
                 (patient,) * 2,
             )
             total -= int.from_bytes(stored.blob(digest, "a digest"), "big")
-            removed.append(Removed(case_id, vectors, thumbnails, len(_WORD.findall(text[0])) if text else 0))
+            removed.append(
+                Removed(case_id, vectors, thumbnails, len(_WORD.findall(stored.text(text[0], "a text"))) if text else 0)
+            )
         self._set_total(total)
         self._set("cases", str(self.cases() - len(removed)))
         self._set("stale_words", str(self.stale_words() + sum(one.words > 0 for one in removed)))
@@ -352,7 +354,10 @@ class Catalogue:
 
     def dead_after(self, seq: int) -> list[tuple[int, int]]:
         """(seq, row) of the rows that were deleted after the change `seq`."""
-        return self.connection.execute("SELECT seq, row FROM dead WHERE seq > ? ORDER BY seq", (seq,)).fetchall()
+        found = self.connection.execute("SELECT seq, row FROM dead WHERE seq > ? ORDER BY seq", (seq,)).fetchall()
+        if not all(isinstance(row, int) for _, row in found):
+            raise stored.GarbledError("a deleted row is no number")
+        return found
 
     def last_row(self) -> int:
         """The highest row that there is; 0 where there is none."""

@@ -14,7 +14,7 @@ from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
 from medclip.index.filters import Filter
 from medclip.index.planner import Demands
 from medclip.index.registry import registered
-from medclip.index.structures.base import Spec
+from medclip.index.structures.base import Spec, structure_names
 
 __all__ = ["Backend", "Making", "Scope", "backend_names", "load_backend"]
 
@@ -63,6 +63,8 @@ class Making:
             kept = read.mapping(stored["spec"], "the search structure")
             settings = read.mapping(kept.get("settings"), "the settings of the search structure")
             name = read.text(kept.get("name"), "the search structure")
+            if name not in structure_names():
+                raise read.GarbledError("this medclip does not know its search structure")
             spec = Spec(name, {key: read.whole(value, f"the setting {key[:40]!r}") for key, value in settings.items()})
         asked = Demands(
             None if memory is None else read.whole(memory, "the memory", least=1),

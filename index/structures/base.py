@@ -204,18 +204,24 @@ def refined(
     return Nearest(rough[order], similarities[order])
 
 
-def read_faiss(file: Path, flags: int = 0) -> Any:
+def read_faiss(file: Path, flags: int, kind: str) -> Any:
     """Read FAISS's own format.
 
+    Args:
+        kind: FAISS's class of index that it must hold, or one derived of it.
+
     Raises:
-        ArchiveError: the file is missing or damaged.
+        ArchiveError: the file is missing or damaged, or holds another kind.
     """
     if not file.is_file():
         raise ArchiveError(f"{file}: not found; mend it with  medclip index verify --repair")
     try:
-        return faiss().read_index(str(file), flags)
+        index = faiss().read_index(str(file), flags)
     except RuntimeError as error:
         raise ArchiveError(f"{file}: is damaged; mend it with  medclip index verify --repair") from error
+    if not isinstance(index, getattr(faiss(), kind)):
+        raise ArchiveError(f"{file}: is damaged; mend it with  medclip index verify --repair")
+    return index
 
 
 def found(positions: NDArray[np.int64], similarities: Vectors) -> Nearest:

@@ -39,7 +39,7 @@ class FlatStructure(Structure):
 
     @classmethod
     def load(cls, folder: Path, mmap: bool) -> "FlatStructure":
-        return cls(read_faiss(folder / _FILE, faiss().IO_FLAG_MMAP_IFC if mmap else 0))
+        return cls(read_faiss(folder / _FILE, faiss().IO_FLAG_MMAP_IFC if mmap else 0, "IndexFlat"))
 
     def save(self, folder: Path) -> None:
         faiss().write_index(self.index, str(folder / _FILE))

@@ -9,6 +9,7 @@ import numpy as np
 from medclip.errors import ArchiveError
 from medclip.index.entry import Vectors
 from medclip.index.structures.base import Mask, Nearest, Source, Structure, Tuning, faiss, found, read_faiss
+from medclip.sealed import strict_json
 
 __all__ = ["HnswStructure"]
 
@@ -35,10 +36,13 @@ class HnswStructure(Structure):
 
     @classmethod
     def load(cls, folder: Path, mmap: bool) -> "HnswStructure":
-        index = read_faiss(folder / _FILE, faiss().IO_FLAG_MMAP_IFC if mmap else 0)
+        index = read_faiss(folder / _FILE, faiss().IO_FLAG_MMAP_IFC if mmap else 0, "IndexHNSW")
         try:
-            return cls(index, int(json.loads((folder / _EFFORT).read_bytes())["ef"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            ef = int(strict_json((folder / _EFFORT).read_bytes())["ef"])
+            if not 0 < ef <= _WIDEST:
+                raise ValueError("is no width of a search")
+            return cls(index, ef)
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise ArchiveError(
                 f"{folder / _EFFORT}: is missing or damaged; mend it with  medclip index verify --repair"
             ) from error

@@ -11,6 +11,7 @@ from medclip.errors import ArchiveError
 from medclip.index.entry import Vectors
 from medclip.index.structures.base import Mask, Nearest, Positions, Source, Structure, Tuning, faiss, found, read_faiss
 from medclip.index.structures.gpu import clustering_index, on_gpu
+from medclip.sealed import strict_json
 
 __all__ = ["IvfFlatStructure", "IvfPqStructure", "IvfSq8Structure"]
 
@@ -62,11 +63,16 @@ class IvfFlatStructure(Structure):
 
     @classmethod
     def load(cls, folder: Path, mmap: bool) -> "IvfFlatStructure":
-        index = read_faiss(folder / _FILE, faiss().IO_FLAG_MMAP if mmap else 0)
+        index = read_faiss(folder / _FILE, faiss().IO_FLAG_MMAP if mmap else 0, "IndexIVF")
         try:
             lists = np.load(folder / _LISTS, mmap_mode="r", allow_pickle=False)
-            probes = {float(k): int(v) for k, v in json.loads((folder / _EFFORT).read_bytes()).items()}
-        except (OSError, ValueError, EOFError, AttributeError) as error:
+            probes = {float(k): int(v) for k, v in strict_json((folder / _EFFORT).read_bytes()).items()}
+            within = all(0 < share <= _FULL and 0 < lists <= index.nlist for share, lists in probes.items())
+            if not within or _FULL not in probes or lists.shape != (index.ntotal,) or lists.dtype != np.int32:
+                raise ValueError("is not what belongs to the index")
+            if len(lists) and not 0 <= lists.min() <= lists.max() < index.nlist:
+                raise ValueError("names lists that are not there")
+        except (OSError, ValueError, EOFError, AttributeError, TypeError, OverflowError) as error:
             raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair") from error
         self = cls(index, lists, probes)
         if mmap:
