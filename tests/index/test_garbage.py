@@ -74,13 +74,17 @@ def _said(folder: Path, *uses: Callable[[CaseIndex], Any]) -> Any:
                 index = index or CaseIndex.open(folder)
                 found = use(index)
             except MedclipError as error:
-                assert str(error).isprintable(), repr(error)
-                assert str(folder) in str(error) or "case '" in str(error), error
                 found = error
+                _check_line(folder, str(error))
     finally:
         if index is not None:
             index.close()
     return found
+
+
+def _check_line(folder: Path, said: str) -> None:
+    assert said.isprintable(), repr(said)
+    assert str(folder) in said or "case '" in said, said
 
 
 def _held(folder: Path) -> Any:
