@@ -106,7 +106,7 @@ def test_what_only_pretends_to_be_a_recording_is_not_opened(tmp_path: Path) -> N
         with pytest.raises(SpeechError, match=words):
             decode_sound(tmp_path / name)
     with pytest.raises(OSError, match="no plain file"):
-        checksum(tmp_path / "pipe.wav")
+        digest_of(tmp_path / "pipe.wav")
 
 
 @pytest.mark.parametrize("rate", [1, 8000])
