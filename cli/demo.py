@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-_MARK = "MADE-BY-MEDCLIP-DEMO"
-
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("demo"),
@@ -28,8 +26,8 @@ def demo(
     def step(command: str) -> None:
         render.say((f"\n$ medclip {command}", "bold cyan"))
 
-    with new_folder(out, force=force, marker=_MARK) as made:
-        (made / _MARK).write_text("medclip demo made this folder; with --force it replaces it.\n", encoding="utf-8")
+    with new_folder(out, force=force, marker=".medclip-demo"):
+        pass
     cases, model, index, page = out / "cases", out / "model", out / "index", out / "page.html"
     step(f"cases import sample --out {out}/cases")
     cases_cli.import_("sample", None, cases, force=False, seed=seed, as_json=False)

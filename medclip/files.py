@@ -464,6 +464,9 @@ def new_folder(out: Path, *, force: bool = False, marker: str | None = None) -> 
     A kill leaves at worst a hidden ``.NAME.partial``, which the next run deletes, never a half-written `out`. What
     appears under the name meanwhile is left alone; what `force` lets replace is exchanged in one step.
 
+    Args:
+        marker: name of a file that says that the folder is one of ours; it is made, empty, where the block makes none.
+
     Raises:
         OutputError: `out` exists and `force` is not set, it is not medclip's to replace, another process is making it,
             the disk is full, or the place is not writable.
@@ -471,6 +474,8 @@ def new_folder(out: Path, *, force: bool = False, marker: str | None = None) -> 
     with _new(out, partial(check_free, force=force, marker=marker)) as made:
         made.mkdir()
         yield made
+        if marker is not None and _kind(made / marker) == "absent":
+            (made / marker).touch()
 
 
 @contextmanager

@@ -267,3 +267,17 @@ def test_a_copy_is_read_by_nobody_who_may_not_read_the_source(tmp_path: Path) ->
     assert permissions(folder) == 0o700
     folder.chmod(0o700)
     assert permissions(folder) == 0o700
+
+
+def test_a_folder_written_by_hand_is_not_medclip_s_to_replace(
+    sample: Path, tmp_path: Path, medclip: Callable[..., object], refused: Callable[..., str]
+) -> None:
+    """It has the very files of one that was imported."""
+    made = shutil.copytree(sample, tmp_path / "made")
+    mine = shutil.copytree(sample, tmp_path / "mine", ignore=shutil.ignore_patterns(".medclip-cases"))
+    assert "not replaced" in refused(medclip("cases", "import", "sample", "--out", mine, "--force"))
+    assert "not replaced" in refused(medclip("cases", "sample-dicom", "--out", made, "--force"))
+    assert "not replaced" in refused(medclip("demo", "--out", made, "--force"))
+    with new_folder(made, force=True, marker=".medclip-cases"):
+        pass
+    assert _names(made) == [".medclip-cases"]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from medclip.cases.case import Case
-from medclip.cases.manifest import MANIFEST, write_cases
+from medclip.cases.manifest import MARK, write_cases
 from medclip.cases.sources import Draft, Options, Skipped, load_source
 from medclip.errors import CaseError, ScanError
 from medclip.files import copy_file, new_folder, permissions, replaced_file, write_json
@@ -105,7 +105,7 @@ def import_cases(
         raise CaseError(f"source {source} takes no path")
     if path is not None and not path.exists():
         raise CaseError(f"{path}: not found; check the path")
-    with new_folder(out, force=force, marker=MANIFEST) as folder:
+    with new_folder(out, force=force, marker=MARK) as folder:
         for read in (path, options.reports):
             if read is not None:  # the texts come from there
                 folder.chmod(stat.S_IMODE(folder.stat().st_mode) & permissions(read))

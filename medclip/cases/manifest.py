@@ -5,6 +5,7 @@
     CASES/
       cases.jsonl          one case a line, UTF-8
       import-report.json   what an import left out, and why (absent if the folder was written by hand)
+      .medclip-cases       says that medclip made the folder (absent if it was written by hand), so that --force may replace it
       scans/...            the files that the lines name, by paths relative to CASES
 """
 
@@ -21,6 +22,7 @@ from medclip.files import replaced_file
 
 __all__ = [
     "MANIFEST",
+    "MARK",
     "BadLine",
     "describe",
     "read_cases",
@@ -30,7 +32,7 @@ __all__ = [
     "write_cases",
 ]
 
-MANIFEST = "cases.jsonl"
+MANIFEST, MARK = "cases.jsonl", ".medclip-cases"
 
 
 @dataclass(frozen=True)

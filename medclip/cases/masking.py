@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medclip.cases.case import Case
-from medclip.cases.manifest import MANIFEST, read_cases, write_cases
+from medclip.cases.manifest import MARK, read_cases, write_cases
 from medclip.errors import CaseError
 from medclip.files import copy_file, new_folder
 from medclip.label_sets import family_of
@@ -90,7 +90,7 @@ def mask_cases(
     patterns = [*_class_words(cases), *words]
     if not patterns:
         raise CaseError(f"{folder}: its cases have no labels; name the words to mask with --word")
-    with new_folder(out, force=force, marker=MANIFEST) as target:
+    with new_folder(out, force=force, marker=MARK) as target:
         masked = []
         for case in cases:
             progress(case.id)

@@ -156,7 +156,7 @@ def write_sample_dicom(out: Path, *, seed: int = 0, force: bool = False) -> int:
     """
     rng = np.random.default_rng(seed)
     drafts = [item for item in load_source("sample").draft(None, Options(seed=seed)) if isinstance(item, Draft)]
-    with new_folder(out, force=force, marker=REPORTS) as folder:
+    with new_folder(out, force=force, marker=".medclip-sample-dicom") as folder:
         columns = [f"label.{name}" for name in drafts[0].case.labels]
         with (folder / REPORTS).open("w", newline="", encoding="utf-8") as handle:
             table = csv.DictWriter(handle, ["study", "split", *columns, "diagnosis", "confirmed_by", "treatment"])

@@ -9,6 +9,8 @@ the columns of a case in `medclip.cases.sources.folder`, and ``report``: free te
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from medclip.cases.sources.base import Draft, Options, Skipped
 from medclip.cases.structured_report import report_sections
 from medclip.cases.table import CASE_COLUMNS, case_fields, first, grouped_rows
 from medclip.errors import CaseError, MeasurementError, ScanError
+from medclip.files import permissions
 from medclip.modalities.scan.geometry import plane_of
 from medclip.modalities.scan.header import is_dicom, read_header
 from medclip.modalities.scan.pictures import ScanPictures
@@ -157,7 +160,7 @@ class _Importer:
         patient = f"{header.get('IssuerOfPatientID', '')}|{header.get('PatientID') or uid}"
         scans: list[dict[str, Any]] = []
         files: dict[str, Path | bytes] = {}
-        modalities = set()
+        modalities, mode = set(), 0o777
         for number, group in enumerate(_scans_of(study), start=1):
             first_file, about = group[0]
             try:
@@ -170,6 +173,7 @@ class _Importer:
                 yield Skipped(str(first_file.parent.relative_to(self.root)), lost[0])
             name = f"scans/{case_id}-{number}.tif"
             files[name] = as_tiff(pictures.pictures)
+            mode &= reduce(and_, (permissions(file) for file, _ in group))
             modality = _MODALITY.get(str(about.get("Modality", "")), "OT")
             modalities.add(modality)
             scan = {"file": name, "modality": modality, "plane": plane_of(about), "window": pictures.window}
@@ -205,7 +209,7 @@ class _Importer:
         except ValidationError as error:
             yield Skipped(case_id, describe(error))
             return
-        yield Draft(case, files)
+        yield Draft(case, files, mode)
 
 
 def draft(path: Path | None, options: Options) -> Iterator[Draft | Skipped]:
