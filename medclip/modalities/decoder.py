@@ -16,7 +16,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-__all__ = ["Answer", "serve"]
+__all__ = ["PATIENCE", "Answer", "serve"]
+
+PATIENCE = 4
+"""How many seconds may pass for each that a request may compute: a machine that has other work to do, or a share that is
+slow, makes no scan a bad one."""
 
 _FILES = 64  # open at once: the interpreter's, a library's and the scan's
 _WORN = 400 << 20  # bytes of address space after an answer; then a process ends, for what one file left behind
@@ -47,6 +51,12 @@ def _limit(memory: int) -> None:
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
         with contextlib.suppress(ValueError, OSError):  # not every system limits everything
             resource.setrlimit(what, (least, least))
+
+
+def _allow(seconds: float) -> None:
+    """Have the kernel end this process after so many seconds of computing, or `PATIENCE` times as many; 0 for neither."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds)
 
 
 def _size() -> int:
@@ -86,13 +96,13 @@ def serve(answer: Callable[[dict[str, Any], Progress], Answer], *, memory: int) 
     requests = sys.stdin.buffer
     while len(head := requests.read(4)) == 4:
         request = json.loads(requests.read(*struct.unpack("<I", head)))
-        signal.setitimer(signal.ITIMER_REAL, request["seconds"])
+        _allow(request["seconds"])
         words, arrays = answer(request, lambda number: _say(answers, {"at": number}))
         worn = _size() > _WORN + sum(array.nbytes for array in arrays)
         _say(answers, {**words, "sizes": [array.nbytes for array in arrays], "last": worn})
         for array in arrays:
             _write(answers, array.data)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _allow(0)
         if worn:
             break
         del words, arrays

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from medclip.modalities.decoder import PATIENCE
+
 __all__ = ["Decoders", "Reply", "Stopped"]
 
 _START = 60.0  # seconds that a process may take to be there, on a machine that is busy
@@ -73,7 +75,7 @@ class _Process:
         if not self._ready:
             self._words(time.monotonic() + _START)
             self._ready = True
-        deadline = time.monotonic() + seconds + _GRACE
+        deadline = time.monotonic() + PATIENCE * seconds + _GRACE
         content = json.dumps({**request, "seconds": seconds}).encode()
         self._send(struct.pack("<I", len(content)) + content, deadline)
         while "at" in (words := self._words(deadline)):
@@ -199,7 +201,7 @@ class Decoders:
         """Ask one of the processes.
 
         Args:
-            seconds: it may take, from request to answer.
+            seconds: that it may compute; `PATIENCE` times as many may pass.
             progress: is called with each number that it reports while it works.
 
         Raises:
@@ -213,7 +215,7 @@ class Decoders:
             ended = self._drop(process)
             if not started:
                 raise Stopped("start") from None
-            if isinstance(error, TimeoutError) or ended == -signal.SIGALRM:
+            if isinstance(error, TimeoutError) or ended in (-signal.SIGPROF, -signal.SIGALRM):
                 raise Stopped("time") from None
             raise Stopped("memory" if ended == -signal.SIGKILL else "crash") from None  # the kernel's, short of memory
         except BaseException:  # an interrupt: half an answer may be in the pipe

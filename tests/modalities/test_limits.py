@@ -20,6 +20,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from medclip.errors import ScanError
+from medclip.modalities import process
 from medclip.modalities.scan import decoding
 from medclip.modalities.scan import header as header_module
 from medclip.modalities.scan.header import read_header
@@ -163,12 +164,24 @@ def test_what_takes_too_long_is_stopped_and_the_next_scan_reads(
     assert read_scan(good).middle.shape == (64, 64)
 
 
+def test_a_decoder_that_sleeps_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = picture(tmp_path / "good.png")
+    read_scan(good)
+    os.kill(decoder(), signal.SIGSTOP)
+    monkeypatch.setattr(decoding, "_SECONDS", 0.05)
+    monkeypatch.setattr(process, "_GRACE", 0.2)
+    with pytest.raises(ScanError, match="takes over"):
+        read_scan(good)
+    monkeypatch.undo()
+    assert read_scan(good).middle.shape == (64, 64)
+
+
 def test_a_decoder_that_died_in_between_is_replaced(tmp_path: Path) -> None:
     good = picture(tmp_path / "good.png")
     read_scan(good)
-    [process] = decoding._decoders._idle[-1:]
-    process.handle.kill()
-    process.handle.wait()
+    [idle] = decoding._decoders._idle[-1:]
+    idle.handle.kill()
+    idle.handle.wait()
     assert read_scan(good).middle.shape == (64, 64)
 
 

@@ -1,7 +1,6 @@
 """Scans are decoded in processes of their own (`medclip.modalities.process`): what is asked of them, and how long."""
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ MEMORY = 768 << 20
 program that asks. A radiograph of 20 million pixels in JPEG 2000 takes 480 MB, a dozen frames of a tomosynthesis without
 a window 670 MB."""
 
-_SECONDS = 8.0  # for one file, so that nobody waits for 10; that radiograph takes 4
+_SECONDS = 8.0  # of computing, for one file, so that nobody waits for 10; that radiograph takes 3
 _SECONDS_A_FILE = 0.02  # more for each file of a series; reading its header takes 0.002
 _MOST_CRASHES = 3  # files of a series that may end the decoder; more, and it is left alone
 
@@ -85,12 +84,10 @@ def decode_series(files: Sequence[Path]) -> ScanPictures:
     folder, seconds = files[0].parent, _SECONDS + _SECONDS_A_FILE * len(files)
     harmful: list[int] = []
     most = min(_MOST_CRASHES, len(files) - 1)
-    until = time.monotonic() + seconds
     while True:
         at: list[int] = []
-        left = max(0.1, until - time.monotonic())
         try:
-            return _ask({"files": [str(file) for file in files], "harmful": harmful}, folder, left, at)
+            return _ask({"files": [str(file) for file in files], "harmful": harmful}, folder, seconds, at)
         except Stopped as stopped:
             if stopped.why in ("time", "start") or not at or len(harmful) == most:
                 raise ScanError(_told(folder, stopped.why, seconds)) from None
