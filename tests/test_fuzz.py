@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-KINDS = "scan,cases"
+KINDS = "scan,cases,index,export,bundle"
 
 
 def test_damaged_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:

@@ -14,14 +14,15 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from medclip.archive import build_index
-from medclip.bundle.layout import FORMAT, Layout, Manifest, ServingManifest, TensorSpec, digest
+from medclip.bundle.layout import FORMAT, Layout, Manifest, ServingManifest, TensorSpec
 from medclip.bundle.serving import ServingModel
 from medclip.cases.manifest import read_cases
+from medclip.files import digest_of
 from medclip.index import planner
 from medclip.modalities.measurements.coding import fit_coding
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.text.tokens import TextReading
-from medclip.upkeep import export_index
+from medclip.moving import export_index
 
 __all__ = ["Subjects", "make_subjects"]
 
@@ -279,10 +280,10 @@ def _make_bundle(subjects: Subjects, rng: np.random.Generator) -> None:
 
 def sign(layout: Layout, manifest: ServingManifest) -> None:
     """Write both manifests anew, with the checksums of the files as they are."""
-    files = {file.name: digest(file) for file in layout.serving.listed(manifest.fuser) if file.is_file()}
+    files = {file.name: digest_of(file) for file in layout.serving.listed(manifest.fuser) if file.is_file()}
     layout.serving.manifest.write_text(manifest.model_copy(update={"sha256": files}).model_dump_json(indent=2))
     all_files = [path for path in sorted(layout.root.rglob("*")) if path.is_file() and path != layout.manifest]
     tensors = {"towers.weight": TensorSpec(shape=(3, 2), dtype="torch.float32")}
-    sums = {path.relative_to(layout.root).as_posix(): digest(path) for path in all_files}
+    sums = {path.relative_to(layout.root).as_posix(): digest_of(path) for path in all_files}
     bundle = Manifest(format=FORMAT, towers="random", tensors=tensors, sha256=sums)
     layout.manifest.write_text(bundle.model_dump_json(indent=2))

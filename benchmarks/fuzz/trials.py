@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutations import mutate_bytes, mutate_export, mutate_file, resign
+from mutations import mutate_bytes, mutate_export, mutate_file, reseal, resign
 from subjects import Subjects
 
 __all__ = ["KINDS", "Trial", "warm_up"]
@@ -102,8 +102,9 @@ def _cases(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], b
 def _index(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], bool]:
     from medclip.assistant import Assistant
     from medclip.cases.manifest import read_cases
-    from medclip.index import CaseIndex
-    from medclip.upkeep import back_up, change_cases, compact_index, export_index, remove_cases
+    from medclip.moving import back_up, export_index
+    from medclip.upkeep import change_cases, compact_index, remove_cases
+    from medclip.verify import verify_index
 
     place = room / "place"
     folder = place / "index"
@@ -114,8 +115,10 @@ def _index(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], b
     if file.name == "index.json" and rng.random() < 0.2:
         file = folder / "catalogue.sqlite" if (folder / "catalogue.sqlite").is_file() else file
     mutate_file(file, room / "beside", rng)
-    if part.name == "model" and rng.random() < 0.5:
-        resign(folder / "model")
+    if rng.random() < 0.5:
+        if part.name == "model":
+            resign(folder / "model")
+        reseal(file)
 
     def query() -> bool:
         opened = Assistant.open(folder, threads=1)
@@ -130,19 +133,10 @@ def _index(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], b
         return True
 
     def verify() -> bool:
-        opened = Assistant.open(folder, threads=1)
-        try:
-            return not opened.index.verify()
-        finally:
-            opened.index.close()
+        return not verify_index(folder).faults
 
     def repair() -> bool:
-        opened = CaseIndex.open_for_repair(folder)
-        try:
-            opened.repair()
-            return not opened.verify()
-        finally:
-            opened.close()
+        return not verify_index(folder, repair=True).faults
 
     def remove() -> bool:
         return bool(remove_cases(folder, ["c3"], "p0").removed)
@@ -166,7 +160,7 @@ def _index(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], b
 
 def _export(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], bool]:
     from medclip.archive import Place
-    from medclip.upkeep import import_index
+    from medclip.moving import import_index
 
     file = room / "place" / "cases.jsonl.gz"
     file.write_bytes(subjects.export.read_bytes())
