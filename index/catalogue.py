@@ -9,7 +9,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -328,8 +328,12 @@ class Catalogue:
 
     def copy_to(self, file: Path) -> None:
         """Write a copy without free pages, of one snapshot."""
-        with self.named():
-            self.connection.execute("VACUUM INTO ?", (str(file),))
+        with (
+            self.named(),
+            closing(sqlite3.connect(file)) as copy,
+        ):  # not VACUUM INTO, which takes no name that is not UTF-8
+            self.connection.backup(copy)
+            copy.execute("VACUUM")
         Catalogue(Access(file.resolve())).finish()
 
     # ---- segments
