@@ -217,6 +217,12 @@ def _check_place(out: Path) -> str:
     with named_failures(out):
         if not out.parent.is_dir():
             raise OutputError(f"{out}: the folder {out.parent} does not exist; create it first")
+        try:
+            str(out).encode()
+        except UnicodeEncodeError:
+            raise OutputError(
+                f"{out}: is a name that is not UTF-8, which not every library reads; choose another"
+            ) from None
         kind = _kind(out)
         if kind == "link":
             raise OutputError(f"{out}: is a symbolic link; name the place that it leads to, or delete it")
