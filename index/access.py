@@ -176,6 +176,7 @@ def _connect(file: Path, mode: str) -> sqlite3.Connection:
         f"{file.as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=_PATIENCE
     )
     connection.execute("PRAGMA mmap_size = 17179869184")
+    connection.execute("PRAGMA trusted_schema = OFF")  # the file may be somebody else's
     if mode == "mode=rw":
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")

@@ -309,7 +309,11 @@ class CaseIndex:
 
     def verify(self) -> list[str]:
         """What is wrong with the index's own files, as lines: checksums, counts, vectors against the search structure."""
-        return [*odd_parts(self.folder, bulk=True), *self._backend.faults()]
+        try:
+            odd = list(odd_parts(self.folder, bulk=True))
+        except OSError as error:
+            odd = [f"{error.filename}: {unreadable(error)}"]
+        return odd + self._backend.faults()
 
     def names(self, attachments: Sequence[str] = ()) -> set[str]:
         """What belongs into the folder, by name: the index's own files and folders and these."""

@@ -5,9 +5,12 @@ all else is derived from it. Each case has a digest of all that is stored of it,
 (Bellare & Micciancio 1997, AdHash), so that a lost or altered case is seen without reading a checksum of the whole file.
 """
 
+import errno
 import json
+import os
 import re
 import sqlite3
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -18,15 +21,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medclip.errors import ArchiveError
+from medclip.files import unreadable
 from medclip.index import stored
 from medclip.index.access import Access, named
 from medclip.index.columns import Key
 from medclip.index.digest import DIGESTS, CaseDigest
 from medclip.index.entry import Entry, Record, Vectors, VectorView
 
-__all__ = ["Catalogue", "Counts", "Removed"]
+__all__ = ["SCHEMA", "Catalogue", "Counts", "Removed"]
 
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE patients (n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE cases (
@@ -102,7 +106,7 @@ class Catalogue:
     def create(cls, file: Path) -> "Catalogue":
         """Begin a new catalogue in a folder that nobody sees yet; `finish` makes it durable."""
         access = Access(file.resolve(), new=True)
-        access.connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
+        access.connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + SCHEMA)
         return cls(access)
 
     def finish(self) -> None:
@@ -118,8 +122,7 @@ class Catalogue:
         Raises:
             ArchiveError: the file is missing or not a catalogue.
         """
-        if not file.is_file():
-            raise ArchiveError(f"{file}: not found; restore the index from a backup or build it again")
+        _check_readable(file)
         with named(file):
             self = cls(Access(file.resolve()))
         with self.reading():
@@ -480,6 +483,19 @@ class Catalogue:
                 "SELECT number, jpeg FROM thumbnails JOIN cases ON cases.n = thumbnails.n WHERE id = ?", (case_id,)
             ).fetchall()
             return {number: stored.blob(jpeg, "a thumbnail") for number, jpeg in rows}
+
+
+def _check_readable(file: Path) -> None:
+    """Refuse what SQLite would name badly, without opening it: closing it would release SQLite's locks (fcntl(2))."""
+    try:
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise OSError(errno.EINVAL, "is no plain file", str(file))
+        if not os.access(file, os.R_OK):
+            raise PermissionError(errno.EACCES, "may not be read", str(file))
+    except PermissionError as error:
+        raise ArchiveError(f"{file}: {unreadable(error)}") from error
+    except OSError as error:
+        raise ArchiveError(f"{file}: {unreadable(error)}; restore the index from a backup or build it again") from error
 
 
 def _bytes(vector: Vectors) -> bytes:

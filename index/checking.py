@@ -2,17 +2,19 @@
 
 import sqlite3
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from medclip.index import stored
 from medclip.index.access import DAMAGE, translated
-from medclip.index.catalogue import Catalogue
+from medclip.index.catalogue import SCHEMA, Catalogue
 from medclip.index.digest import DIGESTS, CaseDigest
 from medclip.index.stored import GarbledError
 
 __all__ = ["catalogue_faults"]
 
 _OF_CASES = (("views", "n"), ("thumbnails", "n"), ("documents", "n"), ("words", "rowid"))
+_NAMED = "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
 
 
 def catalogue_faults(catalogue: Catalogue, dimension: int) -> list[str]:
@@ -22,6 +24,8 @@ def catalogue_faults(catalogue: Catalogue, dimension: int) -> list[str]:
         found = [f"{name}: {row[0]}" for row in run("PRAGMA integrity_check(10)") if row[0] != "ok"]
         if found:
             return found
+        if strange := set(run(_NAMED)) ^ _own_names():
+            return [f"{name}: has tables that medclip did not make, or lacks some ({len(strange)} in all)"]
         total = 0
         fields = catalogue.fields()
         for n, *row in _rows(run):
@@ -39,6 +43,17 @@ def catalogue_faults(catalogue: Catalogue, dimension: int) -> list[str]:
     except DAMAGE as error:
         return [str(translated(error, catalogue.file))]
     return found
+
+
+@cache
+def _own_names() -> frozenset[tuple[str, str]]:
+    """Types and names of what the catalogue consists of."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.executescript(SCHEMA)
+        return frozenset(connection.execute(_NAMED))
+    finally:
+        connection.close()
 
 
 def _rows(run: Any) -> "Iterator[tuple[Any, ...]]":

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError
-from medclip.files import digest_of, sync, unreadable
+from medclip.files import digest_of, open_regular, sync, unreadable
 from medclip.index.columns import Columns
 from medclip.index.planner import Built
 from medclip.index.structures.base import Structure, load_structure
@@ -70,8 +70,14 @@ def load_segment(folder: Path, manifest: dict[str, Any], dimension: int, mmap: b
         ArchiveError: a file is missing or damaged.
     """
     for name in manifest["sha256"]:
-        if not (folder / name).is_file():
-            raise ArchiveError(f"{folder / name}: not found; mend it with  medclip index verify --repair")
+        try:
+            open_regular(folder / name, follow=False).close()
+        except PermissionError as error:
+            raise ArchiveError(f"{folder / name}: {unreadable(error)}") from error
+        except OSError as error:
+            raise ArchiveError(
+                f"{folder / name}: {unreadable(error)}; mend it with  medclip index verify --repair"
+            ) from error
     part = Part(Columns.load(folder), load_structure(manifest["structure"]).load(folder, mmap))
     if len(part.columns) != part.structure.count or part.structure.dimension != dimension:
         raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair")

@@ -1,6 +1,7 @@
 """A model folder verifies itself, and serving equals training."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,30 @@ def test_the_card_says_what_happened(model: Path) -> None:
 def test_a_missing_file_is_named(copy: Path, name: str, medclip: Callable, refused: Callable) -> None:  # type: ignore[type-arg]
     (copy / name).unlink()
     assert name.split("/")[-1] in refused(medclip("model", "verify", copy))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["weights.safetensors", "bundle.json", "training.json", "serving/serving.json", "serving/scan_tower.onnx",
+     "serving/tokenizer.json", "serving/probes.safetensors"],
+)  # fmt: skip
+def test_a_pipe_in_place_of_a_file_hangs_nothing(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    os.mkfifo(copy / name)
+    with pytest.raises(BundleError, match="is no plain file"):
+        verify_bundle(copy)
+
+
+def test_a_manifest_names_no_file_outside_its_folder(copy: Path) -> None:
+    manifest = json.loads((copy / "bundle.json").read_text())
+    manifest["sha256"]["../elsewhere"] = "0" * 64
+    (copy / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="outside the folder"):
+        verify_bundle(copy)
+
+
+def test_every_file_may_be_read_by_whom_the_umask_lets(model: Path) -> None:
+    assert len({path.stat().st_mode & 0o777 for path in model.rglob("*") if path.is_file()}) == 1
 
 
 def test_one_changed_tensor_is_noticed(copy: Path) -> None:

@@ -21,13 +21,6 @@ ROUNDS = int(os.environ.get("MEDCLIP_ROUNDS", "30"))  # of three: add, remove, c
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can read as another user")
 
 
-def _shared(folder: Path) -> None:
-    """Pytest's folders are their owner's alone."""
-    for parent in folder.parents:
-        if parent not in (Path("/"), Path("/tmp")):
-            parent.chmod(0o755)
-
-
 def _become_nobody(folder: Path) -> None:
     CaseIndex.open(folder).close()  # loads what nobody may not read: Python's own modules
     os.setgroups([])
@@ -93,15 +86,16 @@ def _heard(pipe: Connection) -> Any:
 
 @needs_root
 @pytest.mark.parametrize("logs", ["as left", "deleted before"])
-def test_whoever_may_only_read_has_one_state_or_the_other_while_the_owner_changes_it(tmp_path: Path, logs: str) -> None:
+def test_whoever_may_only_read_has_one_state_or_the_other_while_the_owner_changes_it(
+    shared_place: Path, logs: str
+) -> None:
     base = [_long(entry) for entry in make_entries(0, 60)]
     new = [_long(make_entry(np.random.default_rng(7), f"new-{i:04d}", f"q{i}")) for i in range(40)]
-    folder = tmp_path / "index"
+    folder = shared_place / "index"
     build(folder, base)
     if logs == "deleted before":  # as other programs and older versions leave it
         for file in folder.glob("catalogue.sqlite-*"):
             file.unlink()
-    _shared(folder)
     context = multiprocessing.get_context("spawn")
     readers = []
     for keeps_open in (True, False):
