@@ -25,7 +25,10 @@ from medclip.errors import MedclipError, OutputError
 __all__ = [
     "check_free",
     "check_free_file",
+    "cleared",
     "digest_of",
+    "held",
+    "is_workplace",
     "named_failures",
     "new_file",
     "new_folder",
@@ -219,6 +222,75 @@ def partial_of(out: Path) -> Path:
     return out.parent / f".{out.name}.partial"
 
 
+def _hold(place: Path, *, wait: bool) -> int:
+    """Make a folder, unless it is there, and lock it; closing the descriptor that comes back lets go of it.
+
+    Raises:
+        BlockingIOError: another process holds it, and `wait` is not set.
+        OutputError: it is no folder.
+    """
+    while True:
+        if _kind(place) not in ("absent", "folder"):
+            raise OutputError(f"{place}: is no folder; delete it, since medclip works there")
+        place.mkdir(exist_ok=True)
+        try:
+            handle = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # whoever was before has just tidied up
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if os.path.samestat(os.fstat(handle), (place / _LOCK).lstat()):
+                return handle
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+@contextmanager
+def held(place: Path) -> Iterator[None]:
+    """Be the only process that works in a folder, which is made if need be and stays.
+
+    Raises:
+        BlockingIOError: another process works in it.
+        OutputError: it is no folder.
+    """
+    handle = _hold(place, wait=False)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_workplace(place: Path) -> bool:
+    """Whether a folder is one that `held` or an output in the making has been in, and so is medclip's to delete."""
+    return _kind(place) == "folder" and (_kind(place / _LOCK) == "file" or not any(place.iterdir()))
+
+
+def cleared(place: Path) -> bool:
+    """Delete a folder in which a process worked that is no more; False where one works in it yet."""
+    if _kind(place) == "absent":
+        return True
+    try:
+        handle = _hold(place, wait=False)
+    except BlockingIOError:
+        return False
+    try:
+        _vanish(place)
+    finally:
+        os.close(handle)
+    return True
+
+
+def _vanish(place: Path) -> None:
+    """Delete a folder that is held, its lock last."""
+    _clear(place)
+    (place / _LOCK).unlink(missing_ok=True)
+    place.rmdir()
+
+
 @contextmanager
 def _workplace(out: Path, *, wait: bool) -> Iterator[Path]:
     """Yield `partial_of(out)`, empty but for its lock, which this process holds until the end; then it is gone.
@@ -230,37 +302,20 @@ def _workplace(out: Path, *, wait: bool) -> Iterator[Path]:
         OutputError: another process is making `out`.
     """
     place = partial_of(out)
-    while True:
-        place.mkdir(exist_ok=True)
-        if _kind(place) != "folder":
-            raise OutputError(f"{place}: is no folder; delete it, since {out.name} is made there")
+    try:
+        handle = _hold(place, wait=wait)
+    except BlockingIOError:
+        raise OutputError(
+            f"{out}: another process is making it; wait until it is done, or choose another --out"
+        ) from None
+    try:
+        _clear(place)
         try:
-            handle = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:  # whoever was before has just tidied up
-            continue
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                raise OutputError(
-                    f"{out}: another process is making it; wait until it is done, or choose another --out"
-                ) from None
-            try:
-                mine = os.path.samestat(os.fstat(handle), (place / _LOCK).lstat())
-            except FileNotFoundError:
-                mine = False
-            if not mine:
-                continue
-            _clear(place)
-            try:
-                yield place
-            finally:
-                _clear(place)
-                (place / _LOCK).unlink(missing_ok=True)
-                place.rmdir()
-            return
+            yield place
         finally:
-            os.close(handle)
+            _vanish(place)
+    finally:
+        os.close(handle)
 
 
 def _clear(place: Path) -> None:
