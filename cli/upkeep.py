@@ -90,6 +90,10 @@ def remove(
             f"and a text of {one.words} words",
             markup=False,
         )
+    if not removal.removed:
+        render.say(f"{index}: holds no such case", markup=False)
+    for what in removal.deleted:
+        render.say(f"deleted {what}", markup=False)
     for trace in removal.traces:
         render.say(f"note: {trace}", markup=False)
 

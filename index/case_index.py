@@ -13,10 +13,11 @@
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class CaseIndex:
         self.folder = folder
         self._manifest = manifest
         self._backend = backend
+        self._writer: int | None = None  # the thread that is changing it
 
     @classmethod
     def create(
@@ -164,6 +166,33 @@ class CaseIndex:
 
     # ---- changes
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Be the only one that changes the index until the block ends; the changes in it need no turn of their own.
+
+        Raises:
+            ArchiveError: another process, or another thread, is changing the index; the message says who.
+            OutputError: the folder cannot be written.
+        """
+        if self._writer == get_ident():
+            yield
+            return
+        with writer_lock(self.folder):
+            self._writer = get_ident()
+            try:
+                yield
+            finally:
+                self._writer = None
+
+    def tidy(self) -> None:
+        """Delete what a killed writer left in the index's own files; every change does so, too.
+
+        Raises:
+            ArchiveError: another process is changing the index.
+        """
+        with self.changing():
+            self._backend.tidy()
+
     def add(self, entries: Iterable[Entry]) -> None:
         """Insert new cases, all or none; they are found from the next search on.
 
@@ -171,19 +200,18 @@ class CaseIndex:
             ArchiveError: one is there already, cannot be indexed, or another process is changing the index.
             OutputError: the disk is full, or the folder cannot be written.
         """
-        with self._changing():
-            self._backend.change([], checked(entries, self.dimension))
+        with self.changing():
+            self._backend.put(checked(entries, self.dimension), replace=False)
 
-    def update(self, entries: Sequence[Entry]) -> None:
+    def update(self, entries: Iterable[Entry]) -> None:
         """Replace cases by id, all or none.
 
         Raises:
             ArchiveError: one is not there, cannot be indexed, or another process is changing the index.
             OutputError: the disk is full, or the folder cannot be written.
         """
-        with self._changing():
-            new = list(checked(entries, self.dimension))
-            self._backend.change([entry.record.id for entry in new], new)
+        with self.changing():
+            self._backend.put(checked(entries, self.dimension), replace=True)
 
     def remove(self, case_ids: Sequence[str]) -> list[Removed]:
         """Delete cases with all that is stored of them, all or none, and say what was deleted.
@@ -192,8 +220,8 @@ class CaseIndex:
             ArchiveError: one is not there, or another process is changing the index.
             OutputError: the folder cannot be written.
         """
-        with self._changing():
-            return self._backend.change(list(dict.fromkeys(case_ids)), [])
+        with self.changing():
+            return self._backend.remove(list(dict.fromkeys(case_ids)))
 
     def compact(self) -> None:
         """Choose and build the search structure anew, and erase what deleted cases left in it.
@@ -202,7 +230,7 @@ class CaseIndex:
             ArchiveError: another process is changing the index.
             OutputError: the disk is full, or the folder cannot be written.
         """
-        with self._changing():
+        with self.changing():
             self._backend.compact()
 
     def repair(self) -> list[str]:
@@ -211,26 +239,28 @@ class CaseIndex:
         Raises:
             ArchiveError: what is damaged cannot be derived.
         """
-        with self._changing():
+        with self.changing():
             return self._backend.repair()
 
     def copy_to(self, folder: Path) -> None:
         """Copy one state of the index, attachments included, into an existing folder, without what was deleted."""
-        with self._changing():
+        with self.changing():
             self._backend.copy_to(folder)
             for path in self.folder.iterdir():
-                if (folder / path.name).exists() or path.name.startswith(("catalogue.sqlite", "segments", LOCK)):
+                # What is hidden is in the making, or was when its process was killed.
+                if (folder / path.name).exists() or path.name.startswith((".", "catalogue.sqlite", "segments", LOCK)):
                     continue
                 (shutil.copytree if path.is_dir() else shutil.copy2)(path, folder / path.name)
 
-    def _changing(self) -> AbstractContextManager[None]:
-        return writer_lock(self.folder)
-
     # ---- reading
 
-    def contents(self) -> dict[str, str]:
-        """Case id → hash of what it was made from."""
-        return self._backend.contents()
+    def contents(self, among: Sequence[str] | None = None) -> dict[str, str]:
+        """Case id → hash of what it was made from.
+
+        Args:
+            among: of these cases alone, as far as they are there.
+        """
+        return self._backend.contents(among)
 
     def cases_of_patient(self, patient: str) -> list[str]:
         """Case ids of a patient, sorted."""
@@ -296,6 +326,10 @@ class CaseIndex:
                 **self._backend.stats(),
                 "advice": self._backend.advice(),
             }
+
+    def traces(self) -> list[str]:
+        """Where in the index's own files something of deleted cases still stands, as lines that say until when."""
+        return self._backend.traces()
 
     def advice(self) -> list[str]:
         """What would serve better than what there is, as lines."""

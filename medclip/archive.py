@@ -2,8 +2,9 @@
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import cast
@@ -18,17 +19,19 @@ from medclip.diagnosis.store import save_diagnosers
 from medclip.diagnosis.voting import Ballot
 from medclip.embedder import Array, EmbeddedCase, ViewKind
 from medclip.errors import ArchiveError
-from medclip.files import new_folder, write_json
+from medclip.files import check_free, cleared, new_folder, write_json
 from medclip.fusion import Fuser, Parts
 from medclip.fusion.case_vector import unit
 from medclip.index import CaseIndex, Demands, Entry, Hit, Record, VectorView
 from medclip.index.case_index import MANIFEST
 from medclip.index.entry import Fact
+from medclip.index.lock import writer_lock
 from medclip.modalities.text.vocabulary import words_of
-from medclip.shards import Skipped, embedded_locally, read_shards
+from medclip.shards import Skipped, embedded_locally, open_shards, read_shards, work_folder
 
 __all__ = [
     "FIELDS",
+    "FITTED",
     "MODEL",
     "PROBE",
     "REPORT",
@@ -42,10 +45,9 @@ __all__ = [
     "embedded_of",
     "entry_of",
     "fit_answers",
+    "fitted_on",
     "kinds_for",
     "model_of",
-    "vocabulary_of",
-    "work_folder",
     "write_index",
 ]
 
@@ -55,7 +57,7 @@ VOTERS = 10
 
 
 FITTED = 10_000
-"""On how many cases the diagnosers are fitted at most."""
+"""On how many cases the diagnosers are fitted at most: more change a linear probe little and take hours."""
 
 
 @dataclass(frozen=True)
@@ -187,16 +189,21 @@ def _posed(cases: Sequence[EmbeddedCase], fuser: Fuser) -> dict[Composition, lis
     return posed
 
 
+def fitted_on(count: int, seed: int) -> Collection[int]:
+    """Which of so many cases the diagnosers are fitted on, by their positions: all, or a random part of `FITTED`."""
+    if count <= FITTED:
+        return range(count)
+    return set(np.random.default_rng(seed).choice(count, FITTED, replace=False).tolist())
+
+
 def fit_answers(
     index: CaseIndex, embedded: Sequence[EmbeddedCase], fuser: Fuser, folder: Path, *, seed: int = 0
 ) -> list[str]:
     """Fit and store a diagnoser for every label set that can have one; returns their names.
 
-    Of more than `FITTED` cases a random part is taken: more change a linear probe little and take hours.
+    Args:
+        embedded: the cases at the positions `fitted_on`.
     """
-    if len(embedded) > FITTED:
-        chosen = np.random.default_rng(seed).choice(len(embedded), FITTED, replace=False)
-        embedded = [embedded[i] for i in np.sort(chosen)]
     posed = _posed(embedded, fuser)
     hits: dict[Composition, list[list[Hit]]] = {
         composition: index.search(
@@ -254,7 +261,7 @@ def create_index(entries: Iterable[Entry], fingerprint: str, folder: Path, place
 
 
 def write_index(
-    embedded: Sequence[EmbeddedCase],
+    embedded: Iterable[EmbeddedCase],
     fuser: Fuser,
     fingerprint: str,
     folder: Path,
@@ -262,18 +269,55 @@ def write_index(
     seed: int = 0,
     place: Place | None = None,
 ) -> list[str]:
-    """Write vectors, catalogue and diagnosers into an existing folder; returns the label sets it can answer."""
+    """Write vectors, catalogue, diagnosers and vocabulary into an existing folder; returns the label sets it can answer.
+
+    Args:
+        embedded: the cases; they are gone over twice, and only those that the answers are fitted on are kept in memory.
+    """
     create_index((entry_of(case, fuser) for case in embedded), fingerprint, folder, place or Place(), seed=seed)
     (folder / PROBE).mkdir()
     index = CaseIndex.open(folder)
     try:
-        return fit_answers(index, embedded, fuser, folder / PROBE, seed=seed)
+        chosen, sample = fitted_on(len(index), seed), []
+
+        def texts() -> Iterator[str]:
+            for position, one in enumerate(embedded):
+                if position in chosen:
+                    sample.append(one.alone())
+                yield f"{one.case.report} {one.case.note_text('history')}"
+
+        write_json(folder / VOCABULARY, words_of(texts()))
+        return fit_answers(index, sample, fuser, folder / PROBE, seed=seed)
     finally:
         index.close()
 
 
+class _Shards:
+    """Embedded cases on disk, and what was met when they were last gone over."""
+
+    def __init__(self, folder: Path, fingerprint: str, files: Sequence[Path]) -> None:
+        self._where = (folder, fingerprint, files)
+        self.met = BuildReport(0, 0, [])
+
+    def __iter__(self) -> Iterator[EmbeddedCase]:
+        self.met = BuildReport(0, 0, [])
+        for one in read_shards(*self._where):
+            if isinstance(one, Skipped):
+                self.met.skipped[one.case.id] = one.why
+                continue
+            self.met = replace(self.met, cases=self.met.cases + 1, views=self.met.views + len(one.seen()))
+            if one.problems:
+                self.met.partial[one.case.id] = list(one.problems)
+            yield one
+
+
+def _turn(out: Path) -> AbstractContextManager[None]:
+    """The right to replace an index, where there is one: a change that is on its way into it would be lost."""
+    return writer_lock(out) if (out / MANIFEST).is_file() else nullcontext()
+
+
 def build_index(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     cases_folder: Path,
     model: Path,
     out: Path,
@@ -288,7 +332,8 @@ def build_index(
     """Build a self-contained index folder.
 
     A case of which nothing can be read is skipped and reported; it never stops the build. What was embedded when a
-    build is interrupted stays in a hidden folder beside `out`, and the next run goes on from there.
+    build is interrupted stays in a hidden folder beside `out`, and the next run goes on from there. Of the cases a shard
+    is in memory at a time, and those that the answers are fitted on (`FITTED`).
 
     Args:
         cases_folder: what the cases' file names are relative to.
@@ -299,32 +344,28 @@ def build_index(
 
     Raises:
         BundleError: the model is damaged.
-        ArchiveError: no case could be embedded.
+        ArchiveError: no case could be embedded, or another process is changing the index that would be replaced.
         OutputError: `out` exists (without `force`) or cannot be written.
     """
     serving = Layout(model).serving.root
-    with new_folder(out, force=force, marker=MANIFEST) as folder:
+    check_free(out, force=force, marker=MANIFEST)
+    with _turn(out), new_folder(out, force=force, marker=MANIFEST) as folder:
         source = ServingModel(serving, threads=threads)
         source.verify_probes()
         shutil.copytree(serving, folder / MODEL)
         work = shards or work_folder(out)
-        made = embedded_locally(cases, cases_folder, source, work, progress)
-        found = list(read_shards(work, source.fingerprint, made))
-        embedded = [one for one in found if isinstance(one, EmbeddedCase)]
-        if not embedded:
-            raise ArchiveError(f"{cases_folder}: no case could be embedded; see  medclip cases check {cases_folder}")
-        label_sets = write_index(embedded, source.fuser, source.fingerprint, folder, seed=seed, place=place)
-        write_json(folder / VOCABULARY, vocabulary_of(e.case for e in embedded))
-        report = BuildReport(
-            cases=len(embedded),
-            views=sum(len(case.seen()) for case in embedded),
-            label_sets=label_sets,
-            skipped={one.case.id: one.why for one in found if isinstance(one, Skipped)},
-            partial={case.case.id: list(case.problems) for case in embedded if case.problems},
-        )
-        write_json(folder / REPORT, asdict(report))
+        with open_shards(work, source.fingerprint, scratch=shards is None):
+            files = embedded_locally(cases, cases_folder, source, work, progress)
+            embedded = _Shards(work, source.fingerprint, files)
+            if next(iter(embedded), None) is None:
+                raise ArchiveError(
+                    f"{cases_folder}: no case could be embedded; see  medclip cases check {cases_folder}"
+                )
+            label_sets = write_index(embedded, source.fuser, source.fingerprint, folder, seed=seed, place=place)
+            report = replace(embedded.met, label_sets=label_sets)
+            write_json(folder / REPORT, asdict(report))
     if shards is None:
-        shutil.rmtree(work)
+        cleared(work)
     return report
 
 
@@ -341,13 +382,3 @@ def model_of(index: CaseIndex, *, threads: int | None = None) -> ServingModel:
             f"{index.folder}: its vectors were made by another model than the one inside; build it again"
         )
     return model
-
-
-def work_folder(out: Path) -> Path:
-    """Where embeddings wait that are on their way into an index."""
-    return out.parent / f".{out.name}.embedded"
-
-
-def vocabulary_of(cases: Iterable[Case]) -> list[str]:
-    """The words of the cases' texts, most frequent first."""
-    return words_of(f"{case.report} {case.note_text('history')}" for case in cases)

@@ -1,9 +1,9 @@
 """Cases → embeddings, with onnxruntime alone: one code path for archived cases and for queries."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -77,6 +77,11 @@ class EmbeddedCase:
         found.append(("fused", 0, self.parts()))
         return found
 
+    def alone(self) -> "EmbeddedCase":
+        """The case without pictures, in arrays of its own: to keep it does not keep the shard that it was read from."""
+        vectors = {name: getattr(self, name).copy() for name in ("scans", "report", "history", "measurements")}
+        return replace(self, thumbnails={}, **vectors)
+
     def views(self, fuser: Fuser) -> list[View]:
         """The views as vectors."""
         seen = self.seen()
@@ -142,7 +147,7 @@ class Embedder:
         readable = [require_readable(text, self.model.manifest.reading.scripts) for text in texts]
         return self.model.embed_texts(readable) if readable else self._none()
 
-    def cases(self, cases: Sequence[Case], folder: Path) -> Iterator[EmbeddedCase | tuple[Case, str]]:
+    def cases(self, cases: Iterable[Case], folder: Path) -> Iterator[EmbeddedCase | tuple[Case, str]]:
         """Embed cases in order; several are worked on at once.
 
         A scan or text that cannot be read is left out and named in `EmbeddedCase.problems`; a case of which nothing

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -207,19 +208,32 @@ class LocalBackend(Backend):
 
     # ---- changes
 
-    def change(self, drop: Sequence[str], put: Iterable[Entry]) -> list[Removed]:
+    def put(self, entries: Iterable[Entry], *, replace: bool) -> None:
+        with self._changing():
+            self._catalogue.put(entries, replace=replace)
+
+    def remove(self, case_ids: Sequence[str]) -> list[Removed]:
+        with self._changing():
+            return self._catalogue.drop(case_ids)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One transaction; what it deletes is erased in the file, too."""
         with self._lock:
-            self._tidy()
+            self._sweep()
             with self._catalogue.writing():
-                removed = self._catalogue.drop(drop)
-                self._catalogue.put(put)
-                if removed and self._catalogue.cases() <= _FEW_WORDS:
+                yield
+                if self._catalogue.stale_words() and self._catalogue.cases() <= _FEW_WORDS:
                     self._catalogue.forget_words()
             self._catalogue.checkpoint()
-            return removed
 
-    def _tidy(self) -> None:
-        """Delete what a writer that was killed left behind."""
+    def tidy(self) -> None:
+        with self._lock:
+            self._sweep()
+            self._catalogue.checkpoint()
+
+    def _sweep(self) -> None:
+        """Delete the segments of a writer that was killed."""
         stated = self._catalogue.segments()
         for folder in (self.folder / _SEGMENTS).glob("*"):
             if folder.name not in stated:
@@ -227,13 +241,12 @@ class LocalBackend(Backend):
 
     def compact(self) -> None:
         with self._lock:
-            self._tidy()
+            self._sweep()
             with self._catalogue.writing():
                 self._make_segment()
                 self._catalogue.forget_words()
             self._catalogue.vacuum()
-            self._catalogue.checkpoint()
-            self._tidy()
+            self.tidy()
 
     def _make_segment(self) -> None:
         count = self._catalogue.counts().views
@@ -324,8 +337,8 @@ class LocalBackend(Backend):
     def thumbnails(self, case_id: str) -> dict[int, bytes]:
         return self._catalogue.thumbnails(case_id)
 
-    def contents(self) -> dict[str, str]:
-        return self._catalogue.contents()
+    def contents(self, among: Sequence[str] | None = None) -> dict[str, str]:
+        return self._catalogue.contents(among)
 
     def cases_of_patient(self, patient: str) -> list[str]:
         return self._catalogue.cases_of_patient(patient)
@@ -356,6 +369,23 @@ class LocalBackend(Backend):
                 "deleted but in structure": 0 if state.segment is None else state.segment.dead,
                 "fields": self.fields(),
             }
+
+    def traces(self) -> list[str]:
+        with self.snapshot():
+            masked = self.state.segment is not None and self.state.segment.dead
+            stale = self._catalogue.stale_words()
+        found = []
+        if self._catalogue.log_bytes():
+            found.append(
+                "the catalogue's log holds what readers that are at work still see, until  medclip index compact"
+            )
+        if masked:
+            found.append(
+                "the search structure holds their vectors, ids and what filters ask for, masked, until  medclip index compact"
+            )
+        if stale:
+            found.append("the index of words holds their words, without the case, until  medclip index compact")
+        return found
 
     def _report(self) -> dict[str, Any] | None:
         """How the search structure was chosen; None where there is none."""
