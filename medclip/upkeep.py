@@ -187,6 +187,10 @@ def remove_cases(folder: Path, case_ids: Sequence[str], patient: str | None = No
             deleted += report.forget(wanted)
             removed = index.remove([case_id for case_id in wanted if case_id in there])
             traces = [*index.traces(), *_traces(folder, wanted, patient, busy)]
+            if removed:
+                traces.append(
+                    "the probe was fitted with them, and the list of frequent words counts theirs, until  compact"
+                )
             if patient is not None and report.names() - set(wanted):
                 traces.append(
                     f"{report.file}: names cases without their patient; remove those of the patient by case id"
@@ -209,7 +213,6 @@ def _require_known(folder: Path, case_ids: Sequence[str], patient: str | None, k
 def _traces(folder: Path, case_ids: Sequence[str], patient: str | None, busy: Sequence[Path]) -> list[str]:
     """What may hold the cases outside the index's own files."""
     return [
-        "the probe was fitted with them, and the list of frequent words counts theirs, until  medclip index compact",
         *(
             f"{place}: a process is at work there and may hold them; remove them again when it is done"
             for place in busy
