@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test lint types bench bench-hybrid bench-index bench-labels bench-languages bench-speech fuzz light clean
+.PHONY: setup demo test lint types bench bench-hybrid bench-index bench-labels bench-languages bench-speech crash fuzz light clean
 
 setup: $(VENV)/.ready
 
@@ -47,6 +47,10 @@ bench-hybrid: setup
 # Damaged scans: 2,000 mutations of real files, none may crash, hang or eat the memory.
 fuzz: setup
 	$(BIN)/python benchmarks/fuzz.py
+
+# Every command that writes, killed 2,000 times at random moments, alone and beside another.
+crash: setup
+	PYTHONPATH=. $(BIN)/python benchmarks/crash.py
 
 # Findings read from 3,927 real reports against their hand-given codes (needs: pip install --no-deps torchxrayvision).
 bench-labels: setup

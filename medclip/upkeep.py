@@ -203,11 +203,20 @@ def remove_cases(folder: Path, case_ids: Sequence[str], patient: str | None = No
 def _require_known(folder: Path, case_ids: Sequence[str], patient: str | None, known: set[str]) -> None:
     """Refuse ids of which nothing is found, before anything is deleted."""
     work = work_folder(folder)
-    for case_id in case_ids:
-        if case_id not in known and not shards_with(work, [case_id], None):
-            raise ArchiveError(f"{folder}: has no case {case_id!r}; check the id")
-    if patient is not None and not shards_with(work, (), patient):
-        raise ArchiveError(f"{folder}: has no case of that patient; check the id")
+    what = next(
+        (
+            f"case {case_id!r}"
+            for case_id in case_ids
+            if case_id not in known and not shards_with(work, [case_id], None)
+        ),
+        None,
+    )
+    if what is None and patient is not None and not shards_with(work, (), patient):
+        what = "case of that patient"
+    if what is not None:
+        left = strangers(folder, case_ids, patient)
+        beside = f"; runs that were killed left {', '.join(left)}, which may hold it: delete what is not needed"
+        raise ArchiveError(f"{folder}: has no {what}; check the id{beside if left else ''}")
 
 
 def _traces(folder: Path, case_ids: Sequence[str], patient: str | None, busy: Sequence[Path]) -> list[str]:
