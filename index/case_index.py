@@ -135,6 +135,15 @@ class CaseIndex:
         return cls(folder, manifest, kind.open(folder, dimension, stored, mmap=mmap))
 
     @classmethod
+    def open_to_change(cls, folder: Path) -> "CaseIndex":
+        """Open an index to change it: what a search needs is not loaded until one is made.
+
+        Raises:
+            ArchiveError: as `open`, but for the search structure.
+        """
+        return cls._reached(folder, None, mmap=True)
+
+    @classmethod
     def open_for_repair(cls, folder: Path) -> "CaseIndex":
         """Open an index whose search structures may be damaged or missing, for `verify` and `repair` alone.
 

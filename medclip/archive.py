@@ -1,28 +1,24 @@
 """Building an index: cases → embeddings → `CaseIndex`, with the serving model and the fitted diagnosers inside."""
 
 import shutil
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from itertools import product
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
-from medclip.diagnosis.diagnoser import COMPOSITIONS, Composition, Example, fit_diagnoser
-from medclip.diagnosis.store import save_diagnosers
-from medclip.diagnosis.voting import Ballot
-from medclip.embedder import Array, EmbeddedCase, ViewKind
+from medclip.embedder import Array, EmbeddedCase
 from medclip.errors import ArchiveError
 from medclip.files import check_free, cleared, new_folder, write_json
-from medclip.fusion import Fuser, Parts
+from medclip.fitting import fit_answers, fitted_on
+from medclip.fusion import Fuser
 from medclip.fusion.case_vector import unit
-from medclip.index import CaseIndex, Demands, Entry, Hit, Record, VectorView
+from medclip.index import CaseIndex, Demands, Entry, Record, VectorView
 from medclip.index.case_index import MANIFEST
 from medclip.index.entry import Fact
 from medclip.index.lock import writer_lock
@@ -31,33 +27,21 @@ from medclip.shards import Skipped, embedded_locally, open_shards, read_shards, 
 
 __all__ = [
     "FIELDS",
-    "FITTED",
     "MODEL",
     "PROBE",
     "REPORT",
     "VOCABULARY",
-    "VOTERS",
     "BuildReport",
     "Place",
-    "ballots_of",
     "build_index",
     "create_index",
     "embedded_of",
     "entry_of",
-    "fit_answers",
-    "fitted_on",
-    "kinds_for",
     "model_of",
     "write_index",
 ]
 
 MODEL, PROBE, REPORT, VOCABULARY = "model", "probe", "build-report.json", "vocabulary.json"
-VOTERS = 10
-"""How many similar cases are shown and vote, unless the user says otherwise; the diagnosers are fitted at this number."""
-
-
-FITTED = 10_000
-"""On how many cases the diagnosers are fitted at most: more change a linear probe little and take hours."""
 
 
 @dataclass(frozen=True)
@@ -131,110 +115,6 @@ def embedded_of(entry: Entry, fuser: Fuser) -> EmbeddedCase:
     return EmbeddedCase(case, numbers, block("scan"), block("report"), block("history"), measured)
 
 
-def kinds_for(composition: Composition) -> tuple[ViewKind, ...]:
-    """Which views of the archive a query is compared with.
-
-    A query of several modalities is compared with whole cases: with single views it would be drawn to any case of a
-    like history, whatever its scans show.
-    """
-    alone: dict[Composition, tuple[ViewKind, ...]] = {
-        "scan": ("scan", "fused"),
-        "text": ("report", "history", "fused"),
-        "measurements": ("measurements", "fused"),
-    }
-    return alone.get(composition, ("fused",))
-
-
-def ballots_of(hits: Sequence[Hit], label_set: str) -> list[Ballot]:
-    """Similar cases as voters on one label set; each speaks for the view by which it was found."""
-    return [Ballot(hit.case_id, hit.similarity, hit.labels.get(label_set)) for hit in hits]
-
-
-@dataclass(frozen=True)
-class _Posed:
-    """An archived case posed as a query of one composition."""
-
-    vector: Array
-    patient: str
-    labels: dict[str, str]
-    weight: float
-
-
-def _posed(cases: Sequence[EmbeddedCase], fuser: Fuser) -> dict[Composition, list[_Posed]]:
-    """Every case as the queries that a new patient like it could make.
-
-    Scans, one or all, or none; with report, history, both or neither; with measurements or without: as far as the case
-    has them.
-    """
-    asked: list[tuple[EmbeddedCase, Parts, dict[str, str]]] = []
-    for case in cases:
-        labels = case.case.case_labels
-        for scans, report, history, values in product((True, False), repeat=4):
-            if scans > bool(len(case.scans)) or report > bool(len(case.report)) or history > bool(len(case.history)):
-                continue
-            if values > bool(np.any(case.measurements)) or not (scans or report or history or values):
-                continue
-            parts = case.parts(scans=scans, report=report, history=history, measured=values)
-            if parts.composition == "scan" and len(case.scans) == 1:
-                continue  # the scan alone, below
-            asked.append((case, parts, labels))
-        for position, number in enumerate(case.numbers):
-            asked.append((case, case.scan(position), case.case.scan_labels(case.case.scans[number])))
-    vectors = fuser.fuse([parts for _, parts, _ in asked])
-    count = Counter((id(case), parts.composition) for case, parts, _ in asked)
-    posed: dict[Composition, list[_Posed]] = {composition: [] for composition in COMPOSITIONS}
-    for (case, parts, labels), vector in zip(asked, vectors, strict=True):
-        weight = 1 / count[id(case), parts.composition]
-        posed[cast(Composition, parts.composition)].append(_Posed(vector, case.case.patient, labels, weight))
-    return posed
-
-
-def fitted_on(count: int, seed: int) -> Collection[int]:
-    """Which of so many cases the diagnosers are fitted on, by their positions: all, or a random part of `FITTED`."""
-    if count <= FITTED:
-        return range(count)
-    return set(np.random.default_rng(seed).choice(count, FITTED, replace=False).tolist())
-
-
-def fit_answers(
-    index: CaseIndex, embedded: Sequence[EmbeddedCase], fuser: Fuser, folder: Path, *, seed: int = 0
-) -> list[str]:
-    """Fit and store a diagnoser for every label set that can have one; returns their names.
-
-    Args:
-        embedded: the cases at the positions `fitted_on`.
-    """
-    posed = _posed(embedded, fuser)
-    hits: dict[Composition, list[list[Hit]]] = {
-        composition: index.search(
-            np.stack([row.vector for row in rows]),
-            VOTERS,
-            kinds=kinds_for(composition),
-            exclude_patients=[row.patient for row in rows],
-            one_per_patient=True,
-        )
-        if rows
-        else []
-        for composition, rows in posed.items()
-    }
-    label_sets = sorted({name for rows in posed.values() for row in rows for name in row.labels})
-    fitted = []
-    for label_set in label_sets:
-        examples: dict[Composition, Sequence[Example]] = {
-            composition: [
-                Example(row.vector, row.patient, row.labels[label_set], row.weight, ballots_of(found, label_set))
-                for row, found in zip(rows, hits[composition], strict=True)
-                if label_set in row.labels
-            ]
-            for composition, rows in posed.items()
-        }
-        diagnoser = fit_diagnoser(label_set, examples, seed=seed)
-        if diagnoser is not None:
-            fitted.append(diagnoser)
-    save_diagnosers(fitted, folder)
-    return [diagnoser.label_set for diagnoser in fitted]
-
-
 @dataclass(frozen=True)
 class Place:
     """Where the cases of an index are kept, and what searching them may cost."""
@@ -272,21 +152,15 @@ def write_index(
     """Write vectors, catalogue, diagnosers and vocabulary into an existing folder; returns the label sets it can answer.
 
     Args:
-        embedded: the cases; they are gone over twice, and only those that the answers are fitted on are kept in memory.
+        embedded: the cases; they are gone over three times, and few are in memory at a time.
     """
     create_index((entry_of(case, fuser) for case in embedded), fingerprint, folder, place or Place(), seed=seed)
     (folder / PROBE).mkdir()
     index = CaseIndex.open(folder)
     try:
-        chosen, sample = fitted_on(len(index), seed), []
-
-        def texts() -> Iterator[str]:
-            for position, one in enumerate(embedded):
-                if position in chosen:
-                    sample.append(one.alone())
-                yield f"{one.case.report} {one.case.note_text('history')}"
-
-        write_json(folder / VOCABULARY, words_of(texts()))
+        write_json(folder / VOCABULARY, words_of(f"{e.case.report} {e.case.note_text('history')}" for e in embedded))
+        chosen = fitted_on(len(index), seed)
+        sample = (one for position, one in enumerate(embedded) if position in chosen)
         return fit_answers(index, sample, fuser, folder / PROBE, seed=seed)
     finally:
         index.close()
@@ -332,8 +206,8 @@ def build_index(
     """Build a self-contained index folder.
 
     A case of which nothing can be read is skipped and reported; it never stops the build. What was embedded when a
-    build is interrupted stays in a hidden folder beside `out`, and the next run goes on from there. Of the cases a shard
-    is in memory at a time, and those that the answers are fitted on (`FITTED`).
+    build is interrupted stays in a hidden folder beside `out`, and the next run goes on from there. One shard
+    of cases is in memory at a time, and the vectors of those that the answers are fitted on (`fitting.FITTED`).
 
     Args:
         cases_folder: what the cases' file names are relative to.

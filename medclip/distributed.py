@@ -1,7 +1,7 @@
 """Embedding an archive that is too large for one process, on Ray Data."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def _make(batch: dict[str, Any], *, model: str, folder: str, threads: int | None
 
 
 def embed_on_ray(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     folder: Path,
     model: Path,
     out: Path,

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
@@ -76,11 +76,6 @@ class EmbeddedCase:
             found.append(("measurements", 0, self.parts(scans=False, report=False, history=False)))
         found.append(("fused", 0, self.parts()))
         return found
-
-    def alone(self) -> "EmbeddedCase":
-        """The case without pictures, in arrays of its own: to keep it does not keep the shard that it was read from."""
-        vectors = {name: getattr(self, name).copy() for name in ("scans", "report", "history", "measurements")}
-        return replace(self, thumbnails={}, **vectors)
 
     def views(self, fuser: Fuser) -> list[View]:
         """The views as vectors."""

@@ -38,6 +38,7 @@ __all__ = [
     "read_shards",
     "shards_with",
     "work_folder",
+    "write_shard",
 ]
 
 _ABOUT, _CASES = "shards.json", 64
@@ -179,17 +180,17 @@ def embed_shard(shard: Shard, folder: Path, embedder: Embedder, progress: Callab
         one = result if isinstance(result, EmbeddedCase) else Skipped(*result)
         embedded.append(one)
         progress(one.case.id)
-    with replaced_file(shard.file) as partial:
-        _write(partial, embedded, shard.contents, embedder)
+    write_shard(shard, embedded, embedder)
 
 
-def _write(file: Path, embedded: Sequence[EmbeddedCase | Skipped], contents: Sequence[str], embedder: Embedder) -> None:
+def write_shard(shard: Shard, embedded: Sequence[EmbeddedCase | Skipped], embedder: Embedder) -> None:
+    """Write one shard, whole or not at all."""
     width = embedder.model.manifest.base
     heads: list[dict[str, Any]] = []
     rows: list[np.ndarray[Any, Any]] = [np.empty((0, width), np.float32)]
     values = []
     jpegs: list[bytes] = []
-    for one, content in zip(embedded, contents, strict=True):
+    for one, content in zip(embedded, shard.contents, strict=True):
         head: dict[str, Any] = {"case": one.case.model_dump(mode="json", exclude_defaults=True), "content": content}
         if isinstance(one, Skipped):
             head["skipped"] = one.why
@@ -211,7 +212,8 @@ def _write(file: Path, embedded: Sequence[EmbeddedCase | Skipped], contents: Seq
         "thumbnails": np.frombuffer(b"".join(jpegs), np.uint8),
         "cases": np.frombuffer(json.dumps(heads, ensure_ascii=False).encode(), np.uint8),
     }
-    save_file(tensors, file)
+    with replaced_file(shard.file) as partial:
+        save_file(tensors, partial)
 
 
 def read_shards(folder: Path, fingerprint: str, files: Sequence[Path]) -> Iterator[EmbeddedCase | Skipped]:

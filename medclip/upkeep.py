@@ -15,14 +15,13 @@ from medclip.archive import (
     create_index,
     embedded_of,
     entry_of,
-    fit_answers,
-    fitted_on,
     model_of,
 )
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS
 from medclip.errors import ArchiveError
 from medclip.files import named_failures, new_file, new_folder, replaced_file, write_json
+from medclip.fitting import fit_answers, fitted_on
 from medclip.index import CaseIndex
 from medclip.index.case_index import MANIFEST
 from medclip.index.catalogue import Removed
@@ -89,7 +88,7 @@ def change_cases(
         BundleError: its model is damaged.
         OutputError: the disk is full, or the folder cannot be written.
     """
-    index = CaseIndex.open(folder)
+    index = CaseIndex.open_to_change(folder)
     try:
         with index.changing():
             clear_leftovers(folder)
@@ -251,15 +250,13 @@ def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
             clear_leftovers(folder)
             fuser = model_of(index).fuser
             index.compact()
-            chosen, sample = fitted_on(len(index), seed), []
-
-            def texts() -> Iterator[str]:
-                for position, record in enumerate(index.records()):
-                    if position in chosen:
-                        sample.append(embedded_of(Entry(record, index.views_of(record.id), {}), fuser))
-                    yield record.text
-
-            words = words_of(texts())
+            words = words_of(record.text for record in index.records())
+            chosen = fitted_on(len(index), seed)
+            sample = (
+                embedded_of(Entry(record, index.views_of(record.id), {}), fuser)
+                for position, record in enumerate(index.records())
+                if position in chosen
+            )
             with new_folder(index.attachment(PROBE), force=True, marker=DIAGNOSERS) as fresh:
                 fitted = fit_answers(index, sample, fuser, fresh, seed=seed)
             with replaced_file(index.attachment(VOCABULARY)) as partial:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from medclip import archive
-from medclip.archive import REPORT, build_index, fitted_on
+from medclip import fitting
+from medclip.archive import REPORT, build_index
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.manifest import read_cases
 from medclip.errors import ArchiveError, OutputError
 from medclip.files import held, partial_of
+from medclip.fitting import fitted_on
 from medclip.index import CaseIndex
 from medclip.index.lock import writer_lock
 from medclip.shards import embed_archive, open_shards, work_folder
@@ -181,6 +182,6 @@ def test_one_process_trains_a_model(world: World, hub_layout: Path, tmp_path: Pa
 
 def test_a_sample_of_many_cases_is_fitted_on_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(fitted_on(5, 0)) == list(range(5))
-    monkeypatch.setattr(archive, "FITTED", 3)
+    monkeypatch.setattr(fitting, "FITTED", 3)
     assert fitted_on(100, 0) == fitted_on(100, 0) != fitted_on(100, 1)
     assert len(fitted_on(100, 0)) == 3

@@ -140,7 +140,7 @@ def _with_structure(plain: Path, out: Path) -> None:
     """The same index with a search structure, which so small a one would not get."""
     opened = CaseIndex.open(plain)
     out.mkdir()
-    structure = Spec("ivf-flat", {"nlist": 2})
+    structure = Spec("ivf-flat", {"nlist": 1})
     CaseIndex.create(out, opened.entries(), fingerprint=opened.fingerprint, structure=structure)
     for path in plain.iterdir():
         if not (out / path.name).exists() and not path.name.startswith(("catalogue", "segments", "writer")):
