@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test lint types bench bench-hybrid bench-index bench-labels bench-languages bench-speech crash fuzz light clean
+.PHONY: setup demo test lint types bench bench-hybrid bench-index bench-labels bench-languages bench-memory bench-speech crash fuzz light clean
 
 setup: $(VENV)/.ready
 
@@ -39,6 +39,10 @@ bench: setup
 # The index engine at 1,000,000 cases beside FAISS, autofaiss (if installed) and exact search: some 8 minutes, 6 GB of disk.
 bench-index: demo/model
 	$(BIN)/python benchmarks/bench_index.py --growth docs/growth.png
+
+# The memory that building and adding take, by the number of cases (64 to 100,000): some 15 minutes, 6 GB of disk.
+bench-memory: demo/model
+	$(BIN)/python benchmarks/bench_memory.py
 
 # Vectors, words and both for text queries, on MedPix: CASES and INDEX (of its train split) name what README.md makes.
 bench-hybrid: setup

@@ -137,9 +137,8 @@ def main() -> None:
         embed(work / "more", count, count, model, work_folder(index))
         for name, folder in (("build", work / "cases"), ("add", work / "more")):
             found = measured(name, folder, options.model, index, work / "shards")
-            # An add builds no structure; it compares the new ones one by one when it opens the index to search it.
-            views = found["views"]
-            vectors = 4 * views * found["width"] if name == "build" and views > 0 else 0
+            # An add makes no structure, and searches none.
+            vectors = 4 * found["views"] * found["width"] if name == "build" else 0
             rest = found["peak"] - vectors
             least.setdefault(name, rest)
             print(f"| {count:,} | {name} | {found['seconds']:.1f} | {found['peak'] / 1e6:.0f} | {vectors / 1e6:.0f} | "

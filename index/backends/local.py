@@ -203,8 +203,9 @@ class LocalBackend(Backend):
         self._state = _State(self._catalogue.cases(), generation, base, segment, fresh, dead[-1][0] if dead else seq)
 
     def _recent(self, last: int) -> Part:
-        vectors = [*self._catalogue.vectors(self._dimension, first=last), np.empty((0, self._dimension), np.float32)]
-        return Part(Columns.of(self._catalogue.keys_after(last)), FlatStructure.of(np.concatenate(vectors)))
+        none = np.empty((0, self._dimension), np.float32)
+        vectors = np.concatenate([none, *self._catalogue.vectors(self._dimension, first=last)])
+        return Part(Columns.of(self._catalogue.keys_after(last)), FlatStructure.of(vectors))
 
     # ---- changes
 
