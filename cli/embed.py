@@ -21,12 +21,12 @@ def embed(
     ] = None,
 ) -> None:
     """Embed cases into shards for  medclip index build --embedded; run again, it makes only what is missing."""
-    from medclip.cases.manifest import read_split
+    from medclip.cases.manifest import StoredCases
     from medclip.cli import render
     from medclip.distributed import embed_on_ray
     from medclip.shards import embed_archive
 
-    loaded = read_split(cases, split)
+    loaded = StoredCases(cases, split)
     with render.progress() as bar:
         bar.stage("embedding cases", len(loaded))
         if ray is None:

@@ -41,13 +41,13 @@ def build(
 
     from medclip.archive import REPORT, build_index
     from medclip.assistant import Assistant
-    from medclip.cases.manifest import read_split
+    from medclip.cases.manifest import StoredCases
     from medclip.cli import render
     from medclip.files import check_free
 
     check_free(out, force=force, marker="index.json")
     place = place_of(backend, uri, files, memory, latency, recall)
-    loaded = read_split(cases, split)
+    loaded = StoredCases(cases, split)
     with render.progress() as bar:
         bar.stage("embedding cases", len(loaded))
         report = build_index(

@@ -19,12 +19,12 @@ _THREADS = typer.Option(min=1, help="CPU threads; all cores by default.")
 def _change(index: Path, cases: Path, split: str | None, threads: int | None, as_json: bool, *, update: bool) -> None:
     from dataclasses import asdict
 
-    from medclip.cases.manifest import read_split
+    from medclip.cases.manifest import StoredCases
     from medclip.cli import render
     from medclip.index import CaseIndex
     from medclip.upkeep import change_cases
 
-    loaded = read_split(cases, split)
+    loaded = StoredCases(cases, split)
     with render.progress() as bar:
         bar.stage("embedding cases", len(loaded))
         change = change_cases(index, loaded, cases, update=update, threads=threads, progress=bar.advance)
@@ -89,6 +89,10 @@ def remove(
             f"removed {one.case_id}: {one.vectors} vectors, {one.thumbnails} thumbnails, its record, "
             f"and a text of {one.words} words"
         )
+    if not removal.removed:
+        render.say(f"{index}: holds no such case")
+    for what in removal.deleted:
+        render.say(f"deleted {what}")
     for trace in removal.traces:
         render.say(f"note: {trace}")
 

@@ -12,10 +12,11 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ class CaseIndex:
         self.folder = folder
         self._manifest = manifest
         self._backend = backend
+        self._writer: int | None = None  # the thread that is changing it
 
     @classmethod
     def create(
@@ -126,6 +128,15 @@ class CaseIndex:
         return cls(folder, manifest, backend)
 
     @classmethod
+    def open_to_change(cls, folder: Path) -> "CaseIndex":
+        """Open an index to change it: what a search needs is not loaded until one is made.
+
+        Raises:
+            ArchiveError: as `open`, but for the search structure.
+        """
+        return cls._reached(folder, None, mmap=True)
+
+    @classmethod
     def open_for_repair(cls, folder: Path) -> "CaseIndex":
         """Open an index whose search structures may be damaged or missing, for `verify` and `repair` alone.
 
@@ -157,6 +168,33 @@ class CaseIndex:
 
     # ---- changes
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Be the only one that changes the index until the block ends; the changes in it need no turn of their own.
+
+        Raises:
+            ArchiveError: another process, or another thread, is changing the index; the message says who.
+            OutputError: the folder cannot be written.
+        """
+        if self._writer == get_ident():
+            yield
+            return
+        with writer_lock(self.folder):
+            self._writer = get_ident()
+            try:
+                yield
+            finally:
+                self._writer = None
+
+    def tidy(self) -> None:
+        """Delete what a killed writer left in the index's own files; every change does so, too.
+
+        Raises:
+            ArchiveError: another process is changing the index.
+        """
+        with self.changing():
+            self._backend.tidy()
+
     def add(self, entries: Iterable[Entry]) -> None:
         """Insert new cases, all or none; they are found from the next search on.
 
@@ -164,19 +202,18 @@ class CaseIndex:
             ArchiveError: one is there already, cannot be indexed, or another process is changing the index.
             OutputError: the disk is full, or the folder cannot be written.
         """
-        with self._changing():
-            self._backend.change([], checked(entries, self.dimension))
+        with self.changing():
+            self._backend.put(checked(entries, self.dimension), replace=False)
 
-    def update(self, entries: Sequence[Entry]) -> None:
+    def update(self, entries: Iterable[Entry]) -> None:
         """Replace cases by id, all or none.
 
         Raises:
             ArchiveError: one is not there, cannot be indexed, or another process is changing the index.
             OutputError: the disk is full, or the folder cannot be written.
         """
-        with self._changing():
-            new = list(checked(entries, self.dimension))
-            self._backend.change([entry.record.id for entry in new], new)
+        with self.changing():
+            self._backend.put(checked(entries, self.dimension), replace=True)
 
     def remove(self, case_ids: Sequence[str]) -> list[Removed]:
         """Delete cases with all that is stored of them, all or none, and say what was deleted.
@@ -185,8 +222,8 @@ class CaseIndex:
             ArchiveError: one is not there, or another process is changing the index.
             OutputError: the folder cannot be written.
         """
-        with self._changing():
-            return self._backend.change(list(dict.fromkeys(case_ids)), [])
+        with self.changing():
+            return self._backend.remove(list(dict.fromkeys(case_ids)))
 
     def compact(self) -> None:
         """Choose and build the search structure anew, and erase what deleted cases left in it.
@@ -195,7 +232,7 @@ class CaseIndex:
             ArchiveError: another process is changing the index.
             OutputError: the disk is full, or the folder cannot be written.
         """
-        with self._changing():
+        with self.changing():
             self._backend.compact()
             if not self.is_sealed:
                 with replaced_file(self.folder / MANIFEST) as partial:
@@ -207,7 +244,7 @@ class CaseIndex:
         Raises:
             ArchiveError: what is damaged cannot be derived.
         """
-        with self._changing():
+        with self.changing():
             return self._backend.repair()
 
     def copy_to(self, folder: Path, attachments: Sequence[str] = ()) -> None:
@@ -220,7 +257,7 @@ class CaseIndex:
             ArchiveError: another process is changing the index, or a file of it cannot be read.
             OutputError: the disk is full, or the place cannot be written.
         """
-        with self._changing():
+        with self.changing():
             try:
                 self._backend.copy_to(folder)
                 for name in (MANIFEST, *attachments):
@@ -229,14 +266,15 @@ class CaseIndex:
             except PermissionError as error:
                 raise ArchiveError(f"{error.filename}: {unreadable(error)}") from error
 
-    def _changing(self) -> AbstractContextManager[None]:
-        return writer_lock(self.folder)
-
     # ---- reading
 
-    def contents(self) -> dict[str, str]:
-        """Case id → hash of what it was made from."""
-        return self._backend.contents()
+    def contents(self, among: Sequence[str] | None = None) -> dict[str, str]:
+        """Case id → hash of what it was made from.
+
+        Args:
+            among: of these cases alone, as far as they are there.
+        """
+        return self._backend.contents(among)
 
     def cases_of_patient(self, patient: str) -> list[str]:
         """Case ids of a patient, sorted."""
@@ -302,6 +340,10 @@ class CaseIndex:
                 **self._backend.stats(),
                 "advice": self._backend.advice(),
             }
+
+    def traces(self) -> list[str]:
+        """Where in the index's own files something of deleted cases still stands, as lines that say until when."""
+        return self._backend.traces()
 
     def advice(self) -> list[str]:
         """What would serve better than what there is, as lines."""

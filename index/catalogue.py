@@ -67,7 +67,8 @@ INSERT INTO meta VALUES
 """
 
 _WORD = re.compile(r"\w+", re.UNICODE)
-_BATCH = 500
+_BATCH = 64  # cases that are inserted at a time, with their vectors and thumbnails
+_ASKED = 500  # of which SQLite is asked at a time
 
 
 class Counts(NamedTuple):
@@ -176,6 +177,11 @@ class Catalogue:
         with self.named():
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
+    def log_bytes(self) -> int:
+        """The size of the log of what is not in the main file yet."""
+        log = Path(f"{self.file}-wal")
+        return log.stat().st_size if log.exists() else 0
+
     # ---- meta
 
     def _get(self, name: str) -> str:
@@ -222,23 +228,26 @@ class Catalogue:
 
     # ---- writing
 
-    def put(self, entries: Iterable[Entry], declared: dict[str, str] | None = None) -> None:
+    def put(self, entries: Iterable[Entry], declared: dict[str, str] | None = None, *, replace: bool = False) -> None:
         """Insert entries that were checked, within `writing`.
 
+        Args:
+            replace: they are there already and are deleted first.
+
         Raises:
-            ArchiveError: a case of one of the ids is there already.
+            ArchiveError: a case of one of the ids is there already, or is not there to be replaced.
         """
         fields = self.fields() | (declared or {})
-        total = self.total()
         given = iter(entries)
         while batch := list(islice(given, _BATCH)):
+            if replace:
+                self.drop(entry.record.id for entry in batch)
             for entry in batch:
                 for name, values in entry.record.facts.items():
                     if name not in fields:
                         fields[name] = "number" if values and isinstance(values[0], float) else "text"
-            total += self._put(batch)
+            self._set_total(self.total() + self._put(batch))
             self._set("cases", str(self.cases() + len(batch)))
-        self._set_total(total)
         self._set("fields", _json(fields))
 
     def _put(self, batch: Sequence[Entry]) -> int:
@@ -416,10 +425,17 @@ class Catalogue:
             ).fetchall()
         return [row[0] for row in rows]
 
-    def contents(self) -> dict[str, str]:
-        """Case id → hash of what it was made from."""
+    def contents(self, among: Sequence[str] | None = None) -> dict[str, str]:
+        """Case id → hash of what it was made from; of all, or of those that are named and there."""
+        run = self.connection.execute
         with self.named():
-            return dict(self.connection.execute("SELECT id, content FROM cases"))
+            if among is None:
+                return dict(run("SELECT id, content FROM cases"))
+            found: dict[str, str] = {}
+            for start in range(0, len(among), _ASKED):
+                ids = among[start : start + _ASKED]
+                found |= dict(run(f"SELECT id, content FROM cases WHERE id IN ({','.join('?' * len(ids))})", ids))
+            return found
 
     def found_words(self, text: str, keep: Callable[[str, Any], bool], want: int) -> dict[str, str]:
         """Case id → patient of the cases whose texts share words with `text`, best first by BM25 (Robertson & Zaragoza 2009).

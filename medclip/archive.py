@@ -1,31 +1,28 @@
 """Building an index: cases → embeddings → `CaseIndex`, with the serving model and the fitted diagnosers inside."""
 
-import shutil
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import product
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
-from medclip.diagnosis.diagnoser import COMPOSITIONS, Composition, Example, fit_diagnoser
-from medclip.diagnosis.store import save_diagnosers
-from medclip.diagnosis.voting import Ballot
-from medclip.embedder import Array, EmbeddedCase, ViewKind
+from medclip.embedder import Array, EmbeddedCase
 from medclip.errors import ArchiveError
-from medclip.files import new_folder, write_json
-from medclip.fusion import Fuser, Parts
+from medclip.files import check_free, cleared, new_folder, write_json
+from medclip.fitting import fit_answers, fitted_on
+from medclip.fusion import Fuser
 from medclip.fusion.case_vector import unit
-from medclip.index import CaseIndex, Demands, Entry, Hit, Record, VectorView
+from medclip.index import CaseIndex, Demands, Entry, Record, VectorView
 from medclip.index.case_index import MANIFEST
 from medclip.index.entry import Fact
+from medclip.index.lock import writer_lock
 from medclip.modalities.text.vocabulary import words_of, write_vocabulary
-from medclip.shards import Skipped, embedded_locally, read_shards
+from medclip.shards import Skipped, embedded_locally, open_shards, read_shards, work_folder
 
 __all__ = [
     "FIELDS",
@@ -33,31 +30,19 @@ __all__ = [
     "PROBE",
     "REPORT",
     "VOCABULARY",
-    "VOTERS",
     "BuildReport",
     "Place",
-    "ballots_of",
     "build_index",
     "create_index",
     "embedded_of",
     "entry_of",
-    "fit_answers",
-    "kinds_for",
     "model_of",
     "record_of",
     "view_labels",
-    "vocabulary_of",
-    "work_folder",
     "write_index",
 ]
 
 MODEL, PROBE, REPORT, VOCABULARY = "model", "probe", "build-report.json", "vocabulary.json"
-VOTERS = 10
-"""How many similar cases are shown and vote, unless the user says otherwise; the diagnosers are fitted at this number."""
-
-
-FITTED = 10_000
-"""On how many cases the diagnosers are fitted at most."""
 
 
 @dataclass(frozen=True)
@@ -138,105 +123,6 @@ def embedded_of(entry: Entry, fuser: Fuser) -> EmbeddedCase:
     return EmbeddedCase(case, numbers, block("scan"), block("report"), block("history"), measured)
 
 
-def kinds_for(composition: Composition) -> tuple[ViewKind, ...]:
-    """Which views of the archive a query is compared with.
-
-    A query of several modalities is compared with whole cases: with single views it would be drawn to any case of a
-    like history, whatever its scans show.
-    """
-    alone: dict[Composition, tuple[ViewKind, ...]] = {
-        "scan": ("scan", "fused"),
-        "text": ("report", "history", "fused"),
-        "measurements": ("measurements", "fused"),
-    }
-    return alone.get(composition, ("fused",))
-
-
-def ballots_of(hits: Sequence[Hit], label_set: str) -> list[Ballot]:
-    """Similar cases as voters on one label set; each speaks for the view by which it was found."""
-    return [Ballot(hit.case_id, hit.similarity, hit.labels.get(label_set)) for hit in hits]
-
-
-@dataclass(frozen=True)
-class _Posed:
-    """An archived case posed as a query of one composition."""
-
-    vector: Array
-    patient: str
-    labels: dict[str, str]
-    weight: float
-
-
-def _posed(cases: Sequence[EmbeddedCase], fuser: Fuser) -> dict[Composition, list[_Posed]]:
-    """Every case as the queries that a new patient like it could make.
-
-    Scans, one or all, or none; with report, history, both or neither; with measurements or without: as far as the case
-    has them.
-    """
-    asked: list[tuple[EmbeddedCase, Parts, dict[str, str]]] = []
-    for case in cases:
-        labels = case.case.case_labels
-        for scans, report, history, values in product((True, False), repeat=4):
-            if scans > bool(len(case.scans)) or report > bool(len(case.report)) or history > bool(len(case.history)):
-                continue
-            if values > bool(np.any(case.measurements)) or not (scans or report or history or values):
-                continue
-            parts = case.parts(scans=scans, report=report, history=history, measured=values)
-            if parts.composition == "scan" and len(case.scans) == 1:
-                continue  # the scan alone, below
-            asked.append((case, parts, labels))
-        for position, number in enumerate(case.numbers):
-            asked.append((case, case.scan(position), case.case.scan_labels(case.case.scans[number])))
-    vectors = fuser.fuse([parts for _, parts, _ in asked])
-    count = Counter((id(case), parts.composition) for case, parts, _ in asked)
-    posed: dict[Composition, list[_Posed]] = {composition: [] for composition in COMPOSITIONS}
-    for (case, parts, labels), vector in zip(asked, vectors, strict=True):
-        weight = 1 / count[id(case), parts.composition]
-        posed[cast(Composition, parts.composition)].append(_Posed(vector, case.case.patient, labels, weight))
-    return posed
-
-
-def fit_answers(
-    index: CaseIndex, embedded: Sequence[EmbeddedCase], fuser: Fuser, folder: Path, *, seed: int = 0
-) -> list[str]:
-    """Fit and store a diagnoser for every label set that can have one; returns their names.
-
-    Of more than `FITTED` cases a random part is taken: more change a linear probe little and take hours.
-    """
-    if len(embedded) > FITTED:
-        chosen = np.random.default_rng(seed).choice(len(embedded), FITTED, replace=False)
-        embedded = [embedded[i] for i in np.sort(chosen)]
-    posed = _posed(embedded, fuser)
-    hits: dict[Composition, list[list[Hit]]] = {
-        composition: index.search(
-            np.stack([row.vector for row in rows]),
-            VOTERS,
-            kinds=kinds_for(composition),
-            exclude_patients=[row.patient for row in rows],
-            one_per_patient=True,
-        )
-        if rows
-        else []
-        for composition, rows in posed.items()
-    }
-    label_sets = sorted({name for rows in posed.values() for row in rows for name in row.labels})
-    fitted = []
-    for label_set in label_sets:
-        examples: dict[Composition, Sequence[Example]] = {
-            composition: [
-                Example(row.vector, row.patient, row.labels[label_set], row.weight, ballots_of(found, label_set))
-                for row, found in zip(rows, hits[composition], strict=True)
-                if label_set in row.labels
-            ]
-            for composition, rows in posed.items()
-        }
-        diagnoser = fit_diagnoser(label_set, examples, seed=seed)
-        if diagnoser is not None:
-            fitted.append(diagnoser)
-    save_diagnosers(fitted, folder)
-    return [diagnoser.label_set for diagnoser in fitted]
-
-
 @dataclass(frozen=True)
 class Place:
     """Where the cases of an index are kept, and what searching them may cost."""
@@ -263,7 +149,7 @@ def create_index(entries: Iterable[Entry], fingerprint: str, folder: Path, place
 
 
 def write_index(
-    embedded: Sequence[EmbeddedCase],
+    embedded: Iterable[EmbeddedCase],
     fuser: Fuser,
     fingerprint: str,
     folder: Path,
@@ -271,18 +157,50 @@ def write_index(
     seed: int = 0,
     place: Place | None = None,
 ) -> list[str]:
-    """Write vectors, catalogue and diagnosers into an existing folder; returns the label sets it can answer."""
+    """Write vectors, catalogue, diagnosers and vocabulary into an existing folder; returns the label sets it can answer.
+
+    Args:
+        embedded: the cases; they are gone over three times, and few are in memory at a time.
+    """
     create_index((entry_of(case, fuser) for case in embedded), fingerprint, folder, place or Place(), seed=seed)
     (folder / PROBE).mkdir()
     index = CaseIndex.open(folder)
     try:
-        return fit_answers(index, embedded, fuser, folder / PROBE, seed=seed)
+        words = words_of(f"{e.case.report} {e.case.note_text('history')}" for e in embedded)
+        write_vocabulary(folder / VOCABULARY, words)
+        chosen = fitted_on(len(index), seed)
+        sample = (one for position, one in enumerate(embedded) if position in chosen)
+        return fit_answers(index, sample, fuser, folder / PROBE, seed=seed)
     finally:
         index.close()
 
 
+class _Shards:
+    """Embedded cases on disk, and what was met when they were last gone over."""
+
+    def __init__(self, folder: Path, fingerprint: str, files: Sequence[Path]) -> None:
+        self._where = (folder, fingerprint, files)
+        self.met = BuildReport(0, 0, [])
+
+    def __iter__(self) -> Iterator[EmbeddedCase]:
+        self.met = BuildReport(0, 0, [])
+        for one in read_shards(*self._where):
+            if isinstance(one, Skipped):
+                self.met.skipped[one.case.id] = one.why
+                continue
+            self.met = replace(self.met, cases=self.met.cases + 1, views=self.met.views + len(one.seen()))
+            if one.problems:
+                self.met.partial[one.case.id] = list(one.problems)
+            yield one
+
+
+def _turn(out: Path) -> AbstractContextManager[None]:
+    """The right to replace an index, where there is one: a change that is on its way into it would be lost."""
+    return writer_lock(out) if (out / MANIFEST).is_file() else nullcontext()
+
+
 def build_index(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     cases_folder: Path,
     model: Path,
     out: Path,
@@ -297,7 +215,8 @@ def build_index(
     """Build a self-contained index folder.
 
     A case of which nothing can be read is skipped and reported; it never stops the build. What was embedded when a
-    build is interrupted stays in a hidden folder beside `out`, and the next run goes on from there.
+    build is interrupted stays in a hidden folder beside `out`, and the next run goes on from there. One shard
+    of cases is in memory at a time, and the vectors of those that the answers are fitted on (`fitting.FITTED`).
 
     Args:
         cases_folder: what the cases' file names are relative to.
@@ -308,32 +227,28 @@ def build_index(
 
     Raises:
         BundleError: the model is damaged.
-        ArchiveError: no case could be embedded.
+        ArchiveError: no case could be embedded, or another process is changing the index that would be replaced.
         OutputError: `out` exists (without `force`) or cannot be written.
     """
     serving = Layout(model).serving.root
-    with new_folder(out, force=force, marker=MANIFEST) as folder:
+    check_free(out, force=force, marker=MANIFEST)
+    with _turn(out), new_folder(out, force=force, marker=MANIFEST) as folder:
         source = ServingModel(serving, threads=threads)
         source.verify_probes()
         source.copy_to(folder / MODEL)
         work = shards or work_folder(out)
-        made = embedded_locally(cases, cases_folder, source, work, progress)
-        found = list(read_shards(work, source.fingerprint, made))
-        embedded = [one for one in found if isinstance(one, EmbeddedCase)]
-        if not embedded:
-            raise ArchiveError(f"{cases_folder}: no case could be embedded; see  medclip cases check {cases_folder}")
-        label_sets = write_index(embedded, source.fuser, source.fingerprint, folder, seed=seed, place=place)
-        write_vocabulary(folder / VOCABULARY, vocabulary_of(e.case for e in embedded))
-        report = BuildReport(
-            cases=len(embedded),
-            views=sum(len(case.seen()) for case in embedded),
-            label_sets=label_sets,
-            skipped={one.case.id: one.why for one in found if isinstance(one, Skipped)},
-            partial={case.case.id: list(case.problems) for case in embedded if case.problems},
-        )
-        write_json(folder / REPORT, asdict(report))
+        with open_shards(work, source.fingerprint, scratch=shards is None):
+            files = embedded_locally(cases, cases_folder, source, work, progress)
+            embedded = _Shards(work, source.fingerprint, files)
+            if next(iter(embedded), None) is None:
+                raise ArchiveError(
+                    f"{cases_folder}: no case could be embedded; see  medclip cases check {cases_folder}"
+                )
+            label_sets = write_index(embedded, source.fuser, source.fingerprint, folder, seed=seed, place=place)
+            report = replace(embedded.met, label_sets=label_sets)
+            write_json(folder / REPORT, asdict(report))
     if shards is None:
-        shutil.rmtree(work)
+        cleared(work)
     return report
 
 
@@ -350,13 +265,3 @@ def model_of(index: CaseIndex, *, threads: int | None = None) -> ServingModel:
             f"{index.folder}: its vectors were made by another model than the one inside; build it again"
         )
     return model
-
-
-def work_folder(out: Path) -> Path:
-    """Where embeddings wait that are on their way into an index."""
-    return out.parent / f".{out.name}.embedded"
-
-
-def vocabulary_of(cases: Iterable[Case]) -> list[str]:
-    """The words of the cases' texts, most frequent first."""
-    return words_of(f"{case.report} {case.note_text('history')}" for case in cases)

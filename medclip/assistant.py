@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip import DISCLAIMER, __version__
-from medclip.archive import PROBE, VOCABULARY, VOTERS, ballots_of, kinds_for, model_of
+from medclip.archive import PROBE, VOCABULARY, model_of
 from medclip.cases.case import Case
 from medclip.diagnosis.answer import Answer, Contribution, Heard, LabelAnswer, SimilarCase, answer_label_set
 from medclip.diagnosis.diagnoser import Composition, Diagnoser
@@ -18,6 +18,7 @@ from medclip.diagnosis.store import load_diagnosers
 from medclip.embedder import Embedder, ViewKind
 from medclip.errors import ArchiveError
 from medclip.files import unreadable
+from medclip.fitting import VOTERS, ballots_of, kinds_for
 from medclip.fusion import MODALITIES, Parts
 from medclip.index import CaseIndex, Hit
 from medclip.index.filters import Filter

@@ -1,7 +1,7 @@
 """Embedding an archive that is too large for one process, on Ray Data."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def _make(batch: dict[str, Any], *, model: str, folder: str, threads: int | None
 
 
 def embed_on_ray(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     folder: Path,
     model: Path,
     out: Path,
@@ -42,32 +42,50 @@ def embed_on_ray(
     address: str,
     threads: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
-) -> list[Shard]:
-    """Make all shards of these cases on a cluster whose machines see the same folders; returns them.
+) -> list[Path]:
+    """Make all shards of these cases on a cluster whose machines see the same folders; returns their files.
 
     A shard is one file that appears whole, so a worker that is lost costs its shard alone, which another makes; run
-    again after a kill, only what is missing is made. The vectors are those of one process: the same code makes them.
+    again after a kill, only what is missing is made. This process holds the folder, its workers make the shards.
+    The vectors are those of one process: the same code makes them.
 
     Args:
         address: of the cluster; ``auto`` finds the one that this machine is part of, ``local`` starts one here.
 
     Raises:
         MissingDependencyError: Ray is not installed.
-        ArchiveError: the cluster cannot be reached, or the work failed on it.
+        ArchiveError: the cluster cannot be reached, the work failed on it, or another job works in the folder.
         BundleError: the model is damaged.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
-        import ray
-        import ray.data
+        import ray  # noqa: F401 (before any work is done)
     except ImportError as error:
         raise MissingDependencyError("Ray is not installed", "distributed") from error
     serving = Layout(model).serving.root
     source = ServingModel(serving, threads=threads)
     source.verify_probes()
-    open_shards(out, source.fingerprint)
-    shards = planned(cases, folder, out.resolve())
+    with open_shards(out, source.fingerprint):
+        shards = list(planned(cases, folder, out.resolve()))
+        _make_all(shards, folder, serving, out, address=address, threads=threads, progress=progress)
+    return [shard.file for shard in shards]
+
+
+def _make_all(
+    shards: Sequence[Shard],
+    folder: Path,
+    serving: Path,
+    out: Path,
+    *,
+    address: str,
+    threads: int | None,
+    progress: Callable[[str], None],
+) -> None:
+    """Make what is missing, and be sure that nothing is."""
+    import ray
+    import ray.data
+
     told: set[str] = set()
 
     def tell() -> None:
@@ -119,4 +137,3 @@ def embed_on_ray(
         raise ArchiveError(
             f"{lost[0].file}: was made on a machine that does not share {out} with this one; use a shared folder"
         )
-    return shards

@@ -1,7 +1,7 @@
 """Cases → embeddings, with onnxruntime alone: one code path for archived cases and for queries."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,7 +142,7 @@ class Embedder:
         readable = [require_readable(text, self.model.manifest.reading.scripts) for text in texts]
         return self.model.embed_texts(readable) if readable else self._none()
 
-    def cases(self, cases: Sequence[Case], folder: Path) -> Iterator[EmbeddedCase | tuple[Case, str]]:
+    def cases(self, cases: Iterable[Case], folder: Path) -> Iterator[EmbeddedCase | tuple[Case, str]]:
         """Embed cases in order; several are worked on at once.
 
         A scan or text that cannot be read is left out and named in `EmbeddedCase.problems`; a case of which nothing

@@ -1,15 +1,17 @@
 """Embedded cases on disk, in shards: what a long job has done is not done again.
 
-A folder of shards belongs to one model (``shards.json``). Every shard is one safetensors file that appears whole or not
-at all, named by what it was made from (the cases and their files), so that a job that was interrupted, or whose cases
-changed meanwhile, makes only what is missing.
+A folder of shards belongs to one model (``shards.json``), and one job works in it at a time. Every shard is one
+safetensors file that appears whole or not at all, named by what it was made from (the cases and their files), so that a
+job that was interrupted, or whose cases changed meanwhile, makes only what is missing.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.embedder import EmbeddedCase, Embedder
 from medclip.errors import ArchiveError
-from medclip.files import named_failures, replaced_file, write_json
+from medclip.files import cleared, held, named_failures, replaced_file, write_json
 from medclip.tensors import write_tensors
 
 __all__ = [
@@ -34,6 +36,9 @@ __all__ = [
     "open_shards",
     "planned",
     "read_shards",
+    "shards_with",
+    "work_folder",
+    "write_shard",
 ]
 
 _ABOUT, _CASES = "shards.json", 64
@@ -74,27 +79,49 @@ def content_of(case: Case, folder: Path) -> str:
     return digest.hexdigest()
 
 
-def open_shards(out: Path, fingerprint: str) -> None:
-    """Begin a folder of shards, or go on with one.
+def work_folder(out: Path) -> Path:
+    """Where embeddings wait that are on their way into an index."""
+    return out.parent / f".{out.name}.embedded"
+
+
+@contextmanager
+def open_shards(out: Path, fingerprint: str, *, scratch: bool = False) -> Iterator[None]:
+    """Begin a folder of shards, or go on with one, and be the only job that works in it.
+
+    Args:
+        scratch: it is a `work_folder`: what a killed job left there, or another model, is deleted instead of refused.
 
     Raises:
-        ArchiveError: it belongs to another model, or holds something else.
+        ArchiveError: another job works in it, it belongs to another model, or it holds something else.
         OutputError: it cannot be written.
     """
-    about = out / _ABOUT
-    if about.is_file():
-        if _read_about(out) != fingerprint:
-            raise ArchiveError(f"{out}: holds embeddings of another model; name another folder or delete it")
-        return
-    if out.exists() and any(out.iterdir()):
-        raise ArchiveError(f"{out}: is not empty and holds no {_ABOUT}; name another folder")
-    with named_failures(out):
-        out.mkdir(parents=True, exist_ok=True)
-        with replaced_file(about) as partial:
-            write_json(partial, {"format": _FORMAT, "fingerprint": fingerprint})
+    if not scratch:
+        _check_ours(out, fingerprint)
+        if out.is_dir() and not os.access(out, os.W_OK):  # nobody can work in it, but what is there can be read
+            yield
+            return
+        with named_failures(out):
+            out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(out))
+        except BlockingIOError:
+            raise ArchiveError(f"{out}: another process is embedding cases into it; wait until it is done") from None
+        with named_failures(out):
+            if scratch:
+                _clear_strange(out, fingerprint)
+            else:
+                _check_ours(out, fingerprint)
+            if not (out / _ABOUT).is_file():
+                with replaced_file(out / _ABOUT) as partial:
+                    write_json(partial, {"format": _FORMAT, "fingerprint": fingerprint})
+            for left in out.glob(".*.partial"):
+                cleared(left)
+        yield
 
 
 def _read_about(folder: Path) -> str:
+    """The model of a folder of shards."""
     try:
         about = json.loads((folder / _ABOUT).read_bytes())
         if about["format"] != _FORMAT:
@@ -106,15 +133,40 @@ def _read_about(folder: Path) -> str:
         raise ArchiveError(f"{folder / _ABOUT}: is damaged; delete the folder and embed the cases again") from error
 
 
-def planned(cases: Sequence[Case], folder: Path, out: Path) -> list[Shard]:
-    """Divide cases into shards, in their order."""
-    shards = []
-    for start in range(0, len(cases), _CASES):
-        part = tuple(cases[start : start + _CASES])
+def _check_ours(out: Path, fingerprint: str) -> None:
+    """Refuse a folder of another model, or of something else than shards."""
+    if (out / _ABOUT).is_file():
+        if _read_about(out) != fingerprint:
+            raise ArchiveError(f"{out}: holds embeddings of another model; name another folder or delete it")
+    elif out.exists() and (not out.is_dir() or any(not _is_left(path) for path in out.iterdir())):
+        raise ArchiveError(f"{out}: is not empty and holds no {_ABOUT}; name another folder")
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a killed job that had only begun may have left it."""
+    return path.name in ("lock", f".{_ABOUT}.partial")
+
+
+def _clear_strange(out: Path, fingerprint: str) -> None:
+    """Empty a work folder that is of another model, or that a killed job had not wholly deleted."""
+    try:
+        if _read_about(out) == fingerprint:
+            return
+    except ArchiveError:
+        pass
+    for left in [*out.glob("*.safetensors"), out / _ABOUT]:
+        left.unlink(missing_ok=True)
+
+
+def planned(cases: Iterable[Case], folder: Path, out: Path) -> Iterator[Shard]:
+    """Divide cases into shards, in their order, one at a time."""
+    given = iter(cases)
+    number = 0
+    while part := tuple(islice(given, _CASES)):
         contents = tuple(content_of(case, folder) for case in part)
         name = hashlib.sha256("".join(contents).encode()).hexdigest()[:24]
-        shards.append(Shard(out / f"{start // _CASES:06d}-{name}.safetensors", part, contents))
-    return shards
+        yield Shard(out / f"{number:06d}-{name}.safetensors", part, contents)
+        number += 1
 
 
 def embed_shard(shard: Shard, folder: Path, embedder: Embedder, progress: Callable[[str], None]) -> None:
@@ -128,17 +180,17 @@ def embed_shard(shard: Shard, folder: Path, embedder: Embedder, progress: Callab
         one = result if isinstance(result, EmbeddedCase) else Skipped(*result)
         embedded.append(one)
         progress(one.case.id)
-    with replaced_file(shard.file) as partial:
-        _write(partial, embedded, shard.contents, embedder)
+    write_shard(shard, embedded, embedder)
 
 
-def _write(file: Path, embedded: Sequence[EmbeddedCase | Skipped], contents: Sequence[str], embedder: Embedder) -> None:
+def write_shard(shard: Shard, embedded: Sequence[EmbeddedCase | Skipped], embedder: Embedder) -> None:
+    """Write one shard, whole or not at all."""
     width = embedder.model.manifest.base
     heads: list[dict[str, Any]] = []
     rows: list[np.ndarray[Any, Any]] = [np.empty((0, width), np.float32)]
     values = []
     jpegs: list[bytes] = []
-    for one, content in zip(embedded, contents, strict=True):
+    for one, content in zip(embedded, shard.contents, strict=True):
         head: dict[str, Any] = {"case": one.case.model_dump(mode="json", exclude_defaults=True), "content": content}
         if isinstance(one, Skipped):
             head["skipped"] = one.why
@@ -160,94 +212,123 @@ def _write(file: Path, embedded: Sequence[EmbeddedCase | Skipped], contents: Seq
         "thumbnails": np.frombuffer(b"".join(jpegs), np.uint8),
         "cases": np.frombuffer(json.dumps(heads, ensure_ascii=False).encode(), np.uint8),
     }
-    write_tensors(file, tensors)
+    with replaced_file(shard.file) as partial:
+        write_tensors(partial, tensors)
 
 
-def read_shards(
-    folder: Path, fingerprint: str, shards: Sequence[Shard] | None = None
-) -> Iterator[EmbeddedCase | Skipped]:
-    """The embedded cases, shard by shard.
-
-    Args:
-        shards: these; all of the folder where None.
+def read_shards(folder: Path, fingerprint: str, files: Sequence[Path]) -> Iterator[EmbeddedCase | Skipped]:
+    """The embedded cases, one shard in memory at a time.
 
     Raises:
         ArchiveError: a shard is missing or damaged, or they are of another model.
     """
     if _read_about(folder) != fingerprint:
         raise ArchiveError(f"{folder}: holds embeddings of another model than this index's")
-    files = sorted(folder.glob("*.safetensors")) if shards is None else [shard.file for shard in shards]
     for file in files:
-        try:
-            yield from _read(file)
-        except (OSError, SafetensorError, ValueError, KeyError, IndexError) as error:
-            raise ArchiveError(f"{file}: is missing or damaged; delete it and run  medclip embed  again") from error
+        yield from _read(file)
+
+
+_UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, IndexError, TypeError)
+
+
+def _damaged(file: Path) -> ArchiveError:
+    return ArchiveError(f"{file}: is missing or damaged; delete it and run the same command again")
+
+
+def _heads(file: Path) -> list[dict[str, Any]]:
+    """What a shard says of its cases."""
+    with safe_open(file, "np") as handle:
+        heads: list[dict[str, Any]] = json.loads(handle.get_tensor("cases").tobytes())
+    return heads
 
 
 def _read(file: Path) -> Iterator[EmbeddedCase | Skipped]:
-    with safe_open(file, "np") as handle:
-        tensors = {name: handle.get_tensor(name) for name in ("vectors", "measurements", "thumbnails", "cases")}
-    row = value = byte = 0
-    jpegs = tensors["thumbnails"].tobytes()
-    for head in json.loads(tensors["cases"].tobytes()):
-        case = Case.model_validate(head["case"])
-        if "skipped" in head:
-            yield Skipped(case, head["skipped"])
+    try:
+        heads = _heads(file)
+        with safe_open(file, "np") as handle:
+            vectors, measurements = handle.get_tensor("vectors"), handle.get_tensor("measurements")
+            jpegs = handle.get_tensor("thumbnails").tobytes()
+        row = value = byte = 0
+        for head in heads:
+            case = Case.model_validate(head["case"])
+            if "skipped" in head:
+                yield Skipped(case, head["skipped"])
+                continue
+            ends = np.cumsum([row, len(head["numbers"]), head["report"], head["history"]])
+            scans, report, history = (vectors[a:b] for a, b in pairwise(ends))
+            row = int(ends[-1])
+            pictures = {}
+            for number, length in head["thumbnails"].items():
+                pictures[int(number)] = jpegs[byte : byte + length]
+                byte += length
+            yield EmbeddedCase(
+                case,
+                tuple(head["numbers"]),
+                scans,
+                report,
+                history,
+                measurements[value],
+                pictures,
+                tuple(head["problems"]),
+                head["content"],
+            )
+            value += 1
+    except _UNREADABLE as error:
+        raise _damaged(file) from error
+
+
+def shards_with(folder: Path, case_ids: Collection[str], patient: str | None) -> list[Path]:
+    """The shards of a folder that hold one of these cases, or a case of this patient.
+
+    Those that cannot be read are among them, since they may hold anybody.
+    """
+    found = []
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            records = [Case.model_validate(head["case"]) for head in _heads(file)]
+        except _UNREADABLE:
+            found.append(file)
             continue
-        ends = np.cumsum([row, len(head["numbers"]), head["report"], head["history"]])
-        scans, report, history = (tensors["vectors"][a:b] for a, b in pairwise(ends))
-        row = int(ends[-1])
-        thumbnails = {}
-        for number, length in head["thumbnails"].items():
-            thumbnails[int(number)] = jpegs[byte : byte + length]
-            byte += length
-        yield EmbeddedCase(
-            case,
-            tuple(head["numbers"]),
-            scans,
-            report,
-            history,
-            tensors["measurements"][value],
-            thumbnails,
-            tuple(head["problems"]),
-            head["content"],
-        )
-        value += 1
+        if any(case.id in case_ids or case.patient == patient for case in records):
+            found.append(file)
+    return found
 
 
 def embed_archive(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     folder: Path,
     model: Path,
     out: Path,
     *,
     threads: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
-) -> list[Shard]:
-    """Make all shards of these cases with a model folder, in this process; returns them.
+) -> list[Path]:
+    """Make all shards of these cases with a model folder, in this process; returns their files.
 
     Raises:
         BundleError: the model is damaged.
-        ArchiveError: the folder of shards belongs to another model.
+        ArchiveError: the folder of shards belongs to another model, or another job works in it.
         OutputError: it cannot be written.
     """
     source = ServingModel(Layout(model).serving.root, threads=threads)
     source.verify_probes()
-    return embedded_locally(cases, folder, source, out, progress)
+    with open_shards(out, source.fingerprint):
+        return embedded_locally(cases, folder, source, out, progress)
 
 
 def embedded_locally(
-    cases: Sequence[Case], folder: Path, model: ServingModel, out: Path, progress: Callable[[str], None]
-) -> list[Shard]:
-    """Make all shards of these cases in this process; returns them.
+    cases: Iterable[Case], folder: Path, model: ServingModel, out: Path, progress: Callable[[str], None]
+) -> list[Path]:
+    """Make all shards of these cases in this process, in a folder that is open; returns their files.
+
+    One shard's cases are in memory at a time.
 
     Raises:
-        ArchiveError: the folder of shards belongs to another model.
-        OutputError: it cannot be written.
+        OutputError: the folder cannot be written.
     """
-    open_shards(out, model.fingerprint)
-    shards = planned(cases, folder, out)
     embedder = Embedder(model)
-    for shard in shards:
+    files = []
+    for shard in planned(cases, folder, out):
         embed_shard(shard, folder, embedder, progress)
-    return shards
+        files.append(shard.file)
+    return files

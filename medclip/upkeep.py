@@ -1,30 +1,28 @@
 """Keeping an index current: add, update, remove, compact."""
 
-import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 
 from medclip.archive import (
     PROBE,
-    REPORT,
     VOCABULARY,
     embedded_of,
     entry_of,
-    fit_answers,
     model_of,
-    vocabulary_of,
-    work_folder,
 )
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS
 from medclip.errors import ArchiveError
-from medclip.files import new_folder, replaced_file, write_json
+from medclip.files import named_failures, new_folder, replaced_file
+from medclip.fitting import fit_answers, fitted_on
 from medclip.index import CaseIndex
 from medclip.index.catalogue import Removed
-from medclip.modalities.text.vocabulary import write_vocabulary
-from medclip.shards import Skipped, content_of, embedded_locally, read_shards
+from medclip.index.entry import Entry
+from medclip.leftovers import CaseReport, clear_leftovers, clear_work, forget_embedded, strangers
+from medclip.modalities.text.vocabulary import words_of, write_vocabulary
+from medclip.shards import Skipped, content_of, embedded_locally, open_shards, read_shards, shards_with, work_folder
 
 __all__ = [
     "Change",
@@ -49,13 +47,17 @@ class Change:
 class Removal:
     """What was deleted, and what still holds a trace of it."""
 
-    removed: list[Removed]
+    removed: list[Removed]  # of the index
+    deleted: list[str]  # what else held them in and beside it
     traces: list[str]
+
+
+_ASKED = 500  # cases that are looked up at a time
 
 
 def change_cases(
     folder: Path,
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     cases_folder: Path,
     *,
     update: bool,
@@ -64,7 +66,8 @@ def change_cases(
 ) -> Change:
     """Embed the cases that the index does not hold and insert them, all or none.
 
-    What was embedded when it is interrupted is not embedded again.
+    Nobody else changes the index from the first case to the last. What was embedded when it is interrupted is not
+    embedded again; one shard of cases is in memory at a time.
 
     Args:
         update: instead, embed the cases that the index holds and whose record or files have changed, and replace them.
@@ -75,12 +78,34 @@ def change_cases(
         BundleError: its model is damaged.
         OutputError: the disk is full, or the folder cannot be written.
     """
-    index = CaseIndex.open(folder)
+    index = CaseIndex.open_to_change(folder)
     try:
-        known = index.contents()
-        change = Change()
-        wanted = []
-        for case in cases:
+        with index.changing():
+            clear_leftovers(folder)
+            change = Change()
+            wanted = _wanted(index, cases, cases_folder, update, change, progress)
+            first = next(wanted, None)
+            if first is not None:
+                _embed(index, chain([first], wanted), cases_folder, update, threads, change, progress)
+            clear_work(folder)
+            return change
+    finally:
+        index.close()
+
+
+def _wanted(
+    index: CaseIndex,
+    cases: Iterable[Case],
+    cases_folder: Path,
+    update: bool,
+    change: Change,
+    progress: Callable[[str], None],
+) -> Iterator[Case]:
+    """The cases that are to be embedded; what becomes of the others is put down in `change`."""
+    given = iter(cases)
+    while batch := list(islice(given, _ASKED)):
+        known = index.contents([case.id for case in batch])
+        for case in batch:
             if case.id in known and known[case.id] == content_of(case, cases_folder):
                 change.unchanged.append(case.id)
             elif update and case.id not in known:
@@ -88,33 +113,46 @@ def change_cases(
             elif not update and case.id in known:
                 change.left[case.id] = "is in the index and has changed; medclip index update"
             else:
-                wanted.append(case)
+                yield case
                 continue
             progress(case.id)
-        if not wanted:
-            return change
-        model = model_of(index, threads=threads)
-        work = work_folder(folder)
-        made = embedded_locally(wanted, cases_folder, model, work, progress)
-        entries = []
-        for one in read_shards(work, model.fingerprint, made):
-            if isinstance(one, Skipped):
-                change.left[one.case.id] = one.why
-                continue
-            entries.append(entry_of(one, model.fuser))
-            change.written.append(one.case.id)
-            if one.problems:
-                change.partial[one.case.id] = list(one.problems)
-        if entries:
-            (index.update if update else index.add)(entries)
-        shutil.rmtree(work)
-        return change
-    finally:
-        index.close()
+
+
+def _embed(
+    index: CaseIndex,
+    cases: Iterable[Case],
+    cases_folder: Path,
+    update: bool,
+    threads: int | None,
+    change: Change,
+    progress: Callable[[str], None],
+) -> None:
+    """Embed cases and put them into the index."""
+    model = model_of(index, threads=threads)
+    work = work_folder(index.folder)
+    with open_shards(work, model.fingerprint, scratch=True):
+        files = embedded_locally(cases, cases_folder, model, work, progress)
+
+        def entries() -> Iterator[Entry]:
+            for one in read_shards(work, model.fingerprint, files):
+                if isinstance(one, Skipped):
+                    change.left[one.case.id] = one.why
+                    continue
+                change.written.append(one.case.id)
+                if one.problems:
+                    change.partial[one.case.id] = list(one.problems)
+                yield entry_of(one, model.fuser)
+
+        found = entries()
+        first = next(found, None)
+        if first is not None:
+            (index.update if update else index.add)(chain([first], found))
 
 
 def remove_cases(folder: Path, case_ids: Sequence[str], patient: str | None = None) -> Removal:
-    """Delete cases, or all of a patient's, and say what of them is left anywhere in the folder.
+    """Delete cases, or all of a patient's, from an index and from what runs that were killed left of them beside it.
+
+    The index itself comes last, so that a removal that is killed finds the rest again when it is repeated.
 
     Raises:
         ArchiveError: there is no such case or patient, or another process is changing the index.
@@ -122,36 +160,68 @@ def remove_cases(folder: Path, case_ids: Sequence[str], patient: str | None = No
     """
     index = CaseIndex.open(folder)
     try:
-        wanted = list(case_ids)
-        if patient is not None:
-            of_patient = index.cases_of_patient(patient)
-            if not of_patient:
-                raise ArchiveError(f"{folder}: has no case of that patient; check the id")
-            wanted += of_patient
-        removed = index.remove(wanted)
-        _forget_in_report(index, {one.case_id for one in removed})
-        stats = index.stats()
-        traces = []
-        if stats.get("deleted but in structure"):
-            traces.append("the search structure holds the vectors, masked, until  medclip index compact")
-        if stats.get("words deleted but indexed"):
-            traces.append("the index of words holds their words, without the case, until  medclip index compact")
-        traces.append("the probe was fitted with them, and the list of frequent words counts theirs, until  compact")
-        traces.append("backups that were made before hold them: delete those and make one anew")
-        return Removal(removed, traces)
+        with index.changing(), named_failures(folder):
+            index.tidy()
+            busy = clear_leftovers(folder)
+            of_patient = index.cases_of_patient(patient) if patient is not None else []
+            wanted = list(dict.fromkeys([*case_ids, *of_patient]))
+            there = index.contents(wanted)
+            report = CaseReport.read(folder)
+            _require_known(folder, case_ids, None if of_patient else patient, {*there, *report.names()})
+            deleted = []
+            try:
+                deleted += [f"{file}: embedded cases" for file in forget_embedded(folder, wanted, patient)]
+            except BlockingIOError:
+                busy.append(work_folder(folder))
+            deleted += report.forget(wanted)
+            removed = index.remove([case_id for case_id in wanted if case_id in there])
+            traces = [*index.traces(), *_traces(folder, wanted, patient, busy)]
+            if removed:
+                traces.append(
+                    "the probe was fitted with them, and the list of frequent words counts theirs, until  compact"
+                )
+            if patient is not None and report.names() - set(wanted):
+                traces.append(
+                    f"{report.file}: names cases without their patient; remove those of the patient by case id"
+                )
+            return Removal(removed, deleted, traces)
     finally:
         index.close()
 
 
-def _forget_in_report(index: CaseIndex, gone: set[str]) -> None:
-    file = index.attachment(REPORT)
-    if not file.is_file():
-        return
-    report = json.loads(file.read_bytes())
-    for part in ("skipped", "partial"):
-        report[part] = {case_id: why for case_id, why in report.get(part, {}).items() if case_id not in gone}
-    with replaced_file(file) as partial:
-        write_json(partial, report)
+def _require_known(folder: Path, case_ids: Sequence[str], patient: str | None, known: set[str]) -> None:
+    """Refuse ids of which nothing is found, before anything is deleted."""
+    work = work_folder(folder)
+    what = next(
+        (
+            f"case {case_id!r}"
+            for case_id in case_ids
+            if case_id not in known and not shards_with(work, [case_id], None)
+        ),
+        None,
+    )
+    if what is None and patient is not None and not shards_with(work, (), patient):
+        what = "case of that patient"
+    if what is not None:
+        left = strangers(folder, case_ids, patient)
+        beside = f"; runs that were killed left {', '.join(left)}, which may hold it: delete what is not needed"
+        raise ArchiveError(f"{folder}: has no {what}; check the id{beside if left else ''}")
+
+
+def _traces(folder: Path, case_ids: Sequence[str], patient: str | None, busy: Sequence[Path]) -> list[str]:
+    """What may hold the cases outside the index's own files."""
+    return [
+        *(
+            f"{place}: a process is at work there and may hold them; remove them again when it is done"
+            for place in busy
+        ),
+        *(
+            f"{place}: was left by a run that was killed, and may hold them; run that command again, or delete it"
+            for place in strangers(folder, case_ids, patient)
+        ),
+        "what was made of them elsewhere holds them: the cases folder, backups, exports, what  medclip embed  wrote, and "
+        "models that were trained on them; delete those and make them anew",
+    ]
 
 
 def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
@@ -166,13 +236,21 @@ def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
     """
     index = CaseIndex.open(folder)
     try:
-        fuser = model_of(index).fuser
-        index.compact()
-        embedded = [embedded_of(entry, fuser) for entry in index.entries()]
-        with new_folder(index.attachment(PROBE), force=True, marker=DIAGNOSERS) as fresh:
-            fitted = fit_answers(index, embedded, fuser, fresh, seed=seed)
-        with replaced_file(index.attachment(VOCABULARY)) as partial:
-            write_vocabulary(partial, vocabulary_of(one.case for one in embedded))
-        return fitted
+        with index.changing():
+            clear_leftovers(folder)
+            fuser = model_of(index).fuser
+            index.compact()
+            words = words_of(record.text for record in index.records())
+            chosen = fitted_on(len(index), seed)
+            sample = (
+                embedded_of(Entry(record, index.views_of(record.id), {}), fuser)
+                for position, record in enumerate(index.records())
+                if position in chosen
+            )
+            with new_folder(index.attachment(PROBE), force=True, marker=DIAGNOSERS) as fresh:
+                fitted = fit_answers(index, sample, fuser, fresh, seed=seed)
+            with replaced_file(index.attachment(VOCABULARY)) as partial:
+                write_vocabulary(partial, words)
+            return fitted
     finally:
         index.close()

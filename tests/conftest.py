@@ -1,6 +1,7 @@
 """One fixture a real thing, made once a session."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from medclip.cases import Case, read_cases
+from medclip.cases import Case, read_cases, write_cases
+from tests.tiny import tiny_towers
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -69,6 +71,32 @@ def model(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model trained on the synthetic cohort with the default towers."""
     out = tmp_path_factory.mktemp("model") / "model"
     done = run_medclip("train", sample, "--out", out, "--epochs", 12, "--device", "cpu")
+    assert done.code == 0, done.err
+    return out
+
+
+@pytest.fixture(scope="session")
+def few(sample: Path, sample_cases: list[Case], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty of the sample's cases: quick to train on."""
+    out = tmp_path_factory.mktemp("few") / "cases"
+    shutil.copytree(sample, out)
+    chosen = [c for c in sample_cases if c.split == "train"][:14] + [c for c in sample_cases if c.split == "dev"][:6]
+    write_cases(out, chosen)
+    return out
+
+
+@pytest.fixture(scope="session")
+def hub_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small towers, which nobody has trained."""
+    return tiny_towers(tmp_path_factory.mktemp("hub") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(few: Path, hub_layout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with small towers, for tests that open it often."""
+    out = tmp_path_factory.mktemp("tiny") / "model"
+    towers = f"local-dir:{hub_layout}"
+    done = run_medclip("train", few, "--out", out, "--towers", towers, "--epochs", 2, "--device", "cpu")
     assert done.code == 0, done.err
     return out
 

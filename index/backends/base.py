@@ -117,12 +117,31 @@ class Backend(ABC):
         """All reads inside see one state, the latest at its beginning; may be nested."""
 
     @abstractmethod
-    def change(self, drop: Sequence[str], put: Iterable[Entry]) -> list[Removed]:
-        """Delete cases, then insert checked entries, as one change.
+    def put(self, entries: Iterable[Entry], *, replace: bool) -> None:
+        """Insert checked entries as one change; few of them are held in memory at a time.
+
+        Args:
+            replace: they are there already, and these take their places.
 
         Raises:
-            ArchiveError: a case to delete is not there, or one to insert is.
+            ArchiveError: a case is there that should not be, or is not that should.
         """
+
+    @abstractmethod
+    def remove(self, case_ids: Sequence[str]) -> list[Removed]:
+        """Delete cases as one change, and say what was deleted.
+
+        Raises:
+            ArchiveError: a case is not there.
+        """
+
+    @abstractmethod
+    def tidy(self) -> None:
+        """Delete what a killed writer left behind."""
+
+    @abstractmethod
+    def traces(self) -> list[str]:
+        """Where something of deleted cases still stands, as lines that say until when."""
 
     @abstractmethod
     def nearest(self, query: Vectors, want: int, scope: Scope) -> list[Near]:
@@ -153,8 +172,8 @@ class Backend(ABC):
         """Number → JPEG."""
 
     @abstractmethod
-    def contents(self) -> dict[str, str]:
-        """Case id → hash of what it was made from."""
+    def contents(self, among: Sequence[str] | None = None) -> dict[str, str]:
+        """Case id → hash of what it was made from; of all, or of those that are named and there."""
 
     @abstractmethod
     def cases_of_patient(self, patient: str) -> list[str]:

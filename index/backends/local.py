@@ -8,6 +8,7 @@ was deleted since is masked, until `compact` makes the segment anew.
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -203,24 +204,38 @@ class LocalBackend(Backend):
         self._state = _State(self._catalogue.cases(), generation, base, segment, fresh, dead[-1][0] if dead else seq)
 
     def _recent(self, last: int) -> Part:
-        vectors = [*self._catalogue.vectors(self._dimension, first=last), np.empty((0, self._dimension), np.float32)]
-        return Part(Columns.of(self._catalogue.keys_after(last)), FlatStructure.of(np.concatenate(vectors)))
+        none = np.empty((0, self._dimension), np.float32)
+        vectors = np.concatenate([none, *self._catalogue.vectors(self._dimension, first=last)])
+        return Part(Columns.of(self._catalogue.keys_after(last)), FlatStructure.of(vectors))
 
     # ---- changes
 
-    def change(self, drop: Sequence[str], put: Iterable[Entry]) -> list[Removed]:
+    def put(self, entries: Iterable[Entry], *, replace: bool) -> None:
+        with self._changing():
+            self._catalogue.put(entries, replace=replace)
+
+    def remove(self, case_ids: Sequence[str]) -> list[Removed]:
+        with self._changing():
+            return self._catalogue.drop(case_ids)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One transaction; what it deletes is erased in the file, too."""
         with self._lock:
-            self._tidy()
+            self._sweep()
             with self._catalogue.writing():
-                removed = self._catalogue.drop(drop)
-                self._catalogue.put(put)
-                if removed and self._catalogue.cases() <= _FEW_WORDS:
+                yield
+                if self._catalogue.stale_words() and self._catalogue.cases() <= _FEW_WORDS:
                     self._catalogue.forget_words()
             self._catalogue.checkpoint()
-            return removed
 
-    def _tidy(self) -> None:
-        """Delete what a writer that was killed left behind."""
+    def tidy(self) -> None:
+        with self._lock:
+            self._sweep()
+            self._catalogue.checkpoint()
+
+    def _sweep(self) -> None:
+        """Delete the segments of a writer that was killed."""
         stated = self._catalogue.segment_names()
         for folder in (self.folder / _SEGMENTS).glob("*"):
             if folder.name not in stated and is_segment(folder):
@@ -228,13 +243,12 @@ class LocalBackend(Backend):
 
     def compact(self) -> None:
         with self._lock:
-            self._tidy()
+            self._sweep()
             with self._catalogue.writing():
                 self._make_segment()
                 self._catalogue.forget_words()
             self._catalogue.vacuum()
-            self._catalogue.checkpoint()
-            self._tidy()
+            self.tidy()
 
     def _make_segment(self) -> None:
         count = self._catalogue.counts().views
@@ -329,9 +343,9 @@ class LocalBackend(Backend):
         with self.snapshot():
             return self._catalogue.thumbnails(case_id)
 
-    def contents(self) -> dict[str, str]:
+    def contents(self, among: Sequence[str] | None = None) -> dict[str, str]:
         with self.snapshot():
-            return self._catalogue.contents()
+            return self._catalogue.contents(among)
 
     def cases_of_patient(self, patient: str) -> list[str]:
         with self.snapshot():
@@ -366,6 +380,23 @@ class LocalBackend(Backend):
                 "deleted but in structure": 0 if state.segment is None else state.segment.dead,
                 "fields": self.fields(),
             }
+
+    def traces(self) -> list[str]:
+        with self.snapshot():
+            masked = self.state.segment is not None and self.state.segment.dead
+            stale = self._catalogue.stale_words()
+        found = []
+        if self._catalogue.log_bytes():
+            found.append(
+                "the catalogue's log holds what readers that are at work still see, until  medclip index compact"
+            )
+        if masked:
+            found.append(
+                "the search structure holds their vectors, ids and what filters ask for, masked, until  medclip index compact"
+            )
+        if stale:
+            found.append("the index of words holds their words, without the case, until  medclip index compact")
+        return found
 
     def _report(self) -> dict[str, Any] | None:
         """How the search structure was chosen; None where there is none."""

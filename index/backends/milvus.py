@@ -37,6 +37,7 @@ from medclip.index.structures.base import Spec
 __all__ = ["MilvusBackend"]
 
 _BATCH, _MOST = 500, 16_384  # entities an insert; what Milvus returns at most
+_CASES = 64  # that are looked up at a time
 _TEXT = 60_000  # bytes of a text that are searched for words; Milvus takes 65,535
 _STATE = "state"
 _FILE = re.compile(r"[0-9a-f]{64}")
@@ -233,54 +234,71 @@ class MilvusBackend(Backend):
 
     # ---- changes
 
-    def change(self, drop: Sequence[str], put: Iterable[Entry]) -> list[Removed]:
-        self._clear()
+    def put(self, entries: Iterable[Entry], *, replace: bool) -> None:
+        self.tidy()
         with self.snapshot():
-            assert self._seen is not None
-            state = self._seen
-            missing = set(drop) - self._present(drop)
-            if missing:
-                raise ArchiveError(f"case {min(missing)!r}: is not in the index; check the id")
-            gone = [self._entry(case_id) for case_id in drop]
-            self._fields = dict(state["fields"])  # which another process may have added to
-            new = int(state["generation"]) + 1
-            self._add(put, new, drop, state)
-        self._clear()
-        return [Removed(e.record.id, len(e.views), len(e.thumbnails), len(e.record.text.split())) for e in gone]
+            drop: list[str] = []
+            self._change(self._looked_up(entries, drop, replace=replace), drop)
+        self.tidy()
+
+    def remove(self, case_ids: Sequence[str]) -> list[Removed]:
+        self.tidy()
+        with self.snapshot():
+            self._require(case_ids)
+            removed = [self._removed(case_id) for case_id in case_ids]
+            self._change([], case_ids)
+        self.tidy()
+        return removed
+
+    def _require(self, case_ids: Sequence[str]) -> None:
+        missing = set(case_ids) - self._present(case_ids)
+        if missing:
+            raise ArchiveError(f"case {min(missing)!r}: is not in the index; check the id")
+
+    def _removed(self, case_id: str) -> Removed:
+        entry = self._file(case_id)
+        assert entry is not None
+        return Removed(case_id, len(entry.views), len(entry.thumbnails), len(entry.record.text.split()))
 
     def _present(self, case_ids: Sequence[str]) -> set[str]:
         """Which of these cases the open snapshot holds."""
-        found: set[str] = set()
-        for start in range(0, len(case_ids), _BATCH):
-            among = f"case_id in {literal(list(case_ids[start : start + _BATCH]))} and head == true"
-            with _named(self._uri):
-                found |= {row["case_id"] for row in self._rows(self._visible(among), ["case_id"])}
-        return found
+        return {row["case_id"] for row in self._heads(case_ids, ["case_id"])}
 
-    def _add(self, put: Iterable[Entry], new: int, drop: Sequence[str], state: dict[str, Any]) -> None:
-        """Insert and commit, or leave nothing."""
+    def _change(self, put: Iterable[Entry], drop: Sequence[str]) -> None:
+        """Insert and commit, or leave nothing.
+
+        Args:
+            drop: what the commit deletes; it is looked at when all is inserted.
+        """
+        assert self._seen is not None
+        state = self._seen
+        self._fields = dict(state["fields"])  # which another process may have added to
+        new = int(state["generation"]) + 1
         try:
-            self._insert(self._absent(put, set(drop)), new)
+            self._insert(put, new)
             self._commit(new, drop)
         except BaseException:
             # Not committed: what was inserted is of a change that never was. A server that is down is cleared later.
             self._fields = state["fields"]
             try:
-                self._clear()
+                self.tidy()
             except ArchiveError:
                 logging.getLogger(__name__).warning("%s: will be cleared by the next change", self._uri)
             raise
 
-    def _absent(self, entries: Iterable[Entry], replaced: set[str]) -> Iterator[Entry]:
-        """The entries, looked up in batches: they must not be there, but for those that are replaced."""
+    def _looked_up(self, entries: Iterable[Entry], drop: list[str], *, replace: bool) -> Iterator[Entry]:
+        """The entries, looked up in batches: they must be there, and are put down in `drop`, or must not be."""
         given = iter(entries)
-        while batch := list(islice(given, _BATCH)):
-            there = self._present([entry.record.id for entry in batch]) - replaced
-            if there:
+        while batch := list(islice(given, _CASES)):
+            ids = [entry.record.id for entry in batch]
+            if replace:
+                self._require(ids)
+                drop += ids
+            elif there := self._present(ids):
                 raise ArchiveError(f"case {min(there)}: is in the index already")
             yield from batch
 
-    def _clear(self) -> None:
+    def tidy(self) -> None:
         """Delete what is of no state: what was never committed, and what the last commit deleted."""
         with _named(self._uri):
             state = self._read_state()
@@ -367,7 +385,7 @@ class MilvusBackend(Backend):
         return str(self._client.describe_index(self._collection, "vector")["index_type"])
 
     def compact(self) -> None:
-        self._clear()
+        self.tidy()
         self._build(self._choice())
         with _named(self._uri):
             self._client.compact(self._collection)
@@ -463,11 +481,6 @@ class MilvusBackend(Backend):
             raise ArchiveError(f"{path}: is of another case than the collection says; restore it from a backup")
         return entry
 
-    def _entry(self, case_id: str) -> Entry:
-        found = self._file(case_id)
-        assert found is not None
-        return found
-
     def record(self, case_id: str) -> Record | None:
         found = self._file(case_id)
         return None if found is None else found.record
@@ -482,10 +495,19 @@ class MilvusBackend(Backend):
         found = self._file(case_id)
         return {} if found is None else found.thumbnails
 
-    def contents(self) -> dict[str, str]:
-        with self.snapshot(), _named(self._uri):
-            rows = self._rows(self._visible("head == true"), ["case_id", "content"])
-        return {row["case_id"]: row["content"] for row in rows}
+    def contents(self, among: Sequence[str] | None = None) -> dict[str, str]:
+        with self.snapshot():
+            return {row["case_id"]: row["content"] for row in self._heads(among, ["case_id", "content"])}
+
+    def _heads(self, among: Sequence[str] | None, fields: list[str]) -> Iterator[dict[str, Any]]:
+        """The first views of all cases, or of those that are named and there."""
+        parts = (
+            [list(among[start : start + _BATCH]) for start in range(0, len(among), _BATCH)] if among is not None else []
+        )
+        conditions = ["head == true"] if among is None else [f"case_id in {literal(p)} and head == true" for p in parts]
+        for condition in conditions:
+            with _named(self._uri):
+                yield from self._rows(self._visible(condition), fields)
 
     def cases_of_patient(self, patient: str) -> list[str]:
         with self.snapshot(), _named(self._uri):
@@ -552,8 +574,20 @@ class MilvusBackend(Backend):
                 found.append(f"{self._collection}: a vector of case {case_id} has changed since it was written")
         return found
 
+    def traces(self) -> list[str]:
+        with _named(self._uri):
+            others = [name for name in self._client.list_collections() if name.startswith("medclip_")]
+        others = [name for name in others if name not in (self._collection, self._states)]
+        found = [f"{self._uri}: Milvus keeps what was deleted in its segments until  medclip index compact"]
+        if others:
+            found.append(
+                f"{self._uri}: has {len(others)} other collections of medclip ({', '.join(sorted(others)[:4])}), of other "
+                "indexes or of a build that was killed; those may hold them: drop what no index uses"
+            )
+        return found
+
     def repair(self) -> list[str]:
-        self._clear()
+        self.tidy()
         return []
 
     def copy_to(self, folder: Path) -> None:

@@ -24,9 +24,9 @@ __all__ = [
     "MANIFEST",
     "MARK",
     "BadLine",
+    "StoredCases",
     "describe",
     "read_cases",
-    "read_split",
     "replace_cases",
     "scan_manifest",
     "write_cases",
@@ -82,17 +82,46 @@ def scan_manifest(folder: Path) -> Iterator[Case | BadLine]:
         raise CaseError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
 
 
-def read_split(folder: Path, split: str | None) -> list[Case]:
-    """The cases of one split, or all where None.
+def _valid(folder: Path) -> Iterator[Case]:
+    """The cases of a manifest of which every line is one."""
+    for item in scan_manifest(folder):
+        if isinstance(item, BadLine):
+            raise CaseError(
+                f"{folder / MANIFEST} line {item.number}: {item.problem}; mend the line "
+                f"(medclip cases check {folder} lists all)"
+            )
+        yield item
 
-    Raises:
-        CaseError: the manifest cannot be read, or there is no such case.
-    """
-    cases = read_cases(folder)
-    found = [case for case in cases if split is None or case.split == split]
-    if not found:
-        raise CaseError(f"{folder}: has no case of split {split!r}; leave --split out, or name another")
-    return found
+
+def _none(folder: Path) -> CaseError:
+    return CaseError(f"{folder / MANIFEST}: holds no case; import some with  medclip cases import")
+
+
+class StoredCases:
+    """The cases of a folder, all or those of one split: checked once, then read anew whenever they are gone over."""
+
+    def __init__(self, folder: Path, split: str | None = None) -> None:
+        """Read and check every line.
+
+        Raises:
+            CaseError: the manifest is missing, empty, one of its lines is not a valid case, or no case is of that split.
+        """
+        self._folder, self._split = folder, split
+        count = 0
+        self._chosen = 0
+        for case in _valid(folder):
+            count += 1
+            self._chosen += split in (None, case.split)
+        if not count:
+            raise _none(folder)
+        if not self._chosen:
+            raise CaseError(f"{folder}: has no case of split {split!r}; leave --split out, or name another")
+
+    def __len__(self) -> int:
+        return self._chosen
+
+    def __iter__(self) -> Iterator[Case]:
+        return (case for case in _valid(self._folder) if self._split in (None, case.split))
 
 
 def read_cases(folder: Path) -> list[Case]:
@@ -101,16 +130,9 @@ def read_cases(folder: Path) -> list[Case]:
     Raises:
         CaseError: the manifest is missing, empty, or one of its lines is not a valid case.
     """
-    cases: list[Case] = []
-    for item in scan_manifest(folder):
-        if isinstance(item, BadLine):
-            raise CaseError(
-                f"{folder / MANIFEST} line {item.number}: {item.problem}; mend the line "
-                f"(medclip cases check {folder} lists all)"
-            )
-        cases.append(item)
+    cases = list(_valid(folder))
     if not cases:
-        raise CaseError(f"{folder / MANIFEST}: holds no case; import some with  medclip cases import")
+        raise _none(folder)
     return cases
 
 

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +18,17 @@ from medclip.bundle.serving import ServingTowers
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, hold_out, published_split
 from medclip.errors import OutputError
-from medclip.files import check_free, digest_of, named_failures, new_folder
+from medclip.files import (
+    check_free,
+    cleared,
+    digest_of,
+    held,
+    is_workplace,
+    named_failures,
+    new_folder,
+    replaced_file,
+    write_json,
+)
 from medclip.fusion.base import require_fuser
 from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.encoder import ScanTower
@@ -32,6 +43,9 @@ from medclip.training.trainer import Epoch, Settings, Trained, retrieval_of, tra
 from medclip.training.unfreeze import TuneSettings, tune_towers
 
 __all__ = ["Reporter", "TrainingReport", "choose_fold", "exported_towers", "train_model"]
+
+_REQUEST = "request.json"
+"""In the folder of unfinished work: what it was begun for."""
 
 _DEV_SHARE = 0.1  # of the patients, where the cases name no dev split
 
@@ -95,7 +109,8 @@ def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None)
             synthetic=False,
             sha256={file.name: digest_of(file) for file in (layout.scan_tower, layout.text_tower, layout.tokenizer)},
         )
-        layout.manifest.write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+        with replaced_file(layout.manifest) as partial:  # which says that all the rest is there
+            partial.write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
     manifest = ServingManifest.model_validate_json(layout.manifest.read_bytes())
     return ServingTowers(folder, manifest, threads)
 
@@ -166,45 +181,60 @@ def train_model(
 
     With `crops`, every picture is read as itself and as overlapping crops of it, pooled by attention.
 
-    Finished work is kept in ``<out>.training`` until the bundle is whole; `resume` goes on from there.
+    Finished work is kept in ``<out>.training`` until the bundle is whole; `resume` goes on from there. One process works
+    there at a time.
 
     Raises:
         BundleError: the towers are unknown, or cannot be served.
         CaseError: the cases cannot be trained on.
-        OutputError: `out` or an unfinished training exists, and neither `force` nor `resume` says what to do with it.
+        OutputError: `out` or an unfinished training exists, and neither `force` nor `resume` says what to do with it, or
+            another process is training `out`.
     """
     settings, fuser, report = settings or Settings(), fuser or FuserSettings(), report or Reporter()
     require_fuser(fuser.name)
     check_free(out, force=force, marker=Layout(out).manifest.name)
-    with named_failures(out):
-        return _train(
-            cases, cases_folder, out, towers_name, crops, settings, fuser, tune, device, resume, force, threads, report
-        )
-
-
-def _train(
-    cases: Sequence[Case],
-    cases_folder: Path,
-    out: Path,
-    towers_name: str,
-    crops: bool,
-    settings: Settings,
-    fuser: FuserSettings,
-    tune: TuneSettings | None,
-    device: str,
-    resume: bool,
-    force: bool,
-    threads: int | None,
-    report: Reporter,
-) -> TrainingReport:
-    work = out.parent / f"{out.name}.training"
     request: dict[str, object] = {
         "towers": towers_name,
         "crops": crops,
         "tune": asdict(tune) if tune else None,
         "seed": settings.seed,
     }
-    _prepare_work(work, request, resume=resume, force=force)
+    with named_failures(out):
+        with _working(out, request, resume=resume, force=force) as work:
+            trained = _train(
+                cases,
+                cases_folder,
+                out,
+                work,
+                towers_name,
+                crops,
+                settings,
+                fuser,
+                tune,
+                device,
+                force,
+                threads,
+                report,
+            )
+        cleared(work)
+        return trained
+
+
+def _train(
+    cases: Sequence[Case],
+    cases_folder: Path,
+    out: Path,
+    work: Path,
+    towers_name: str,
+    crops: bool,
+    settings: Settings,
+    fuser: FuserSettings,
+    tune: TuneSettings | None,
+    device: str,
+    force: bool,
+    threads: int | None,
+    report: Reporter,
+) -> TrainingReport:
     fold = choose_fold(cases, settings.seed)
     if threads:
         torch.set_num_threads(threads)
@@ -268,7 +298,6 @@ def _train(
             figures=figures,
         )
         save_bundle(folder, towers, trained.projection, fused, provenance, cases_folder)
-    shutil.rmtree(work)
     return TrainingReport(
         train_cases=len(fold.train),
         dev_cases=len(fold.unseen),
@@ -279,19 +308,44 @@ def _train(
     )
 
 
-def _prepare_work(work: Path, request: dict[str, object], *, resume: bool, force: bool) -> None:
-    """Make the folder of unfinished work, or check that it belongs to this very request."""
-    file = work / "request.json"
-    if work.exists() and resume:
-        if not file.is_file() or json.loads(file.read_text(encoding="utf-8")) != request:
+@contextmanager
+def _working(out: Path, request: dict[str, object], *, resume: bool, force: bool) -> Iterator[Path]:
+    """Hold the folder of unfinished work: a new one, or one that belongs to this very request.
+
+    Raises:
+        OutputError: another process holds it, or it is there and neither `resume` nor `force` says what to do with it.
+    """
+    work = out.parent / f"{out.name}.training"
+    file = work / _REQUEST
+    busy = f"{out}: another process is training it; wait until it is done, or choose another --out"
+    if not work.parent.exists():
+        raise OutputError(f"{work.parent}: does not exist; create it first")
+    if work.exists() and not file.is_file() and not is_workplace(work):
+        raise OutputError(f"{work}: is no unfinished training; move it away, or choose another --out")
+    if (force or not file.is_file()) and not cleared(work):
+        raise OutputError(busy)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(work))
+        except BlockingIOError:
+            raise OutputError(busy) from None
+        if not file.is_file():
+            with replaced_file(file) as partial:
+                write_json(partial, request)
+        elif not resume:
+            raise OutputError(
+                f"{work}: an unfinished training is here; go on with --resume, or start anew with --force"
+            )
+        elif _read_request(file) != request:
             raise OutputError(
                 f"{work}: was begun with other towers, --crops, seed or --unfreeze; repeat them, or use --force"
             )
-        return
-    if work.exists() and not force:
-        raise OutputError(f"{work}: an unfinished training is here; go on with --resume, or start anew with --force")
-    shutil.rmtree(work, ignore_errors=True)
-    if not work.parent.exists():
-        raise OutputError(f"{work.parent}: does not exist; create it first")
-    work.mkdir()
-    file.write_text(json.dumps(request), encoding="utf-8")
+        yield work
+
+
+def _read_request(file: Path) -> object:
+    """What was asked for; None where the file is damaged."""
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from safetensors.numpy import load_file  # noqa: E402
 
 from medclip.bundle.layout import Layout  # noqa: E402
 from medclip.bundle.verify import verify_bundle  # noqa: E402
-from medclip.cases import Case, read_cases, write_cases  # noqa: E402
+from medclip.cases import read_cases  # noqa: E402
 from medclip.training.losses import contrastive_loss  # noqa: E402
 
 
@@ -47,47 +46,8 @@ def test_no_two_of_a_case_are_negatives() -> None:
     assert contrastive_loss(swapped, texts, own_cases, scale) > contrastive_loss(texts, texts, own_cases, scale) + 1
 
 
-@pytest.fixture(scope="session")
-def few(sample: Path, sample_cases: list[Case], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty of the sample's cases: quick to train on."""
-    out = tmp_path_factory.mktemp("few") / "cases"
-    shutil.copytree(sample, out)
-    chosen = [c for c in sample_cases if c.split == "train"][:14] + [c for c in sample_cases if c.split == "dev"][:6]
-    write_cases(out, chosen)
-    return out
-
-
-@pytest.fixture(scope="session")
-def hub_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small open_clip model (native ViT and text transformer) in the hub's folder layout, randomly initialised."""
-    import open_clip
-    from safetensors.torch import save_file
-
-    folder = tmp_path_factory.mktemp("hub") / "tiny"
-    folder.mkdir()
-    config = {
-        "embed_dim": 32,
-        "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
-    }
-    torch.manual_seed(0)
-    network = open_clip.CLIP(**config)
-    preprocess = {
-        "mean": [0.48, 0.46, 0.41],
-        "std": [0.27, 0.26, 0.28],
-        "interpolation": "bicubic",
-        "resize_mode": "shortest",
-    }
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder / "open_clip_model.safetensors")
-    return folder
-
-
 def test_towers_in_the_hub_s_layout_train_serve_and_equal_open_clip(
-    few: Path,
-    hub_layout: Path,
-    tmp_path: Path,
-    medclip: Callable,  # type: ignore[type-arg]
+    few: Path, hub_layout: Path, tiny_model: Path
 ) -> None:
     import open_clip
     from PIL import Image
@@ -96,11 +56,8 @@ def test_towers_in_the_hub_s_layout_train_serve_and_equal_open_clip(
     from medclip.modalities.scan.prepare import prepare_scan
     from medclip.modalities.scan.read import read_scan
 
-    out = tmp_path / "model"
-    done = medclip("train", few, "--out", out, "--towers", f"local-dir:{hub_layout}", "--epochs", 2, "--device", "cpu")
-    assert done.code == 0, done.err
-    verify_bundle(out)
-    served = ServingModel(Layout(out).serving.root).towers
+    verify_bundle(tiny_model)
+    served = ServingModel(Layout(tiny_model).serving.root).towers
     network, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{hub_layout}")
     network.eval()
     file = few / read_cases(few)[0].scans[0].file
