@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError  # by numpy, of a header that is no Python literal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -215,7 +216,17 @@ class Columns:
             self = cls(keys[0], keys[1], keys[2], keys[3], coded, *ids)
             self._check()
             return self
-        except (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            OSError,
+            ValueError,
+            EOFError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            SyntaxError,
+            TokenError,
+        ) as error:
             raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair") from error
 
     def _check(self) -> None:

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
+from medclip.cases.manifest import describe
 from medclip.embedder import Array, EmbeddedCase
 from medclip.errors import ArchiveError
 from medclip.files import check_free, cleared, new_folder, write_json
@@ -33,6 +35,7 @@ __all__ = [
     "BuildReport",
     "Place",
     "build_index",
+    "case_of",
     "create_index",
     "embedded_of",
     "entry_of",
@@ -105,6 +108,20 @@ def record_of(case: Case, content: str) -> Record:
     return Record(case.id, case.patient, case.case_labels, _document(case), _facts(case), text, content)
 
 
+def case_of(record: Record) -> Case:
+    """The case that a record in an index is of.
+
+    Raises:
+        ArchiveError: its document is no valid case.
+    """
+    try:
+        return Case.model_validate(record.document)
+    except ValidationError as error:
+        raise ArchiveError(
+            f"case {record.id!r}: its record in the index is damaged ({describe(error)}); restore it from a backup"
+        ) from error
+
+
 def embedded_of(entry: Entry, fuser: Fuser) -> EmbeddedCase:
     """The case back from its entry: a view of one part alone is that part, scaled."""
     parts: dict[str, list[Array]] = defaultdict(list)
@@ -119,8 +136,7 @@ def embedded_of(entry: Entry, fuser: Fuser) -> EmbeddedCase:
     if parts["measurements"]:
         measured = unit(parts["measurements"][0][fuser.base : fuser.base + fuser.measurements])
     numbers = tuple(view.number for view in entry.views if view.kind == "scan")
-    case = Case.model_validate(entry.record.document)
-    return EmbeddedCase(case, numbers, block("scan"), block("report"), block("history"), measured)
+    return EmbeddedCase(case_of(entry.record), numbers, block("scan"), block("report"), block("history"), measured)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip import DISCLAIMER, __version__
-from medclip.archive import PROBE, VOCABULARY, model_of
+from medclip.archive import PROBE, VOCABULARY, case_of, model_of
 from medclip.cases.case import Case
 from medclip.diagnosis.answer import Answer, Contribution, Heard, LabelAnswer, SimilarCase, answer_label_set
 from medclip.diagnosis.diagnoser import Composition, Diagnoser
@@ -258,15 +258,11 @@ class Assistant:
 
     def coverage(self) -> Coverage:
         """How many archived cases could be named exactly by a case of another patient."""
-        named = [(self._case(r.document).outcome.diagnosis, r.patient) for r in self.index.records()]
+        named = [(case_of(r).outcome.diagnosis, r.patient) for r in self.index.records()]
         pairs = {(diagnosis.strip().lower(), patient) for diagnosis, patient in named if diagnosis}
         patients = Counter(diagnosis for diagnosis, _ in pairs)
         known = [diagnosis.strip().lower() for diagnosis, _ in named if diagnosis]
         return Coverage(len(known), sum(patients[diagnosis] > 1 for diagnosis in known))
-
-    @staticmethod
-    def _case(document: dict[str, object]) -> Case:
-        return Case.model_validate(document)
 
     def _check(self, label_sets: Sequence[str]) -> None:
         known = [diagnoser.label_set for diagnoser in self.diagnosers]
@@ -286,7 +282,7 @@ class Assistant:
         similar = []
         for rank, hit in enumerate(hits):
             record = self.index.record(hit.case_id)
-            case = self._case(record.document)
+            case = case_of(record)
             similar.append(
                 SimilarCase(
                     case_id=case.id,

@@ -11,6 +11,7 @@ from medclip.cases.privacy.header import profile
 from medclip.cases.privacy.scrub import Scrubber
 from medclip.files import open_regular, read_regular
 from medclip.modalities.scan.header import is_dicom, read_header
+from medclip.modalities.scan.raster import PICTURES
 
 __all__ = ["kinds_in_file", "kinds_in_text"]
 
@@ -52,7 +53,7 @@ def _in_header(header: Dataset) -> Iterator[str]:
 
 
 def _in_picture(path: Path) -> Iterator[str]:
-    with Image.open(path) as image:
+    with open_regular(path) as handle, Image.open(handle, formats=PICTURES) as image:
         tags: dict[Any, Any] = dict(image.getexif())
         for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
             tags |= image.getexif().get_ifd(part)

@@ -9,9 +9,10 @@ from medclip.errors import ScanError
 from medclip.files import open_regular
 from medclip.modalities.scan.pictures import MOST_PIXELS, GreyPicture, ScanPictures, choose_slices, stretch
 
-__all__ = ["is_raster", "read_raster"]
+__all__ = ["PICTURES", "is_raster", "read_raster"]
 
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+PICTURES = ("PNG", "JPEG", "TIFF", "BMP")
+"""The formats that Pillow may try, by its names: those of others reach other programs (EPS, Ghostscript)."""
 _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
 _MOST_PAGES = 5000  # of a TIFF
 
@@ -55,7 +56,7 @@ def read_raster(path: Path) -> ScanPictures:
     """
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many, of every page, before it allocates
     try:
-        with open_regular(path) as handle, Image.open(handle, formats=_FORMATS) as image:
+        with open_regular(path) as handle, Image.open(handle, formats=PICTURES) as image:
             if image.format != "TIFF":
                 return ScanPictures((_grey(image),), 1)
             pages = _pages(image, path)
