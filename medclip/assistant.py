@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from medclip import DISCLAIMER, __version__
 from medclip.archive import PROBE, VOCABULARY, case_of, model_of
-from medclip.cases.case import Case
 from medclip.diagnosis.answer import Answer, Contribution, Heard, LabelAnswer, SimilarCase, answer_label_set
 from medclip.diagnosis.diagnoser import Composition, Diagnoser
 from medclip.diagnosis.store import load_diagnosers
