@@ -100,8 +100,8 @@ class Access:
                 self._open()
 
     def end(self) -> None:
-        """End the snapshot."""
-        if self.connection.in_transaction:
+        """End the snapshot, unless the file was closed first, as it is under a generator that nobody exhausted."""
+        if self._closing.alive and self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
         self._release()
 
