@@ -122,6 +122,7 @@ def test_ordinary_words_go_only_where_they_name() -> None:
     assert cleaned(text, OtherPatientNames=names) == text
     for named in ("Mr. Long", "Dr. No", "Small Long", "Wu", "Li Wu", "mr long", "seen by Mark"):
         assert REMOVED in cleaned(f"It was seen by {named} as well.", OtherPatientNames=names), named
+    assert "White" not in cleaned("The patient, Í. White, was informed.", PatientName="White^Íñigo")
 
 
 def test_chinese_names_go_whole_and_with_a_title() -> None:

@@ -93,7 +93,7 @@ class _Person:
     def begins(self, word: _Word) -> bool:
         """Whether the word is an initial of the name, or two or three of them (XM for Xiao Ming)."""
         short = len(word.text) < 4 and word.text.isupper()
-        return short and all(letter.lower() in self.initials for letter in word.text)
+        return short and all(not self.initials.isdisjoint(_keys(letter)) for letter in word.text)
 
     def glued(self) -> Iterator[str]:
         """Parts written as one word, and a long part with an initial: "mariahuber", "mhuber"."""

@@ -81,7 +81,7 @@ _NAME = (
     r"[A-ZÀ-ÖØ-Þ][\w'À-ÿ-]{0,30}[\wÀ-ÿ]"
 )
 _NOT_NAMED = (
-    r"(?!(?:The|This|There|He|She|It|In|No|On|At|And|Or|But|With|CT|MR|MRI|PET|US|Ultrasound|Radiology|Radiologists?|Surgery|Surgical|"
+    r"(?!(?:Drs?|Prof|Mrs?|Ms|The|This|There|He|She|It|In|No|On|At|And|Or|But|With|CT|MR|MRI|PET|US|Ultrasound|Radiology|Radiologists?|Surgery|Surgical|"
     r"Emergency|Medicine|Medical|Pathology|Oncology|Neurology|Neurosurgery|Orthop\w+|Urology|Cardiology|Pediatrics|Gynecology|"
     r"Department|Interventional|Nuclear|Physical|Occupational|Primary|General|Clinical|Imaging|Infectious|Patient|Findings?|"
     r"Impression|History|Male|Female|Unknown|Adult|Child|Infant|Exam\w*|Biops\w+|Histolog\w+|Microscop\w+|Laparo\w+|Endoscop\w+|Bronch\w+|Fine|Gross|Tissue|Excision\w*|"
