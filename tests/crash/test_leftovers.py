@@ -17,8 +17,9 @@ from medclip.files import held, partial_of
 from medclip.fitting import fitted_on
 from medclip.index import CaseIndex
 from medclip.index.lock import writer_lock
+from medclip.moving import back_up
 from medclip.shards import embed_archive, open_shards, work_folder
-from medclip.upkeep import back_up, change_cases, remove_cases
+from medclip.upkeep import change_cases, remove_cases
 from tests.crash.world import PATIENT, World, leftovers
 
 

@@ -21,8 +21,9 @@ from medclip.diagnosis.store import load_diagnosers
 from medclip.index import CaseIndex
 from medclip.index.exchange import read_export
 from medclip.index.structures.base import Spec
+from medclip.moving import back_up, export_index, import_index
 from medclip.shards import content_of
-from medclip.upkeep import back_up, change_cases, compact_index, export_index, import_index, remove_cases
+from medclip.upkeep import change_cases, compact_index, remove_cases
 
 __all__ = ["ALONE", "ON_INDEX", "PATIENT", "World", "act", "make_world", "states_of"]
 
