@@ -5,7 +5,8 @@
     INDEX/
       index.json        format, backend, dimension, fingerprint of the model; its presence makes the folder an index
       writer.lock       who is changing it
-      catalogue.sqlite  backend ``faiss``: cases, views, vectors, words, thumbnails (`medclip.index.catalogue`)
+      catalogue.sqlite  backend ``faiss``: cases, views, vectors, words, thumbnails (`medclip.index.catalogue`); with its
+                        log and SQLite's shared memory beside it (``-wal``, ``-shm``; `medclip.index.access`)
       segments/         ... and search structures over them, where there are many (`medclip.index.segment`)
       ...               folders that the caller attaches (`attachment`): the serving model, the probe
 """
@@ -22,23 +23,20 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError
-from medclip.files import replaced_file, unreadable, write_json
+from medclip.files import replaced_file, unreadable
 from medclip.index import stored
-from medclip.index.backends.base import Backend, Making, Scope, backend_names, load_backend
+from medclip.index.backends.base import Backend, Making, Scope, load_backend
 from medclip.index.catalogue import Removed
 from medclip.index.entry import Entry, Hit, Near, Record, Vectors, VectorView, checked
 from medclip.index.filters import Filter, parse_filter
 from medclip.index.folder import check_plain, copy_plain, odd_parts
 from medclip.index.lock import LOCK, writer_lock
+from medclip.index.manifest import MANIFEST, manifest_is_sealed, read_manifest, write_manifest
 from medclip.index.planner import Demands
 from medclip.index.structures.base import Spec
-from medclip.sealed import read_sealed, sealed
 
 __all__ = ["MANIFEST", "CaseIndex"]
 
-MANIFEST = "index.json"
-FORMAT = 2
-_KEYS = {"format", "backend", "fingerprint", "dimension", "stored"}
 RANK_CONSTANT = 60
 """Of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
 _DEEP = 100  # how far down both rankings are fused
@@ -89,13 +87,12 @@ class CaseIndex:
         making = Making(dimension, demands or Demands(), structure, uri, files, seed)
         kept = load_backend(backend).create(folder, making, checked(chain([first], given), dimension), fields or {})
         manifest = {
-            "format": FORMAT,
             "backend": backend,
             "fingerprint": fingerprint,
             "dimension": dimension,
             "stored": kept,
         }
-        write_json(folder / MANIFEST, sealed(manifest))
+        write_manifest(folder / MANIFEST, manifest)
 
     @classmethod
     def open(cls, folder: Path, *, fingerprint: str | None = None, mmap: bool = True) -> "CaseIndex":
@@ -115,7 +112,7 @@ class CaseIndex:
 
     @classmethod
     def _reached(cls, folder: Path, fingerprint: str | None, mmap: bool) -> "CaseIndex":
-        manifest = _manifest(folder)
+        manifest = read_manifest(folder)
         if fingerprint is not None and fingerprint != manifest["fingerprint"]:
             raise ArchiveError(f"{folder}: was made by another model; embeddings of two models cannot be compared")
         check_plain(folder)
@@ -236,7 +233,7 @@ class CaseIndex:
             self._backend.compact()
             if not self.is_sealed:
                 with replaced_file(self.folder / MANIFEST) as partial:
-                    write_json(partial, sealed(self._manifest))
+                    write_manifest(partial, self._manifest)
 
     def repair(self) -> list[str]:
         """Build anew what is damaged and can be derived; says what was done.
@@ -364,7 +361,7 @@ class CaseIndex:
     @property
     def is_sealed(self) -> bool:
         """Whether ``index.json`` carries its checksum, as older versions of medclip did not write."""
-        return read_sealed(self.folder / MANIFEST).seal == "whole"
+        return manifest_is_sealed(self.folder)
 
     # ---- search
 
@@ -458,42 +455,6 @@ class CaseIndex:
 
 
 _labels = lru_cache(4096)(stored.labels)
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    """What ``index.json`` says.
-
-    Raises:
-        ArchiveError: the folder is no index, or of another format, or the file is damaged.
-    """
-    path = folder / MANIFEST
-    try:
-        found = read_sealed(path)
-        form = stored.whole(found.value.get("format"), "the format")
-    except (FileNotFoundError, NotADirectoryError):
-        raise ArchiveError(
-            f"{folder}: is not an index (it has no {MANIFEST}); build one with  medclip index build"
-        ) from None
-    except OSError as error:
-        raise ArchiveError(f"{path}: {unreadable(error)}") from error
-    except ValueError as error:
-        raise ArchiveError(f"{path}: is damaged; restore it from a backup ({type(error).__name__})") from error
-    if form > FORMAT:
-        raise ArchiveError(f"{path}: was written by a newer medclip (format {form}); update medclip to open it")
-    if form < FORMAT:
-        raise ArchiveError(f"{path}: was written by an older medclip (format {form}); build the index again")
-    value = found.value
-    try:
-        if found.seal == "broken" or value.keys() != _KEYS:
-            raise stored.GarbledError("it has changed since it was written")
-        stored.text(value["fingerprint"], "the fingerprint")
-        if value["backend"] not in backend_names():
-            raise stored.GarbledError("this medclip does not know its backend; a newer one may")
-        stored.whole(value["dimension"], "the width of vectors", least=1)
-        stored.mapping(value["stored"], "what the backend keeps")
-    except stored.GarbledError as error:
-        raise ArchiveError(f"{path}: is damaged ({error}); restore it from a backup") from error
-    return value
 
 
 def _grouped(near: Sequence[Near], one_per_patient: bool) -> list[Hit]:

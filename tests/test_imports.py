@@ -44,6 +44,7 @@ def test_diagnosis_and_evaluation_take_plain_types_only() -> None:
                 "medclip.files",
                 "medclip.label_sets",
                 "medclip.sealed",
+                "medclip.tensors",
                 "medclip.diagnosis",
                 "medclip.evaluation",
             )
