@@ -57,10 +57,13 @@ def embed(folder: Path, first: int, count: int, model: ServingModel, out: Path) 
     write_cases(folder, cases(first, count))
     rng = np.random.default_rng(first)
     embedder = Embedder(model)
+    width = model.manifest.base
+    scales = 1 / np.sqrt(1 + np.arange(width))  # as of real embeddings: a few directions hold most of the spread
+    centres = np.random.default_rng(0).normal(size=(400, width)) * scales
 
     def unit() -> np.ndarray[Any, Any]:
-        x = rng.normal(size=(1, model.manifest.base)).astype(np.float32)
-        return np.asarray(x / np.linalg.norm(x), np.float32)
+        x = centres[rng.integers(len(centres))] + 0.8 * rng.normal(size=width) * scales
+        return np.asarray(x / np.linalg.norm(x), np.float32)[None]
 
     measured = np.zeros(model.manifest.measurements.width, np.float32)
     with open_shards(out, model.fingerprint):

@@ -10,7 +10,7 @@ from medclip.archive import REPORT
 from medclip.files import cleared, held, is_workplace, partial_of, read_regular, replaced_file, write_json
 from medclip.shards import shards_with, work_folder
 
-__all__ = ["CaseReport", "clear_leftovers", "clear_work", "forget_embedded", "strangers"]
+__all__ = ["CaseReport", "clear_leftovers", "forget_embedded", "strangers"]
 
 _LARGEST_REPORT = 256 << 20  # bytes
 _LISTS = ("skipped", "partial")  # what of a build report is keyed by case id
@@ -19,11 +19,6 @@ _LISTS = ("skipped", "partial")  # what of a build report is keyed by case id
 def clear_leftovers(folder: Path) -> list[Path]:
     """Delete what killed runs left half-made in and beside an index; returns the places where one is at work yet."""
     return [place for place in (partial_of(folder), *sorted(folder.glob(".*.partial"))) if not cleared(place)]
-
-
-def clear_work(folder: Path) -> bool:
-    """Delete what waits to go into an index; False where a process is at work there."""
-    return cleared(work_folder(folder))
 
 
 def forget_embedded(folder: Path, case_ids: Collection[str], patient: str | None) -> list[Path]:

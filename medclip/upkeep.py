@@ -15,12 +15,12 @@ from medclip.archive import (
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS
 from medclip.errors import ArchiveError
-from medclip.files import named_failures, new_folder, replaced_file
+from medclip.files import cleared, named_failures, new_folder, replaced_file
 from medclip.fitting import fit_answers, fitted_on
 from medclip.index import CaseIndex
 from medclip.index.catalogue import Removed
 from medclip.index.entry import Entry
-from medclip.leftovers import CaseReport, clear_leftovers, clear_work, forget_embedded, strangers
+from medclip.leftovers import CaseReport, clear_leftovers, forget_embedded, strangers
 from medclip.modalities.text.vocabulary import words_of, write_vocabulary
 from medclip.shards import Skipped, content_of, embedded_locally, open_shards, read_shards, shards_with, work_folder
 
@@ -87,7 +87,7 @@ def change_cases(
             first = next(wanted, None)
             if first is not None:
                 _embed(index, chain([first], wanted), cases_folder, update, threads, change, progress)
-            clear_work(folder)
+            cleared(work_folder(folder))
             return change
     finally:
         index.close()
@@ -204,7 +204,7 @@ def _require_known(folder: Path, case_ids: Sequence[str], patient: str | None, k
         what = "case of that patient"
     if what is not None:
         left = strangers(folder, case_ids, patient)
-        beside = f"; runs that were killed left {', '.join(left)}, which may hold it: delete what is not needed"
+        beside = f"; what other commands that were killed left may hold it: {', '.join(left)}"
         raise ArchiveError(f"{folder}: has no {what}; check the id{beside if left else ''}")
 
 
@@ -216,7 +216,7 @@ def _traces(folder: Path, case_ids: Sequence[str], patient: str | None, busy: Se
             for place in busy
         ),
         *(
-            f"{place}: was left by a run that was killed, and may hold them; run that command again, or delete it"
+            f"{place}: is of another command that is at work or was killed, and may hold them; run it again, or delete it"
             for place in strangers(folder, case_ids, patient)
         ),
         "what was made of them elsewhere holds them: the cases folder, backups, exports, what  medclip embed  wrote, and "

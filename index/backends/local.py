@@ -75,11 +75,11 @@ class _State:
 class _Snapshot:
     """`with` for a snapshot; a class, since a query enters it often."""
 
-    def __init__(self, backend: "LocalBackend") -> None:
-        self._backend = backend
+    def __init__(self, backend: "LocalBackend", searched: bool) -> None:
+        self._backend, self._searched = backend, searched
 
     def __enter__(self) -> None:
-        self._backend.enter()
+        self._backend.enter(self._searched)
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         self._backend.leave()
@@ -98,6 +98,7 @@ class LocalBackend(Backend):
         self._demands, self._spec, self._seed = making.demands, making.spec, making.seed
         self._catalogue = catalogue
         self._state: _State | None = None
+        self._fresh = False  # whether the state is that of the snapshot that is open
         self._lock = RLock()
         self._depth = 0
 
@@ -125,14 +126,22 @@ class LocalBackend(Backend):
     # ---- one state
 
     def snapshot(self) -> "_Snapshot":
-        return _Snapshot(self)
+        return _Snapshot(self, searched=True)
 
-    def enter(self) -> None:
+    def _reading(self) -> "_Snapshot":
+        """A snapshot for what the catalogue alone knows: what a search needs stays unread, unless one is made in it."""
+        return _Snapshot(self, searched=False)
+
+    def enter(self, searched: bool) -> None:
         """Begin a snapshot, or go deeper into the one that is open."""
         self._lock.acquire()
         if self._depth == 0:
             try:
-                self._begin()
+                self._fresh = False
+                if searched:
+                    self._begin()
+                else:
+                    self._catalogue.begin_reading()
             except BaseException:
                 self._lock.release()
                 raise
@@ -153,8 +162,7 @@ class LocalBackend(Backend):
         for attempt in range(_TRIES):
             self._catalogue.begin_reading()
             try:
-                with self._catalogue.named():
-                    self._refresh()
+                self._refresh()
                 return
             except ArchiveError:
                 # A writer may have replaced the segment since this snapshot began: look again.
@@ -177,10 +185,18 @@ class LocalBackend(Backend):
     @property
     def state(self) -> _State:
         """The state of the snapshot that is open."""
+        if not self._fresh:
+            self._refresh()
         assert self._state is not None
         return self._state
 
     def _refresh(self) -> None:
+        """Read what a search needs, as far as it has changed."""
+        with self._catalogue.named():
+            self._read_state()
+        self._fresh = True
+
+    def _read_state(self) -> None:
         generation = self._catalogue.generation()
         if self._state is not None and self._state.generation == generation:
             return
@@ -328,35 +344,35 @@ class LocalBackend(Backend):
     # ---- reading
 
     def views_of(self, case_id: str) -> list[VectorView]:
-        with self.snapshot():
+        with self._reading():
             return self._catalogue.views_of(case_id, self._dimension)
 
     def record(self, case_id: str) -> Record | None:
-        with self.snapshot():
+        with self._reading():
             return self._catalogue.record(case_id)
 
     def records(self) -> Iterator[Record]:
-        with self.snapshot():
+        with self._reading():
             yield from self._catalogue.records()
 
     def thumbnails(self, case_id: str) -> dict[int, bytes]:
-        with self.snapshot():
+        with self._reading():
             return self._catalogue.thumbnails(case_id)
 
     def contents(self, among: Sequence[str] | None = None) -> dict[str, str]:
-        with self.snapshot():
+        with self._reading():
             return self._catalogue.contents(among)
 
     def cases_of_patient(self, patient: str) -> list[str]:
-        with self.snapshot():
+        with self._reading():
             return self._catalogue.cases_of_patient(patient)
 
     def fields(self) -> dict[str, str]:
-        with self.snapshot():
+        with self._reading():
             return self._catalogue.fields()
 
     def counts(self) -> Counts:
-        with self.snapshot():
+        with self._reading():
             return self._catalogue.counts()
 
     def cases(self) -> int:

@@ -184,11 +184,10 @@ def _repeated(context: Any, action: str, world: World, here: Path) -> None:
     how, said, _ = _Process(context, action, world, here).end()
     gone = action == "remove" and how == "refused" and "no case of that patient" in said
     assert how == "done" or gone, said
-    if action in ("backup", "export"):
-        assert state_of(action, here) == state_of("add", here)
-    else:
-        assert state_of(action, here) == done_after(action, world, before)
-    assert leftovers(here) == []
+    expected = state_of("add", here) if action in ("backup", "export") else done_after(action, world, before)
+    assert state_of(action, here) == expected, "the second run did not do its work"
+    left = leftovers(here)
+    assert left == [], left
 
 
 def _withdrawn(context: Any, world: World, here: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.crash.killing import ACTIONS, measure, trial
 from tests.crash.world import World
 
-KILLS = int(os.environ.get("MEDCLIP_KILLS", "36"))
+KILLS = int(os.environ.get("MEDCLIP_KILLS", "27"))
 QUICK = [action for action in ACTIONS if action != "train"]  # `make crash` kills trainings, too
 
 

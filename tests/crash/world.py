@@ -1,7 +1,6 @@
 """What is at stake when a command is killed: a small world of cases, a model and an index, and what commands do to it."""
 
 import csv
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,18 +11,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medclip.archive import PROBE, REPORT, VOCABULARY, Place, build_index, model_of
+from medclip.archive import VOCABULARY, Place, build_index
 from medclip.bundle.layout import Layout
 from medclip.bundle.verify import verify_bundle
 from medclip.cases.importing import import_cases
 from medclip.cases.manifest import read_cases
-from medclip.diagnosis.store import load_diagnosers
 from medclip.index import CaseIndex
 from medclip.index.exchange import read_export
 from medclip.index.structures.base import Spec
 from medclip.moving import back_up, export_index, import_index
 from medclip.shards import content_of
 from medclip.upkeep import change_cases, compact_index, remove_cases
+from medclip.verify import verify_index
 
 __all__ = ["ALONE", "ON_INDEX", "PATIENT", "World", "act", "make_world", "states_of"]
 
@@ -90,7 +89,7 @@ def _write_source(folder: Path, names: list[str], *, note: str, seed: int) -> Pa
     """A folder as the source ``folder`` reads it."""
     rng = np.random.default_rng(seed)
     folder.mkdir()
-    with (folder / "cases.csv").open("w", newline="") as file:
+    with (folder / "cases.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.DictWriter(file, _COLUMNS)
         rows.writeheader()
         for number, name in enumerate(names):
@@ -198,16 +197,13 @@ def _train(world: World, out: Path) -> object:
 def _index_state(folder: Path) -> State:
     if not folder.exists():
         return None
+    faults = verify_index(folder).faults
+    assert faults == [], faults
     index = CaseIndex.open(folder)
     try:
-        assert index.verify() == []
         contents = index.contents()
         hits = index.search(np.eye(1, index.dimension, dtype=np.float32), 1000)[0]
-        assert {hit.case_id for hit in hits} == set(contents)
-        model_of(index)
-        load_diagnosers(index.attachment(PROBE))
-        for name in (VOCABULARY, REPORT):
-            json.loads(index.attachment(name).read_bytes())
+        assert {hit.case_id for hit in hits} == set(contents), "not all that is stored is found"
         return contents
     finally:
         index.close()
@@ -302,8 +298,8 @@ def done_after(action: str, world: World, state: State) -> State:
 
 
 def leftovers(here: Path) -> list[Path]:
-    """What is no output: what is hidden, and an unfinished training."""
-    return sorted(chain(here.rglob(".*"), here.glob("*.training")))
+    """What is no output."""
+    return sorted(chain(here.rglob(".*.partial"), here.rglob(".*.embedded"), here.glob("*.training")))
 
 
 def traces(world: World, here: Path, *, compacted: bool) -> Iterator[tuple[Path, bytes]]:

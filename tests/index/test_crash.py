@@ -16,7 +16,7 @@ from medclip.index.lock import writer_lock
 from .conftest import make_entries, make_entry
 from .crashing import act, act_and_die, build
 
-KILLS = int(os.environ.get("MEDCLIP_KILLS", "75"))
+KILLS = int(os.environ.get("MEDCLIP_KILLS", "50"))
 ACTIONS = ("build", "add", "update", "remove", "compact")
 
 
