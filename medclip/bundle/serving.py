@@ -73,12 +73,22 @@ class ServingTowers:
         self._tokenizer: TextTokenizer | None = None
 
     def run(self, file: Path, values: NDArray[Any]) -> Array:
-        """Run one graph of the folder, of one input and one output."""
+        """Run one graph of the folder, of one input and one output.
+
+        Raises:
+            BundleError: the graph takes or gives something else than numbers of the manifest's shapes.
+        """
         with self._loading:
             if file not in self._sessions:
                 self._sessions[file] = session(file)
             graph = self._sessions[file]
-        return np.asarray(graph.run(None, {graph.get_inputs()[0].name: values})[0], np.float32)
+        try:
+            found = np.asarray(graph.run(None, {graph.get_inputs()[0].name: values})[0], np.float32)
+        except Exception as error:  # onnxruntime's are of many kinds
+            raise BundleError(f"{file}: is not the graph of this model; {_REMEDY} ({type(error).__name__})") from error
+        if not np.isfinite(found).all():
+            raise BundleError(f"{file}: gives NaN or infinity; {_REMEDY}")
+        return found
 
     def scan_features(self, pictures: NDArray[np.uint8]) -> Array:
         """(n, size, size) uint8 → (n, scan_features)."""
