@@ -54,7 +54,7 @@ class World:
 
     @property
     def more(self) -> Path:
-        """What is added."""
+        """What is added, or replaces the index."""
         return self.root / "more"
 
     @property
@@ -159,7 +159,7 @@ def act(action: str, world: World, here: Path) -> object:
     if action == "train":
         return _train(world, here / "model")
     if action == "build":
-        return build_index(read_cases(world.cases), world.cases, world.model, index, force=True, threads=1)
+        return build_index(read_cases(world.more), world.more, world.model, index, force=True, threads=1)
     if action in ("add", "update"):
         cases = world.more if action == "add" else world.changed
         return change_cases(index, read_cases(cases), cases, update=action == "update", threads=1)
@@ -254,7 +254,7 @@ def state_of(action: str, here: Path) -> State:
 def _after(action: str, world: World, state: dict[str, str]) -> dict[str, str]:
     """What an index holds after an action."""
     if action == "build":
-        return _contents(world.cases)
+        return _contents(world.more)
     if action == "add":
         return _contents(world.more) | state
     if action == "update":
