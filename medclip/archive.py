@@ -41,6 +41,7 @@ __all__ = [
     "entry_of",
     "model_of",
     "record_of",
+    "turn_to_replace",
     "view_labels",
     "write_index",
 ]
@@ -210,7 +211,7 @@ class _Shards:
             yield one
 
 
-def _turn(out: Path) -> AbstractContextManager[None]:
+def turn_to_replace(out: Path) -> AbstractContextManager[None]:
     """The right to replace an index, where there is one: a change that is on its way into it would be lost."""
     return writer_lock(out) if (out / MANIFEST).is_file() else nullcontext()
 
@@ -248,7 +249,7 @@ def build_index(
     """
     serving = Layout(model).serving.root
     check_free(out, force=force, marker=MANIFEST)
-    with _turn(out), new_folder(out, force=force, marker=MANIFEST) as folder:
+    with turn_to_replace(out), new_folder(out, force=force, marker=MANIFEST) as folder:
         source = ServingModel(serving, threads=threads)
         source.verify_probes()
         source.copy_to(folder / MODEL)

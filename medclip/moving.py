@@ -8,12 +8,22 @@ from typing import get_args
 from PIL import Image
 from pydantic import ValidationError
 
-from medclip.archive import MODEL, PROBE, REPORT, VOCABULARY, Place, create_index, record_of, view_labels
+from medclip.archive import (
+    MODEL,
+    PROBE,
+    REPORT,
+    VOCABULARY,
+    Place,
+    create_index,
+    record_of,
+    turn_to_replace,
+    view_labels,
+)
 from medclip.cases.case import Case
 from medclip.cases.manifest import describe
 from medclip.embedder import ViewKind
 from medclip.errors import ArchiveError
-from medclip.files import new_file, new_folder, unreadable
+from medclip.files import check_free, new_file, new_folder, unreadable
 from medclip.index import CaseIndex, Entry
 from medclip.index.case_index import MANIFEST
 from medclip.index.exchange import MARK, Export, read_export, write_export
@@ -76,7 +86,8 @@ def import_index(file: Path, attachments: Path, out: Path, place: Place, *, forc
     source.close()
     if fingerprint != export.fingerprint:
         raise ArchiveError(f"{file}: was exported from an index of another model than {attachments}'s")
-    with new_folder(out, force=force, marker=MANIFEST) as folder:
+    check_free(out, force=force, marker=MANIFEST)
+    with turn_to_replace(out), new_folder(out, force=force, marker=MANIFEST) as folder:
         create_index(_as_made(export, dimension), fingerprint, folder, place)
         for name in ATTACHMENTS:
             if (attachments / name).exists():
