@@ -26,6 +26,7 @@ from medclip.errors import CaseError, MedclipError, OutputError
 __all__ = [
     "check_free",
     "check_free_file",
+    "clear_dead",
     "cleared",
     "copy_file",
     "digest_of",
@@ -38,6 +39,7 @@ __all__ = [
     "partial_of",
     "permissions",
     "read_regular",
+    "readable_as",
     "replaced_file",
     "sync",
     "unreadable",
@@ -48,7 +50,8 @@ __all__ = [
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL_WORDS = ("no space left", "disk is full", "file too large", "quota exceeded", "disk i/o error", "requested and")
 _HEAD = 4096  # bytes of a file in which its maker's mark must stand
-_LOCK = "lock"
+_LOCK, _ASIDE = "lock", "replaced"
+_MINE = b"medclip\n"  # what the lock says: all that is beside it was put there by medclip
 _HERE, _NO_REPLACE, _SWAP = -100, 1, 2  # AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE of renameat2(2)
 _NOT_THERE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)  # what it says where the system or the file system lacks it
 
@@ -75,6 +78,8 @@ def named_failures(out: Path) -> Iterator[None]:
         if _is_full(error):
             raise OutputError(f"{out}: the disk is full; nothing was written. Free some space and run again") from error
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            if error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(out.parent):
+                raise OutputError(f"{os.fsdecode(error.filename)}: {unreadable(error)}") from error
             raise OutputError(f"{out}: no permission to write here; choose another place with --out") from error
         if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
             raise OutputError(f"{out}: the file system takes no such name; choose a shorter, plainer one") from error
@@ -277,29 +282,45 @@ def check_free_file(out: Path, *, force: bool = False, marker: bytes | None = No
 
 
 def partial_of(out: Path) -> Path:
-    """The hidden folder beside `out` in which it is made."""
-    return out.parent / f".{out.name}.partial"
+    """The hidden folder beside `out`, or what it leads to, in which it is made."""
+    real = out.resolve()
+    return real.parent / f".{real.name}.partial"
 
 
-def _hold(place: Path, *, wait: bool) -> int:
+def _hold(place: Path, *, wait: bool, own: bool = True) -> int:
     """Make a folder, unless it is there, and lock it; closing the descriptor that comes back lets go of it.
+
+    Args:
+        own: it must be this user's, and made or marked by medclip; what is there may then be deleted.
 
     Raises:
         BlockingIOError: another process holds it, and `wait` is not set.
-        OutputError: it is no folder.
+        OutputError: it is no folder, or not one of ours.
     """
     while True:
         with contextlib.suppress(FileExistsError):
             place.mkdir(0o700)
-        if _kind(place) not in ("absent", "folder"):
-            raise OutputError(f"{place}: is no folder; delete it, since medclip works there")
         try:
-            handle = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:  # whoever was before has just tidied up
             continue
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise OutputError(f"{place}: is no folder; delete it, since medclip works there") from error
+            raise
+        try:
+            if own:
+                _require_own(place, folder)
+            handle = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        except FileNotFoundError:
+            continue
+        finally:
+            os.close(folder)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if os.path.samestat(os.fstat(handle), (place / _LOCK).lstat()):
+                if not os.fstat(handle).st_size:
+                    os.pwrite(handle, _MINE, 0)
                 return handle
         except FileNotFoundError:
             pass
@@ -309,15 +330,45 @@ def _hold(place: Path, *, wait: bool) -> int:
         os.close(handle)
 
 
+def _require_own(place: Path, folder: int) -> None:
+    """Refuse a folder that somebody else may have prepared, before anything is put or deleted there.
+
+    Raises:
+        OutputError: it belongs to another user, others may write into it, or it holds what medclip did not put there.
+    """
+    state = os.fstat(folder)
+    if state.st_uid != os.geteuid() or state.st_mode & 0o022:
+        raise OutputError(f"{place}: belongs to another user, or others may write into it; delete it")
+    if not _is_marked(folder):
+        raise OutputError(f"{place}: holds what medclip did not put there, and is where it would work; move it away")
+
+
+def _is_marked(folder: int) -> bool:
+    """Whether a folder is empty, or its lock says that medclip made it."""
+    names = os.listdir(folder)
+    try:
+        lock = os.open(_LOCK, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return not names
+    try:
+        found = os.read(lock, len(_MINE) + 1) if stat.S_ISREG(os.fstat(lock).st_mode) else None
+    finally:
+        os.close(lock)
+    return found == _MINE or (found == b"" and set(names) <= {_LOCK})
+
+
 @contextmanager
-def held(place: Path) -> Iterator[None]:
+def held(place: Path, *, own: bool = True) -> Iterator[None]:
     """Be the only process that works in a folder, which is made if need be and stays.
+
+    Args:
+        own: whether it must be this user's, and made or marked by medclip.
 
     Raises:
         BlockingIOError: another process works in it.
-        OutputError: it is no folder.
+        OutputError: it is no folder, or not one of ours.
     """
-    handle = _hold(place, wait=False)
+    handle = _hold(place, wait=False, own=own)
     try:
         yield
     finally:
@@ -326,7 +377,14 @@ def held(place: Path) -> Iterator[None]:
 
 def is_workplace(place: Path) -> bool:
     """Whether a folder is one that `held` or an output in the making has been in, and so is medclip's to delete."""
-    return _kind(place) == "folder" and (_kind(place / _LOCK) == "file" or not any(place.iterdir()))
+    try:
+        folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return _is_marked(folder)
+    finally:
+        os.close(folder)
 
 
 def cleared(place: Path) -> bool:
@@ -342,6 +400,12 @@ def cleared(place: Path) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def clear_dead(folder: Path) -> list[Path]:
+    """Delete what killed processes left half-made in a folder; returns the places where one is at work yet."""
+    places = [place for place in sorted(folder.glob(".*.partial")) if is_workplace(place)]
+    return [place for place in places if not cleared(place)]
 
 
 def _vanish(place: Path) -> None:
@@ -360,7 +424,7 @@ def _workplace(out: Path, *, wait: bool) -> Iterator[Path]:
         wait: for another process that makes the same output, instead of refusing.
 
     Raises:
-        OutputError: another process is making `out`.
+        OutputError: another process is making `out`, or something else is in its place.
     """
     place = partial_of(out)
     try:
@@ -370,11 +434,14 @@ def _workplace(out: Path, *, wait: bool) -> Iterator[Path]:
             f"{out}: another process is making it; wait until it is done, or choose another --out"
         ) from None
     try:
+        if _kind(place / _ASIDE) != "absent" and _kind(out) == "absent":
+            (place / _ASIDE).rename(out)  # a process was killed between the two steps of an exchange
         _clear(place)
         try:
             yield place
         finally:
-            _vanish(place)
+            with contextlib.suppress(OSError):  # what cannot be tidied up now is hidden, and the next run's to say
+                _vanish(place)
     finally:
         os.close(handle)
 
@@ -385,6 +452,8 @@ def _clear(place: Path) -> None:
         if left.name == _LOCK:
             continue
         if left.is_dir() and not left.is_symlink():
+            for folder in (left, *(path for path in left.rglob("*") if path.is_dir() and not path.is_symlink())):
+                folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o700)  # what was replaced may be write-protected
             shutil.rmtree(left)
         else:
             left.unlink()
@@ -431,7 +500,7 @@ def _name_new(made: Path, out: Path) -> None:
 def _swap(made: Path, out: Path) -> None:
     """Swap two names in one step, or in two where the system has no such call."""
     if not _renameat2(made, out, _SWAP):
-        aside = made.with_name("replaced")
+        aside = made.with_name(_ASIDE)
         out.rename(aside)
         made.rename(out)
         aside.rename(made)
@@ -444,13 +513,29 @@ def _take_name(made: Path, out: Path, check: Callable[[Path], None]) -> None:
     if _kind(out) == "absent":
         _name_new(made, out)
     else:
+        _keep_readers(out, made)
         _swap(made, out)
         try:
             check(made)
-        except OutputError as error:
+        except BaseException as error:  # an interrupt, too: nothing is deleted that was not looked at
             _swap(made, out)
+            if not isinstance(error, OutputError):
+                raise
             raise OutputError(f"{out}: has changed while its successor was made, and was left as it is") from error
     _sync_name(out)
+
+
+def _keep_readers(old: Path, new: Path) -> None:
+    """Let nobody read a successor who might not read what it replaces."""
+    new.chmod(stat.S_IMODE(new.stat().st_mode) & stat.S_IMODE(old.stat().st_mode))
+
+
+def readable_as(model: Path, made: Path) -> None:
+    """Let those read a folder of files who may read another folder, whatever the umask."""
+    mode = stat.S_IMODE(model.stat().st_mode)
+    for path in made.iterdir():
+        path.chmod(mode & 0o666)
+    made.chmod(mode)
 
 
 @contextmanager
@@ -507,6 +592,8 @@ def replaced_file(path: Path) -> Iterator[Path]:
     with named_failures(path), _workplace(path, wait=True) as place:
         made = place / "new"
         yield made
+        if _kind(path) == "file":
+            made.chmod(stat.S_IMODE(path.stat().st_mode))
         sync(made)
         made.replace(path)
         _sync_name(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medclip.archive import REPORT
-from medclip.files import cleared, held, is_workplace, partial_of, read_regular, replaced_file, write_json
+from medclip.files import clear_dead, cleared, held, is_workplace, partial_of, read_regular, replaced_file, write_json
 from medclip.shards import shards_with, work_folder
 
 __all__ = ["CaseReport", "clear_leftovers", "forget_embedded", "strangers"]
@@ -18,7 +18,8 @@ _LISTS = ("skipped", "partial")  # what of a build report is keyed by case id
 
 def clear_leftovers(folder: Path) -> list[Path]:
     """Delete what killed runs left half-made in and beside an index; returns the places where one is at work yet."""
-    return [place for place in (partial_of(folder), *sorted(folder.glob(".*.partial"))) if not cleared(place)]
+    busy = clear_dead(folder)
+    return busy if cleared(partial_of(folder)) else [partial_of(folder), *busy]
 
 
 def forget_embedded(folder: Path, case_ids: Collection[str], patient: str | None) -> list[Path]:
@@ -28,12 +29,11 @@ def forget_embedded(folder: Path, case_ids: Collection[str], patient: str | None
         BlockingIOError: a process is at work there.
     """
     work = work_folder(folder)
-    if not work.is_dir():
+    if not is_workplace(work):
         return []
     with held(work):
         gone = shards_with(work, case_ids, patient)
-        for left in work.glob(".*.partial"):
-            cleared(left)
+        clear_dead(work)
         for file in gone:
             file.unlink()
     return gone

@@ -23,7 +23,7 @@ from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.embedder import EmbeddedCase, Embedder
 from medclip.errors import ArchiveError
-from medclip.files import cleared, held, named_failures, replaced_file, write_json
+from medclip.files import held, named_failures, replaced_file, write_json
 from medclip.tensors import write_tensors
 
 __all__ = [
@@ -81,7 +81,8 @@ def content_of(case: Case, folder: Path) -> str:
 
 def work_folder(out: Path) -> Path:
     """Where embeddings wait that are on their way into an index."""
-    return out.parent / f".{out.name}.embedded"
+    real = out.resolve()
+    return real.parent / f".{real.name}.embedded"
 
 
 @contextmanager
@@ -104,7 +105,7 @@ def open_shards(out: Path, fingerprint: str, *, scratch: bool = False) -> Iterat
             out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            stack.enter_context(held(out))
+            stack.enter_context(held(out, own=scratch))
         except BlockingIOError:
             raise ArchiveError(f"{out}: another process is embedding cases into it; wait until it is done") from None
         with named_failures(out):
@@ -115,8 +116,7 @@ def open_shards(out: Path, fingerprint: str, *, scratch: bool = False) -> Iterat
             if not (out / _ABOUT).is_file():
                 with replaced_file(out / _ABOUT) as partial:
                     write_json(partial, {"format": _FORMAT, "fingerprint": fingerprint})
-            for left in out.glob(".*.partial"):
-                cleared(left)
+            clear_dead(out)
         yield
 
 

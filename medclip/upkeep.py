@@ -15,7 +15,7 @@ from medclip.archive import (
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS
 from medclip.errors import ArchiveError
-from medclip.files import cleared, named_failures, new_folder, replaced_file
+from medclip.files import cleared, named_failures, new_folder, readable_as, replaced_file
 from medclip.fitting import fit_answers, fitted_on
 from medclip.index import CaseIndex
 from medclip.index.catalogue import Removed
@@ -249,6 +249,7 @@ def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
             )
             with new_folder(index.attachment(PROBE), force=True, marker=DIAGNOSERS) as fresh:
                 fitted = fit_answers(index, sample, fuser, fresh, seed=seed)
+                readable_as(folder, fresh)
             with replaced_file(index.attachment(VOCABULARY)) as partial:
                 write_vocabulary(partial, words)
             return fitted

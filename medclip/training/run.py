@@ -320,7 +320,7 @@ def _working(out: Path, request: dict[str, object], *, resume: bool, force: bool
     busy = f"{out}: another process is training it; wait until it is done, or choose another --out"
     if not work.parent.exists():
         raise OutputError(f"{work.parent}: does not exist; create it first")
-    if work.exists() and not file.is_file() and not is_workplace(work):
+    if work.exists() and not is_workplace(work):
         raise OutputError(f"{work}: is no unfinished training; move it away, or choose another --out")
     if (force or not file.is_file()) and not cleared(work):
         raise OutputError(busy)
