@@ -1,5 +1,6 @@
 """The command ``medclip``. Each command lives in a file beside this one and imports what it needs when it runs."""
 
+import errno
 import io
 import os
 import sys
@@ -55,19 +56,39 @@ def _fail(line: str) -> NoReturn:
     sys.exit(2)
 
 
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def main() -> None:
     """Entry point: a user's mistake becomes one line on stderr and exit code 2."""
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name or a text that the locale cannot show ends no command
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where a full disk can still be named
     except MedclipError as error:
         _fail(str(error))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except ValueError:
+        if all(_is_text(argument) for argument in sys.argv):
+            raise
+        _fail("an argument is not UTF-8 text; write it as such")
     except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what could not be written is not tried again
+            _fail(f"the output cannot be written ({error.strerror})")
         if error.filename is None:
             raise
         _fail(f"{os.fsdecode(error.filename)}: {error.strerror}; check the path, its permissions and the disk")

@@ -101,13 +101,17 @@ def _check_page(html: Path | None, force: bool) -> None:
         check_free_file(html, force=force, marker=MARK)
 
 
+_LONGEST = 64 << 20  # bytes of a text; what is too long to embed is refused later, by its characters
+
+
 def _read_text(file: Path | None) -> str | None:
     from medclip.errors import TextError
+    from medclip.files import read_regular
 
     if file is None:
         return None
     try:
-        return file.read_text(encoding="utf-8")
+        return read_regular(file, _LONGEST).decode("utf-8")
     except UnicodeDecodeError as error:
         raise TextError(f"{file}: is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:

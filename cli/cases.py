@@ -18,7 +18,7 @@ def import_(
     path: Annotated[Path | None, typer.Argument(help="The published folder (none for sample).")] = None,
     out: Annotated[Path, typer.Option("--out", help="The cases folder to make.")] = ...,  # type: ignore[assignment]
     force: Annotated[bool, typer.Option("--force", help="Replace an existing cases folder.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the sample cohort.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample cohort.")] = 0,
     key: Annotated[
         Path | None, typer.Option(help="File of the key that ids are hashed with, made if need be (dicom). [OUT.key]")
     ] = None,
@@ -122,7 +122,7 @@ def mask(
 def sample_dicom(
     out: Annotated[Path, typer.Option("--out", help="The folder tree to make.")] = ...,  # type: ignore[assignment]
     force: Annotated[bool, typer.Option("--force", help="Replace an existing tree.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the sample cohort.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample cohort.")] = 0,
 ) -> None:
     """Write the synthetic sample as a PACS would export it: DICOM series, reports and a CSV of labels."""
     from medclip.cases.sample_dicom import REPORTS, write_sample_dicom

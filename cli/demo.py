@@ -14,7 +14,7 @@ __all__ = ["demo"]
 def demo(
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("demo"),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing demo folder.")] = False,
-    seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")] = 0,
 ) -> None:
     """Draw a synthetic cohort, train on it, index it, ask it, and write the answer as a page."""
     from medclip.cli import ask, render

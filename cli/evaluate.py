@@ -27,7 +27,7 @@ def evaluate(
     crops: Annotated[bool, typer.Option("--crops", help="As for train.")] = False,
     fuser: Annotated[str, typer.Option(help="As for train.")] = "sum",
     loss_weights: Annotated[str, typer.Option(help="As for train.")] = "1,1,0.3",
-    seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the projection, at most.")] = 30,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,

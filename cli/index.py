@@ -29,7 +29,7 @@ def build(
     latency: Annotated[str | None, LATENCY] = None,
     recall: Annotated[float, RECALL] = 0.98,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the folds that calibrate the answers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds that calibrate the answers.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing index.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

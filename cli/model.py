@@ -66,7 +66,7 @@ def train(
     loss_weights: Annotated[
         str, typer.Option(help="Of alignment, labels and similarity in the fuser's joint loss.")
     ] = "1,1,0.3",
-    seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the projection, at most.")] = 30,
     unfreeze: Annotated[bool, typer.Option("--unfreeze", help="Tune the towers too (slow without a GPU).")] = False,
     unfreeze_epochs: Annotated[int, typer.Option(min=1, help="Epochs of the towers, with --unfreeze.")] = 5,

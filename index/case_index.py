@@ -12,6 +12,7 @@
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
@@ -49,6 +50,7 @@ class CaseIndex:
         self.folder = folder
         self._manifest = manifest
         self._backend = backend
+        self._place = folder.stat()  # another index may take its name
         self._writer: int | None = None  # the thread that is changing it
 
     @classmethod
@@ -177,6 +179,8 @@ class CaseIndex:
             yield
             return
         with writer_lock(self.folder):
+            if not os.path.samestat(self.folder.stat(), self._place):
+                raise ArchiveError(f"{self.folder}: has been replaced since it was opened; run again")
             self._writer = get_ident()
             try:
                 yield

@@ -124,7 +124,7 @@ def unpacked(line: str) -> Entry:
         raise ValueError("does not match its checksum")
     if sum(map(text.count, "[{,")) > _MOST_PARTS:
         raise ValueError("has more parts than a case can have")
-    return _entry(strict_json(text))
+    return _entry(stored.json_of(text, "a case"))
 
 
 def write_export(file: Path, index: "CaseIndex") -> int:

@@ -48,6 +48,8 @@ def writer_lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror}), so the index cannot be changed") from error
     try:
+        if os.fstat(handle).st_nlink != 1:
+            raise ArchiveError(f"{file}: is another file's name, too, which writing it would destroy; delete it")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -93,12 +93,20 @@ def facts(value: object) -> dict[str, Fact]:
     return found
 
 
+def _finite(value: object) -> bool:
+    """Whether a value is a number that a float can hold."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def fact(values: object) -> Fact:
     """The values of one field."""
     known = _is(list, values, "a fact")
     if all(isinstance(one, str) for one in known):
         return tuple(known)
-    if all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in known):
+    if all(_finite(one) for one in known):
         return tuple(float(one) for one in known)
     raise GarbledError("a fact is neither texts nor numbers")
 
@@ -155,7 +163,7 @@ def whole(value: object, what: str, *, least: int = 0) -> int:
 
 def real(value: object, what: str) -> float:
     """A finite positive number of a JSON file."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+    if not _finite(value) or not isinstance(value, int | float) or value <= 0:
         raise GarbledError(f"{what} is no number that can be")
     return float(value)
 

@@ -63,6 +63,15 @@ def _is_full(error: BaseException) -> bool:
     return any(words in str(error).lower() for words in _FULL_WORDS)
 
 
+def _is_part_of(path: Path, out: Path) -> bool:
+    """Whether a path is the output, the folder that it stands in, or a place beside it that is named after it."""
+    real, beside = path.absolute(), out.resolve().parent
+    if not real.is_relative_to(beside):
+        return False
+    names = real.relative_to(beside).parts
+    return not names or out.resolve().name in names[0]
+
+
 @contextmanager
 def named_failures(out: Path) -> Iterator[None]:
     """Turn what the file system refuses into one line about `out`.
@@ -78,7 +87,7 @@ def named_failures(out: Path) -> Iterator[None]:
         if _is_full(error):
             raise OutputError(f"{out}: the disk is full; nothing was written. Free some space and run again") from error
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            if error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(out.parent):
+            if error.filename is not None and not _is_part_of(Path(os.fsdecode(error.filename)), out):
                 raise OutputError(f"{os.fsdecode(error.filename)}: {unreadable(error)}") from error
             raise OutputError(f"{out}: no permission to write here; choose another place with --out") from error
         if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):

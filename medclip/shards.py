@@ -23,7 +23,7 @@ from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.embedder import EmbeddedCase, Embedder
 from medclip.errors import ArchiveError
-from medclip.files import held, named_failures, replaced_file, write_json
+from medclip.files import clear_dead, held, named_failures, replaced_file, write_json
 from medclip.tensors import write_tensors
 
 __all__ = [

@@ -404,7 +404,7 @@ class LocalBackend(Backend):
         found = []
         if self._catalogue.log_bytes():
             found.append(
-                "the catalogue's log holds what readers that are at work still see, until  medclip index compact"
+                "the catalogue holds what readers that are at work still see, until the next change, or  medclip index compact"
             )
         if masked:
             found.append(

@@ -95,8 +95,10 @@ def import_cases(
             raise CaseError(f"source {source} takes no --{chosen.name.replace('_', '-')}")
     if "key" in layout.OPTIONS and options.key is None:
         options = replace(options, key=out.with_name(f"{out.name}.key"))
-    if options.key and out.resolve() in options.key.resolve().parents:
-        raise CaseError(f"{options.key}: lies in the cases folder; keep the key apart from the cases that it hides")
+    if options.key and out.resolve() in (options.key.resolve(), *options.key.resolve().parents):
+        raise CaseError(
+            f"{options.key}: is or lies in the cases folder; keep the key apart from the cases that it hides"
+        )
     if layout.NEEDS_PATH and path is None:
         raise CaseError(
             f"source {source} reads a folder: name it, as in  medclip cases import {source} PATH --out CASES"

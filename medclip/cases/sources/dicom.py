@@ -25,7 +25,7 @@ from medclip.cases.privacy.scrub import Scrubber
 from medclip.cases.sources.base import Draft, Options, Skipped
 from medclip.cases.structured_report import report_sections
 from medclip.cases.table import CASE_COLUMNS, case_fields, first, grouped_rows
-from medclip.errors import CaseError, MeasurementError, ScanError
+from medclip.errors import CaseError, MeasurementError, MedclipError, ScanError
 from medclip.files import permissions
 from medclip.modalities.scan.geometry import plane_of
 from medclip.modalities.scan.header import is_dicom, read_header
@@ -226,7 +226,15 @@ def draft(path: Path | None, options: Options) -> Iterator[Draft | Skipped]:
     yield from skipped
     importer = _Importer(path, Key.at(options.key), rows)
     for uid in sorted(studies):
-        yield from importer.draft(uid, studies[uid])
+        try:
+            drafts = list(importer.draft(uid, studies[uid]))
+        except MedclipError:
+            raise
+        except Exception as error:  # noqa: BLE001 (a header may hold anything under any name)
+            drafts = [
+                Skipped(importer.key.hashed("case", uid), f"is damaged ({type(error).__name__}); export it again")
+            ]
+        yield from drafts
     for number, name in enumerate(rows, start=1):
         if name not in importer.used:
             yield Skipped(f"report {number}", "its study is not in the folder")

@@ -82,8 +82,10 @@ def _draft(case_id: str, rows: list[dict[str, str]], folder: Path, allow_outside
         about = {key: value for key in _SCAN[1:] if (value := (row.get(key) or "").strip())}
         if source.is_dir():
             try:
+                for member in source.iterdir():
+                    _beside(folder, str(member), allow_outside)
                 series = read_scan(source)
-            except ScanError as error:
+            except (ScanError, CaseError) as error:
                 return Skipped(case_id, str(error))
             file = _stored_name("scans", named, ".tif")
             files[file] = as_tiff(series.pictures)

@@ -18,6 +18,7 @@ from medclip.cases.case import Case, Modality, Note, Outcome, Scan, Sex, Split
 from medclip.cases.manifest import describe
 from medclip.cases.sources.base import Draft, Options, Skipped
 from medclip.errors import CaseError
+from medclip.files import read_regular
 
 NAME = "medpix-2.0"
 NEEDS_PATH = True
@@ -65,9 +66,12 @@ def _category(topic: dict[str, Any]) -> str | None:
     return _CATEGORY.get(re.split(r"[\s,/]", value.lower(), maxsplit=1)[0], "other")
 
 
+_LARGEST = 1 << 30  # bytes; as published, 3 MB
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_regular(path, _LARGEST))
     except FileNotFoundError:
         raise CaseError(f"{path}: not found; name the folder of MedPix 2.0 that holds it") from None
     except (OSError, ValueError) as error:
@@ -85,7 +89,7 @@ def _splits(path: Path) -> dict[str, Split]:
         file = path / "splitted_dataset" / f"data_{split}.jsonl"
         if not file.is_file():
             continue
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_regular(file, _LARGEST).splitlines(), start=1):
             try:
                 found[str(json.loads(line)["U_id"])] = split
             except (ValueError, KeyError, TypeError):
