@@ -15,7 +15,9 @@ import pytest
 
 from medclip.errors import CaseError, OutputError
 from medclip.files import (
+    clear_dead,
     copy_file,
+    is_workplace,
     new_file,
     new_folder,
     open_regular,
@@ -281,3 +283,106 @@ def test_a_folder_written_by_hand_is_not_medclip_s_to_replace(
     with new_folder(made, force=True, marker=".medclip-cases"):
         pass
     assert _names(made) == [".medclip-cases"]
+
+
+def test_a_place_that_somebody_else_prepared_is_not_worked_in(tmp_path: Path) -> None:
+    place = partial_of(tmp_path / "out")
+    place.mkdir()
+    place.chmod(0o777)
+    with pytest.raises(OutputError, match="others may write"):
+        _make(tmp_path / "out")
+    place.chmod(0o700)
+    (place / "thesis").write_text("mine")
+    with pytest.raises(OutputError, match="did not put there"):
+        _make(tmp_path / "out")
+    (place / "lock").write_text("mine, too")
+    with pytest.raises(OutputError, match="did not put there"):
+        _make(tmp_path / "out")
+    assert not is_workplace(place)
+    assert clear_dead(tmp_path) == []
+    assert (place / "thesis").read_text() == "mine"
+    if os.getuid() == 0:
+        shutil.rmtree(place)
+        place.mkdir(0o700)
+        os.chown(place, 12345, 12345)
+        with pytest.raises(OutputError, match="another user"):
+            _make(tmp_path / "out")
+
+
+def test_a_kill_between_the_steps_of_an_exchange_loses_nothing(tmp_path: Path) -> None:
+    """Where the file system cannot exchange two names in one step, as on NFS."""
+    out = tmp_path / "out"
+    _make(out, "old")
+    code = (
+        "import os; from pathlib import Path; from medclip import files\n"
+        "files._renameat2 = lambda *_: False\n"
+        "rename = Path.rename\n"
+        "Path.rename = lambda self, to: (rename(self, to), os._exit(9))\n"
+        f"with files.new_folder(Path({str(out)!r}), force=True, marker={MARK!r}) as made: (made / {MARK!r}).touch()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert not out.exists()
+
+    def fail() -> None:
+        raise OutputError("half-way")
+
+    with pytest.raises(OutputError, match=r"half-way|already exists"):
+        _make(out, force=True, meanwhile=fail)
+    assert (out / MARK).read_text() == "old"
+
+
+def test_an_interrupt_after_the_exchange_deletes_nothing(tmp_path: Path) -> None:
+    """Neither what was there nor what came in between."""
+    from medclip.files import _take_name
+
+    out, made = tmp_path / "out", tmp_path / "made"
+    _make(out, "theirs")
+    made.mkdir()
+    interrupts = iter((False, True))  # at the look after the exchange
+
+    def check(_: Path) -> None:
+        if next(interrupts):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _take_name(made, out, check)
+    assert (out / MARK).read_text() == "theirs"
+
+
+def test_who_may_read_stays_who_might(tmp_path: Path) -> None:
+    out, file = tmp_path / "out", tmp_path / "file"
+    _make(out, "old")
+    out.chmod(0o700)
+    _make(out, "new", force=True)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o700
+    for mode in (0o600, 0o644):
+        file.touch()
+        file.chmod(mode)
+        before = os.umask(0o077)
+        with replaced_file(file) as made:
+            made.write_text("x")
+        os.umask(before)
+        assert stat.S_IMODE(file.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
+def test_what_another_user_could_not_tidy_up_is_not_called_unwritten(tmp_path: Path) -> None:
+    out = tmp_path / "shared" / "out"
+    out.parent.mkdir()
+    _make(out, "old")
+    (out / "sub").mkdir(0o555)
+    (out / "sub" / "file").touch()
+    for path in (out.parent, out, *out.rglob("*")):
+        os.chown(path, 65534, 65534)
+    for parent in out.parents:
+        if parent.is_relative_to(tmp_path.parents[1]):
+            parent.chmod(0o755)
+    code = (
+        "import os; from pathlib import Path; from medclip.files import new_folder\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        f"with new_folder(Path({str(out)!r}), force=True, marker={MARK!r}) as made: (made / 'new').touch()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert _names(out) == [MARK, "new"]
+    assert _names(out.parent) == ["out"]

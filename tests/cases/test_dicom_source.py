@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
@@ -139,6 +140,19 @@ def test_bad_files_are_listed_beside_the_key_and_cost_only_themselves(
     assert "is no DICOM file" in reasons["holiday.jpg"]
     assert "burnt into its pixels" in reasons[str(radiographs[-1].relative_to(mine))]
     assert report["scans"] == len({f.parent for f in tree.rglob("001.dcm")}) - 3
+
+
+def test_a_header_that_holds_something_else_under_a_name_costs_its_study_alone(tree: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(tree, tmp_path / "tree")
+    studies = len(imported(tree, tmp_path / "before"))
+    odd = pydicom.dcmread(next(file for file in sorted(mine.rglob("*.dcm")) if "CT" in _modality(file)))
+    odd[0x0008, 0x0008] = DataElement(0x00080008, "US", 5)  # Image Type
+    odd.save_as(odd.filename)
+    assert len(imported(mine, tmp_path / "cases")) == studies - 1
+
+
+def _modality(file: Path) -> str:
+    return str(pydicom.dcmread(file, stop_before_pixels=True).Modality)
 
 
 def test_localizers_stay_out_and_single_radiographs_of_a_series_are_scans(tree: Path, tmp_path: Path) -> None:

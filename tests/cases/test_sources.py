@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.data import get_testdata_file
 
 from medclip.cases import read_cases
 from medclip.cases.importing import import_cases
@@ -75,6 +76,16 @@ def test_one_bad_case_never_stops_the_rest(folder: Path, tmp_path: Path) -> None
     listed = json.loads((out / "import-report.json").read_text())
     assert len(listed["skipped"]) == 4
     assert sorted(p.name for p in (out / "scans").iterdir()) == sorted(Path(s.file).name for s in one.scans)
+
+
+def test_a_series_holds_no_links_to_elsewhere(folder: Path, tmp_path: Path) -> None:
+    (folder / "series").mkdir()
+    (folder / "series" / "1.dcm").symlink_to(tmp_path / "elsewhere.dcm")
+    shutil.copy(str(get_testdata_file("CT_small.dcm")), tmp_path / "elsewhere.dcm")
+    (folder / "cases.csv").write_text("case,scan\na,series\n")
+    with pytest.raises(CaseError, match="--allow-outside"):
+        import_cases("folder", folder, tmp_path / "out")
+    assert import_cases("folder", folder, tmp_path / "out", options=Options(allow_outside=True)).cases == 1
 
 
 def _mode(path: Path) -> int:

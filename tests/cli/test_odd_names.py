@@ -120,6 +120,19 @@ def test_outputs_that_cannot_be_are_one_line(sample: Path, tmp_path: Path, medcl
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cases", "dangling", "mine"]
 
 
+def test_what_cannot_be_read_or_written_is_one_line(
+    odd_index: Path, tmp_path: Path, medclip: Medclip, refused: Medclip
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "no plain file" in refused(medclip("query", odd_index, "--text-file", tmp_path / "pipe"))
+    assert "not UTF-8" in refused(medclip("similar", odd_index, LATIN))
+    for to in ("> /dev/full", ">&-"):
+        command = f"'{Path(sys.executable).with_name('medclip')}' index stats '{odd_index}' --json {to}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == (2 if "full" in to else 0)
+        assert "Traceback" not in done.stderr
+
+
 def test_a_page_or_an_export_replaces_only_its_own_kind(
     odd_index: Path, tmp_path: Path, medclip: Medclip, refused: Medclip
 ) -> None:

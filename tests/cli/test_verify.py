@@ -169,6 +169,8 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], None]] = {
     "another width": lambda case: case["views"][0].__setitem__(3, base64.b64encode(bytes(16)).decode()),
     "no small JPEG": _jpeg(b"<script>alert(1)</script>"),
     "small JPEG": _jpeg(b"\xff\xd8" + bytes(300_000)),
+    "is damaged after": lambda case: case["facts"].update(age=[10**400]),
+    "is damaged": lambda case: case["document"].update(source="\ud800"),
     "cannot be indexed": lambda case: case["views"][0].__setitem__(3, _zeros(case["views"][0][3])),
 }  # fmt: skip
 

@@ -111,3 +111,25 @@ def test_a_copy_holds_what_is_known_and_nothing_that_a_killed_run_left(planted: 
     kept = {"index.json", "catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm", "segments", "model"}
     assert {path.name for path in copy.iterdir()} == kept
     assert CaseIndex.open(copy).verify() == []
+
+
+def test_a_lock_that_is_another_file_s_name_is_not_written(planted: Path) -> None:
+    other = planted.parent / "precious"
+    other.write_text("mine")
+    (planted / "writer.lock").unlink(missing_ok=True)
+    (planted / "writer.lock").hardlink_to(other)
+    with pytest.raises(ArchiveError, match="another file's name"), writer_lock(planted):
+        pass
+    assert other.read_text() == "mine"
+
+
+def test_a_change_does_not_go_into_an_index_that_was_replaced(tmp_path: Path) -> None:
+    build(tmp_path / "index", make_entries(0, 3))
+    index = CaseIndex.open(tmp_path / "index")
+    build(tmp_path / "index", make_entries(0, 4))
+    with pytest.raises(ArchiveError, match="has been replaced"):
+        index.remove([next(index.records()).id])
+    index.close()
+    again = CaseIndex.open(tmp_path / "index")
+    assert len(again) == 4
+    again.close()
