@@ -144,7 +144,7 @@ def _forged(exported: Path, out: Path, change: Callable[[dict[str, Any]], None])
     head, first, *rest = gzip.decompress(exported.read_bytes()).decode().splitlines()
     case = json.loads(first.partition(" ")[2])
     change(case)
-    text = json.dumps(case, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(case, sort_keys=True)
     line = f"{hashlib.sha256(text.encode()).hexdigest()[:32]} {text}"
     out.write_bytes(gzip.compress(("\n".join([head, line, *rest]) + "\n").encode(), 1))
     return out
