@@ -31,12 +31,14 @@ class Key:
         """The key in a file, which is made where there is none, readable by its owner alone.
 
         Raises:
-            CaseError: the file holds no key, or none can be written.
+            CaseError: the file holds no key, may be read by others than its owner, or cannot be written.
         """
         try:
             if not path.exists():
                 with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
                     out.write(secrets.token_hex(32) + "\n")
+            if path.stat().st_mode & 0o077:
+                raise CaseError(f"{path}: may be read by others than its owner; run  chmod 600 {path}")
             secret = bytes.fromhex(path.read_text().strip())
         except ValueError as error:
             raise CaseError(f"{path}: holds no key (64 hexadecimal digits); name another file with --key") from error

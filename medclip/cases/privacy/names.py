@@ -134,7 +134,8 @@ def _parts(group: str) -> list[str]:
     named = " ".join(group.split("^")[:3]) if "^" in group else group
     family = group.partition("^")[0].strip().lower() if "^" in group else ""
     parts: dict[str, None] = {}
-    for word in re.split(r"[\s,;./()\"_]+", named):
+    joined = re.sub(r"[\s'-]", "", family)  # Al-Ghamdi, Van den Berg: Alghamdi, Vandenberg
+    for word in [*re.split(r"[\s,;./()\"_]+", named), *([joined] if joined != family else [])]:
         for part in (word, *word.split("-"), *_humps(word)):
             part = part.strip("'-")
             lower = part.lower()

@@ -13,13 +13,16 @@ from medclip.cases.privacy.text import CJK, END, START, Found
 
 __all__ = ["find_patterns"]
 
+_UNIT = r"\s?(?:mm|cm|ml|cc|mg|mGy|HU|x\s?\d)\b|\s?[%×]"
+
 # ---- contacts and addresses
 
 _CONTACTS = (
     r"(?<![\w.+-])[\w.+-]{1,64}\s?(?:@|\(at\)|\[at\])\s?[\w-]{1,63}(?:\.[\w-]{1,63})+",
     r"(?:https?://|www\.)[^\s<>\"'，。）)]+",
-    r"(?i:\b(?:tel|phone|telephone|fax|mobile|cell|pager|beeper|ext|call(?:ed)?(?:\s+back)?(?:\s+at)?|telefon|handy|dw)\b)"
-    r"(?:\.|\s?(?:no|number|nr)\.?)?[\s:#]{0,3}(?:at\s)?[(+]?\d[\d\s()/.-]{2,18}\d",
+    r"(?i:\b(?:tel|phone|telephone|fax|mobile|(?<!white )(?<!red )(?<!blood )cell|pager|beeper|ext"
+    r"|call(?:ed)?(?:\s+back)?(?:\s+at)?|telefon|handy|dw)\b)(?:\.|\s?(?i:no(?:\.|(?=\s?[:#]))|number|nr\.?))?[\s:#]{0,3}(?:at\s)?"
+    rf"(?!\d{{1,3}}\.\d{{1,2}}(?![\d.]))(?>[(+]?\d[\d\s()/.-]{{2,18}}\d)(?!{_UNIT})",
     r"(?:电话|手机|传真|联系方式|分机)(?:号码?)?[\s:：]{0,2}[(+]?\d[\d\s()-]{4,18}\d",
     r"(?<![\w.])\+\d{1,3}(?:[\s()/.-]{0,3}\d){6,13}(?!\d)",
     r"(?<![\w.])(?:1[\s.-])?\(?\d{3}\)?[\s.-]\d{3}[.-]\d{4}(?![\w.-]\d|\w)",
@@ -56,7 +59,10 @@ _NUMBERED = (
     r"passport|licen[cs]e|serial|device|certificate|NHS|SSN|social\s+security|SVNR|Fall|Patienten|Auftrags|Versicherungs|"
     r"Sozialversicherungs|dossier|IPP|NIR|DNI|CURP"
 )
-_WORD = r"(?:[\s-]?(?:identifier|number|num|no|nr|nummer|id|code|plate)\b\.?|\s?[#№])"
+_WORD = (  # a bare "no" is a negation, but before a sign or a long number
+    r"(?:[\s-]?(?:(?:identifier|number|num|nr|nummer|id|code|plate)\b\.?"
+    rf"|no(?:\.|\b(?=\s?[:#=]|\s?(?:[A-Z]{{1,3}}-?)?\d{{4,}}+(?!{_UNIT}))))|\s?[#№])"
+)
 _VALUE = r"(?:is\s+|:\s*|#\s*|=\s*|-\s?)?(?=[\w-]{0,30}\d)[A-Z]{0,5}[-_/.]?\w{1,30}(?:[-_/.](?=[A-Z]*\d)\w{1,20}){0,5}"
 _NUMBERS = (
     rf"(?i:\b(?:{_NUMBERED}){_WORD})[\s:#]{{0,3}}(?i:{_VALUE})(?:\s\d{{2,5}}){{0,3}}{END}",
