@@ -14,9 +14,11 @@ import secrets
 from pathlib import Path
 
 from medclip.errors import CaseError
+from medclip.files import read_regular
 
 __all__ = ["OLDEST", "Key", "age_years"]
 
+_LONGEST = 4096  # bytes of a key's file
 OLDEST = 90  # years; older patients are few enough to be known by their age
 
 
@@ -31,13 +33,15 @@ class Key:
         """The key in a file, which is made where there is none, readable by its owner alone.
 
         Raises:
-            CaseError: the file holds no key, or none can be written.
+            CaseError: the file holds no key, may be read by others than its owner, or cannot be written.
         """
         try:
             if not path.exists():
                 with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
                     out.write(secrets.token_hex(32) + "\n")
-            secret = bytes.fromhex(path.read_text().strip())
+            if path.stat().st_mode & 0o077:
+                raise CaseError(f"{path}: may be read by others than its owner; run  chmod 600 {path}")
+            secret = bytes.fromhex(read_regular(path, _LONGEST).decode().strip())
         except ValueError as error:
             raise CaseError(f"{path}: holds no key (64 hexadecimal digits); name another file with --key") from error
         except OSError as error:

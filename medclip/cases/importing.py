@@ -3,10 +3,12 @@
 import stat
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import reduce
+from operator import and_
 from pathlib import Path
 
 from medclip.cases.case import Case
-from medclip.cases.manifest import MARK, write_cases
+from medclip.cases.manifest import MANIFEST, MARK, write_cases
 from medclip.cases.sources import Draft, Options, Skipped, load_source
 from medclip.errors import CaseError, ScanError
 from medclip.files import copy_file, new_folder, permissions, replaced_file, write_json
@@ -29,6 +31,10 @@ class ImportReport:
     skipped: list[Skipped] = field(default_factory=list)
 
 
+def _narrow(path: Path, mode: int) -> None:
+    path.chmod(stat.S_IMODE(path.stat().st_mode) & mode)
+
+
 def _store(draft: Draft, folder: Path) -> Case | Skipped:
     """Copy the draft's files into the folder, and read every scan once; on failure nothing of it stays.
 
@@ -47,7 +53,7 @@ def _store(draft: Draft, folder: Path) -> Case | Skipped:
             written.append(target)
             if isinstance(source, bytes):
                 target.write_bytes(source)
-                target.chmod(stat.S_IMODE(target.stat().st_mode) & draft.mode)
+                _narrow(target, draft.mode)
             else:
                 if name in scanned and (window := read_scan(source).window):
                     windows[name] = window
@@ -108,9 +114,8 @@ def import_cases(
     if path is not None and not path.exists():
         raise CaseError(f"{path}: not found; check the path")
     with new_folder(out, force=force, marker=MARK) as folder:
-        for read in (path, options.reports):
-            if read is not None:  # the texts come from there
-                folder.chmod(stat.S_IMODE(folder.stat().st_mode) & permissions(read))
+        mode = reduce(and_, (permissions(read) for read in (path, options.reports) if read is not None), 0o777)
+        _narrow(folder, mode)
         cases: list[Case] = []
         seen: set[str] = set()
         skipped: list[Skipped] = []
@@ -128,6 +133,7 @@ def import_cases(
             else:
                 seen.add(result.id)
                 cases.append(result)
+                mode &= item.mode if isinstance(item, Draft) else 0o777
         report = ImportReport(
             source=source,
             cases=len(cases),
@@ -145,5 +151,7 @@ def import_cases(
             raise CaseError(
                 f"{path or source}: no case could be imported{f'; {private} says why' if options.key else reason}"
             )
+        _narrow(folder, mode)  # the texts are to be read by nobody who may not read their sources
         write_cases(folder, cases)
+        _narrow(folder / MANIFEST, mode)
     return report

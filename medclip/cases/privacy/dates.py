@@ -27,7 +27,7 @@ _MONTHS = (  # English, German, French, Spanish, Italian, Portuguese, Dutch; ful
 )
 _FULL = "|".join(sorted({name for names, _ in _MONTHS for name in names.split()}, key=len, reverse=True))
 _SHORT = "|".join(sorted({name for _, names in _MONTHS for name in names.split()}, key=len, reverse=True))
-_MONTH = rf"(?:(?:{_FULL})|(?:{_SHORT})\b\.?)"
+_MONTH = rf"(?:(?:{_FULL})|(?:{_SHORT})(?![^\W\d_])\.?)"  # 14FEB1931, but not "marked 12"
 _CAPITAL = "|".join(  # without May
     [name.title() for names, _ in _MONTHS for name in names.split() if name != "may"]
     + [name.upper() for names, _ in _MONTHS for name in names.split() if len(name) > 3]

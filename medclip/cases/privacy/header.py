@@ -5,6 +5,7 @@ attribute the action of its Basic Profile, and the kind of thing that it holds w
 attribute without a kind holds prose, a code or a number that names nobody.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,20 +68,38 @@ def _values(value: object) -> Iterator[str]:
             yield text.strip("\0 ")
 
 
-def _walk(header: Dataset) -> Iterator[Identifier]:
+def _misread(value: object) -> Iterator[str]:
+    """A value that pydicom read as Latin-1, for want of a character set, as UTF-8 and as GB18030 (what PACS write)."""
+    raw = "\\".join(_values(value))
+    if raw.isascii():
+        return
+    for encoding in ("utf-8", "gb18030"):
+        with contextlib.suppress(UnicodeError):
+            yield from raw.encode("latin-1").decode(encoding).split("\\")
+
+
+def _walk(header: Dataset, declared: bool = False) -> Iterator[Identifier]:
+    """Args: declared: whether the data set around this one names a character set."""
+    declared = declared or any(name not in ("", "ISO_IR 6") for name in _values(header.get("SpecificCharacterSet")))
+
+    def read(value: object) -> Iterator[str]:
+        yield from _values(value)
+        if not declared:
+            yield from _misread(value)
+
     for tag in header.keys():  # noqa: SIM118 (a data set iterates over its elements, converting all)
         vr = _vr(header, tag)
         about = profile().get(tag)
         if vr == "SQ":
             for item in header[tag].value or []:
-                yield from _walk(item)
+                yield from _walk(item, declared)
                 if about is not None and about.kind == "code":
                     for name, kind in _CODE.items():
-                        yield from (Identifier(kind, value) for value in _values(item.get(name)))
+                        yield from (Identifier(kind, value) for value in read(item.get(name)))
         elif vr == "PN":
-            yield from (Identifier("name", value) for value in _values(header[tag].value))
+            yield from (Identifier("name", value) for value in read(header[tag].value))
         elif about is not None and about.kind:
-            yield from (Identifier(about.kind, value) for value in _values(header[tag].value))
+            yield from (Identifier(about.kind, value) for value in read(header[tag].value))
 
 
 def identifiers_of(header: Dataset) -> set[Identifier]:

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from medclip.cases.privacy.text import CJK, Found, even
-from medclip.cases.privacy.words import ABBREVIATIONS, ORDINARY, PARTICLES, PLACEHOLDERS, TITLES
+from medclip.cases.privacy.words import (
+    ABBREVIATIONS,
+    EPONYMS,
+    NAMED_AFTER,
+    ORDINARY,
+    PARTICLES,
+    PLACEHOLDERS,
+    TITLES,
+)
 
 __all__ = ["CJK_TITLES", "Names"]
 
@@ -30,7 +38,9 @@ _NORDIC = str.maketrans({"å": "aa"})
 _LETTER = rf"[^\W_{CJK}][\u0300-\u036f]*"
 _WORD = re.compile(rf"(?:{_LETTER})+(?:'(?:{_LETTER})+)*")
 _GAP = re.compile(r"[\s,.'^_=-]{0,3}")
-_TITLED = re.compile(r"\b(?:(?:[Mm]rs?|[Mm]s|[Mm]iss|[Dd]r|[Pp]rof|[Dd]octor|Herrn?|Frau)\.?|(?:DR|MRS?|PROF)\.)\s+$")
+_TITLED = re.compile(
+    r"\b(?:(?:[Mm]rs?|[Mm]s|[Mm]iss|[Dd]ra?|Sra|[Pp]rof|[Dd]octor|Herrn?|Frau|Sister|Schwester|DR|PROF|MISS)\.?|MRS?\.|MS\.)\s+$"
+)
 _IN_SENTENCE = re.compile(r"(?:[a-z,]|\b(?:Mrs?|Ms|Dr|Prof)\.) $")
 _RUN = 6  # words of a name on either side of one of its parts
 _LONG = 5  # letters of a part that counts with an initial glued to it ("mhuber"), or in two ("Xiao Ming")
@@ -59,7 +69,7 @@ def _humps(part: str) -> list[str]:
 
 
 def _weak(word: str) -> bool:
-    return len(word) < 3 or word.lower() in ORDINARY or word.lower() in PARTICLES
+    return len(word) < 3 or word.lower() in ORDINARY | PARTICLES or (word.isupper() and word.lower() in ABBREVIATIONS)
 
 
 @dataclass
@@ -134,7 +144,8 @@ def _parts(group: str) -> list[str]:
     named = " ".join(group.split("^")[:3]) if "^" in group else group
     family = group.partition("^")[0].strip().lower() if "^" in group else ""
     parts: dict[str, None] = {}
-    for word in re.split(r"[\s,;./()\"_]+", named):
+    joined = re.sub(r"[\s'-]", "", family)  # Al-Ghamdi, Van den Berg: Alghamdi, Vandenberg
+    for word in [*re.split(r"[\s,;./()\"_]+", named), *([joined] if joined != family else [])]:
         for part in (word, *word.split("-"), *_humps(word)):
             part = part.strip("'-")
             lower = part.lower()
@@ -183,6 +194,8 @@ class Names:
             first -= 1
         while last < most and self._goes_on(text, words[last], words[last + 1], person, words[last + 1]):
             last += 1
+        if _is_eponym(text, words[first : last + 1], person):
+            return
         if last > first and _is_name([word for word in words[first : last + 1] if person.has(word)]):
             dot = text[words[last].end : words[last].end + 1] == "." and len(words[last].text) == 1
             yield Found("name", words[first].start, words[last].end + dot)
@@ -213,6 +226,16 @@ def _is_name(parts: Sequence[_Word]) -> bool:
         return True
     real = {part.text.lower() for part in parts} - PARTICLES
     return len(real) > 1 and (any(one not in ORDINARY for one in real) or all(len(one) > 2 for one in real))
+
+
+def _is_eponym(text: str, words: Sequence[_Word], person: _Person) -> bool:
+    """Whether a part of a name, with the article that could be an initial, stands in a term like "a Baker cyst"."""
+    part = words[-1]
+    alone = len(words) == 1 or (len(words) == 2 and words[0].text == "A" and text[words[0].end] != ".")
+    if not alone or part.text.lower().removesuffix("'s") not in EPONYMS or not person.has(part):
+        return False
+    titled = _TITLED.search(text[max(0, words[0].start - 12) : words[0].start])
+    return titled is None and re.match(NAMED_AFTER, text[part.end : part.end + 60]) is not None
 
 
 def _stands_out(text: str, word: _Word) -> bool:

@@ -10,16 +10,20 @@ from collections.abc import Iterator
 from medclip.cases.privacy.dates import find_dates
 from medclip.cases.privacy.names import CJK_TITLES
 from medclip.cases.privacy.text import CJK, END, START, Found
+from medclip.cases.privacy.words import ABBREVIATIONS
 
 __all__ = ["find_patterns"]
+
+_UNIT = r"\s?(?:mm|cm|ml|cc|mg|mGy|HU|x\s?\d)\b|\s?[%×]"
 
 # ---- contacts and addresses
 
 _CONTACTS = (
     r"(?<![\w.+-])[\w.+-]{1,64}\s?(?:@|\(at\)|\[at\])\s?[\w-]{1,63}(?:\.[\w-]{1,63})+",
     r"(?:https?://|www\.)[^\s<>\"'，。）)]+",
-    r"(?i:\b(?:tel|phone|telephone|fax|mobile|cell|pager|beeper|ext|call(?:ed)?(?:\s+back)?(?:\s+at)?|telefon|handy|dw)\b)"
-    r"(?:\.|\s?(?:no|number|nr)\.?)?[\s:#]{0,3}(?:at\s)?[(+]?\d[\d\s()/.-]{2,18}\d",
+    r"(?i:\b(?:tel|phone|telephone|fax|mobile|(?<!white )(?<!red )(?<!blood )cell|pager|beeper|ext"
+    r"|call(?:ed)?(?:\s+back)?(?:\s+at)?|telefon|handy|dw)\b)(?:\.|\s?(?i:no(?:\.|(?=\s?[:#]))|number|nr\.?))?[\s:#]{0,3}(?:at\s)?"
+    rf"(?!\d{{1,3}}\.\d{{1,2}}(?![\d.]))(?>[(+]?\d[\d\s()/.-]{{2,18}}\d)(?!{_UNIT})",
     r"(?:电话|手机|传真|联系方式|分机)(?:号码?)?[\s:：]{0,2}[(+]?\d[\d\s()-]{4,18}\d",
     r"(?<![\w.])\+\d{1,3}(?:[\s()/.-]{0,3}\d){6,13}(?!\d)",
     r"(?<![\w.])(?:1[\s.-])?\(?\d{3}\)?[\s.-]\d{3}[.-]\d{4}(?![\w.-]\d|\w)",
@@ -56,7 +60,10 @@ _NUMBERED = (
     r"passport|licen[cs]e|serial|device|certificate|NHS|SSN|social\s+security|SVNR|Fall|Patienten|Auftrags|Versicherungs|"
     r"Sozialversicherungs|dossier|IPP|NIR|DNI|CURP"
 )
-_WORD = r"(?:[\s-]?(?:identifier|number|num|no|nr|nummer|id|code|plate)\b\.?|\s?[#№])"
+_WORD = (  # a bare "no" is a negation, but before a sign or a long number
+    r"(?:[\s-]?(?:(?:identifier|number|num|nr|nummer|id|code|plate)\b\.?"
+    rf"|no(?:\.|\b(?=\s?[:#=]|\s?(?:[A-Z]{{1,3}}-?)?\d{{4,}}+(?!{_UNIT}))))|\s?[#№])"
+)
 _VALUE = r"(?:is\s+|:\s*|#\s*|=\s*|-\s?)?(?=[\w-]{0,30}\d)[A-Z]{0,5}[-_/.]?\w{1,30}(?:[-_/.](?=[A-Z]*\d)\w{1,20}){0,5}"
 _NUMBERS = (
     rf"(?i:\b(?:{_NUMBERED}){_WORD})[\s:#]{{0,3}}(?i:{_VALUE})(?:\s\d{{2,5}}){{0,3}}{END}",
@@ -76,34 +83,56 @@ _UIDS = (r"(?<![\w.])[012](?:\.\d+){5,}(?!\w)",)
 
 # ---- people
 
-_NAME = (
-    r"(?:(?:[A-Z]\.\s?){1,3})?(?:(?:van|von|de|del|der|den|la|le|di|da|dos|bin|al|el|zu)\s+){0,2}"
-    r"[A-ZÀ-ÖØ-Þ][\w'À-ÿ-]{0,30}[\wÀ-ÿ]"
-)
+_BIG = "A-ZÀ-ÖØ-Þ" + "".join(c for c in map(chr, range(0x100, 0x180)) if c.isupper())
+_PARTICLE = r"(?:(?:van|von|de|del|der|den|la|le|di|da|dos|bin|al|el|zu)[\s-]+){0,2}"
+_NAME = rf"(?:(?:[A-Z]\.\s?){{1,3}})?{_PARTICLE}[{_BIG}][\w'-]{{0,30}}\w"
+_INITIALS = r"(?:[A-Z]{1,3}\s(?=[A-Z][a-z]))?"  # without dots
 _NOT_NAMED = (
-    r"(?!(?:Drs?|Prof|Mrs?|Ms|The|This|There|He|She|It|In|No|On|At|And|Or|But|With|CT|MR|MRI|PET|US|Ultrasound|Radiology|Radiologists?|Surgery|Surgical|"
+    r"(?!(?:Drs?|Prof|Mrs?|Ms|The|This|There|He|She|It|In|No|On|At|And|Or|But|With|CT|MR|MRI|MRA|PET|US|XR|NM|IR|ED|ER|OR|ICU|GI|GU|ENT|EMS|PCP|MD|Ultrasound|Radiology|Radiologists?|Surgery|Surgical|"
     r"Emergency|Medicine|Medical|Pathology|Oncology|Neurology|Neurosurgery|Orthop\w+|Urology|Cardiology|Pediatrics|Gynecology|"
     r"Department|Interventional|Nuclear|Physical|Occupational|Primary|General|Clinical|Imaging|Infectious|Patient|Findings?|"
     r"Impression|History|Male|Female|Unknown|Adult|Child|Infant|Exam\w*|Biops\w+|Histolog\w+|Microscop\w+|Laparo\w+|Endoscop\w+|Bronch\w+|Fine|Gross|Tissue|Excision\w*|"
     r"Angiogra\w+|Echocardio\w+|Chest|Head|Left|Right|X-?[Rr]ay\w*|Doppler|Gram|Serology|Culture\w*|Lab\w*|Family|January|February|"
-    r"March|April|May|June|July|August|September|October|November|December|[A-Z]{2,4}\b)(?![a-z]))"
+    r"March|April|May|June|July|August|September|October|November|December|Mary\s+Joseph)(?![a-z]))"
 )
-_NAMES = rf"(?:{_NAME})(?:[ ](?:and\s+)?(?!And\b)(?:{_NAME}|[A-Z]\.)){{0,2}}"
-_TITLE = r"(?:Drs?\.?|Prof\.?|Professor|Doctor|Mrs\.?|Mr\.?|Ms\.?|Miss|Herrn?|Frau|Mme|Monsieur|Madame|Se[ñn]ora?)"
+_NOT_SHORT = r"(?![A-Z]{2,4}\b(?!\s[A-Z][a-z]))"
+_LETTER = rf"[^\W\d_{CJK}]"
+_NAMES = rf"{_INITIALS}{_NAME}(?:[ ](?:and\s+)?(?!And\b)(?:[A-Z]\.|[A-Z](?=\s[A-Z][a-z])|{_NAME})){{0,2}}"
+_TITLE = (
+    r"(?:Dra?s?\.?|Prof\.?|Professor|Doctor|Mrs\.?|Mr\.?|Ms\.?|Miss|Herrn?|Frau|Schwester|Sister|Mme|Monsieur|Madame|Se[ñn]ora?"
+    r"|Sra\.?)"
+)
+_SHORT = "|".join(sorted(word.upper() for word in ABBREVIATIONS))
+_SCANNED = (  # what MR, MRS, MS and DR are of in capitals, where they are no title
+    r"(?!(?:ANGIO|IMAG|SPECTR|VENO|URO|ENTERO|ARTHRO|CHOLANGIO|MAMMO|ELASTO|PERF|DIFF|BRAIN|HEAD|NECK|SPIN|CHEST|ABDO|PELV|KNEE|HIP"
+    r"|SHOULDER|ANKLE|WRIST|CARDIAC|HEART|BREAST|LIVER|PROSTAT|CERVIC|THORAC|LUMBAR|SCAN|EXAM|STUD|SEQ|PROTO|FIND|SHOW|SUGG|DEMON"
+    r"|REVEAL|PLAQ|LESION|DISEASE|PATIENT|WITH|WITHOUT|AND|OR|OF|IN|ON|FOR|IS|WAS|NOT|THE|TO|CT|MRI?|PET|GUID|COMPAT|SAFE|CONTRAST"
+    rf"|(?:{_SHORT})(?![A-Z])"
+    r"|VOLUM|PACS|SYST|PHAS|RELAP|SIGNAL|APPEAR|CHANG|FEATUR|REPORT|RECON|FLAIR|T[12]|DWI|II+|III|IV)|\w*\d)"
+)
+_NO_DOCTOR = (  # what may follow "dr" in small letters
+    r"(?!(?:to|on|at|in|and|or|the|an?|for|of|off|who|was|is|has|had|will|would|said|says|from|with|about|again|today|office|visit|"
+    r"appointment|review|if|as|by|her|his|my|their|notes?|please|this|that|but|due|chest|images?|films?|recommend\w*|advi\w+|order\w*|"
+    r"aware|notified|informed|called|paged|made|did|saw|wants?|want\w*|requests?|requested)\b)"
+)
 _SIGNED = (
     r"(?i:\b(?:dictated|signed|read|reported|reviewed|interpreted|transcribed|verified|approved|authenticated|finali[sz]ed|"
     r"performed|referred|ordered|requested|examined|scanned|seen)\s+(?:and\s+\w+\s+)?by|discussed\s+with|communicated\s+to|"
     r"(?:called|telephoned|paged|faxed|reported)\s+to|cc:)"
     r"|(?i:\b(?:referring|attending|ordering|requesting|reading|reporting|consulting)(?:\s+(?:physician|doctor|radiologist|md))?|"
     r"\b(?:radiologist|technologist|sonographer|radiographer|operator|transcriptionist|resident|mother|father|daughter|son|"
-    r"(?:patient|full|first|last|family|maiden)(?:'s)?\s+name|wife|husband|next\s+of\s+kin|contact|befundet\s+von|zuweiser|"
+    r"(?:patient|pt|full|first|last|family|maiden)(?:'s)?\s*name|wife|husband|next\s+of\s+kin|contact|befundet\s+von|zuweiser|"
     r"signed)|(?:(?<=\n)|^)[ \t]*(?:name|patient))\s?[:=]"
 )
 _PEOPLE = (
     rf"{START}{_TITLE}(?:\s+|(?<=\.))(?:(?:Dr|Prof|med|Univ)\.\s*){{0,3}}{_NOT_NAMED}({_NAMES}(?:\s+(?:and|und|&)\s+{_NAME})?)",
-    rf"{START}(?:DR|PROF)\.\s+({_NAME}){END}",
-    rf"(?:{_SIGNED})[\s:]*(?:(?:Dr|Prof|Mr|Mrs|Ms)\.?\s+){{0,2}}{_NOT_NAMED}"
-    rf"({_NAME}(?:,?[ ](?!(?:MRN|ID|DOB|SSN|MD)\b){_NAME}|[ ][A-Z]\b\.?){{0,2}})",
+    rf"{START}(?:DR|PROF)\.\s+({_INITIALS}{_NAME}){END}",
+    rf"{START}(?:DR|PROF|MRS?|MS|MISS)\.?[ ]{_SCANNED}((?:[A-Z]\.?\s)?[{_BIG}][{_BIG}'-]{{1,30}}){END}",
+    rf"{START}dr\.?\s+{_NO_DOCTOR}([a-z][a-z'-]{{2,30}}){END}",
+    rf"{START}({_LETTER}(?:{_LETTER}|['-]){{1,40}}\^(?:{_LETTER}|['.-]){{1,40}}(?:\^(?:{_LETTER}|['. -]){{0,40}}){{0,3}})",
+    rf"([{CJK}]{{1,2}}\^[{CJK}]{{1,3}})",
+    rf"(?:{_SIGNED})[\s:]*(?:(?:Dr|Prof|Mr|Mrs|Ms)\.?\s+){{0,2}}{_NOT_NAMED}{_NOT_SHORT}"
+    rf"({_INITIALS}{_NAME}(?:,?[ ](?!(?:MRN|ID|DOB|SSN|MD)\b){_NAME}|[ ][A-Z]\b\.?){{0,2}})",
     rf"{START}((?!M\.D){_NAME}(?:,?[ ](?:[A-Z]\.|(?!M\.?D){_NAME})){{1,2}}),?\s+"
     r"(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|FRCPC|FACR|RN|R\.N\.|RT\(R\)|PA-C|MBBS)(?!\w)",
     r"(?i:dictated|transcribed)\s+by:?\s*([A-Z]{2,4}(?:/[a-zA-Z]{2,4})?)\b",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable
 
 from medclip.cases.privacy.text import CJK, END, START, even
-from medclip.cases.privacy.words import ABBREVIATIONS, GENERIC, ORDINARY, PLACEHOLDERS
+from medclip.cases.privacy.words import ABBREVIATIONS, EPONYMS, GENERIC, NAMED_AFTER, ORDINARY, PLACEHOLDERS
 
 __all__ = ["contact_patterns", "number_patterns", "phrase_patterns", "place_patterns"]
 
@@ -124,6 +124,7 @@ def place_patterns(values: Collection[str], *, address: bool = False) -> list[st
     code = f"(?:{'|'.join(codes)})" if codes else "(?!)"
     ways += [
         rf"{START}(?:{code}[\s,]+)?(?:{word.capitalize()}|{word.upper()}|{re.escape(word)}){END}(?:[\s,]+{code}{END})?"
+        + (f"(?!{NAMED_AFTER})" if word.lower() in EPONYMS else "")
         for word in sorted(words)
     ]
     ways += [rf"{START}{code}{END}{_NOT_MEASURED}" for code in codes if len(code) >= _TELLING]

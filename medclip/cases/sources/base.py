@@ -19,7 +19,7 @@ class Draft:
 
     case: Case
     files: Mapping[str, Path | bytes] = field(default_factory=dict)
-    mode: int = 0o777  # permissions beyond which no stored bytes may go: those of what they were made from
+    mode: int = 0o777  # permissions beyond which no stored bytes and texts may go: those of what they were made from
 
 
 @dataclass(frozen=True)

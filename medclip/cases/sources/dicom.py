@@ -6,7 +6,7 @@ from a CSV (``--reports``) whose column ``study`` names a study by its StudyInst
 the columns of a case in `medclip.cases.sources.folder`, and ``report``: free text to be split at its headings.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import reduce
@@ -57,7 +57,14 @@ class _Study:
     series: dict[str, list[tuple[Path, Dataset]]] = field(default_factory=lambda: defaultdict(list))
     reports: list[Path] = field(default_factory=list)
     identifiers: set[Identifier] = field(default_factory=set)
-    accession: str = ""
+    accessions: set[str] = field(default_factory=set)
+    patient: str = ""  # the first PatientID and the first issuer that its files name
+    issuer: str = ""
+
+
+def _plain(header: Dataset, name: str) -> str:
+    """A value without the spaces around it, which mean nothing (PS3.5 6.2)."""
+    return str(header.get(name) or "").strip("\0 ")
 
 
 def _studies(root: Path, passed_over: Path | None) -> tuple[dict[str, _Study], list[Skipped]]:
@@ -82,7 +89,9 @@ def _studies(root: Path, passed_over: Path | None) -> tuple[dict[str, _Study], l
             continue
         study = studies.setdefault(uid, _Study(header))
         study.identifiers |= identifiers
-        study.accession = study.accession or str(header.get("AccessionNumber") or "").strip()
+        study.accessions |= {_plain(header, "AccessionNumber")} - {""}
+        study.patient = study.patient or _plain(header, "PatientID")
+        study.issuer = study.issuer or _plain(header, "IssuerOfPatientID")
         modality = str(header.get("Modality", ""))
         if modality == "SR":
             study.reports.append(file)
@@ -117,9 +126,18 @@ def _capped(age: str) -> str | float:
 class _Importer:
     """Makes the case of each study."""
 
-    def __init__(self, root: Path, key: Key, rows: dict[str, list[dict[str, str]]]) -> None:
-        self.root, self.key, self.rows = root, key, rows
+    def __init__(self, root: Path, key: Key, rows: dict[str, list[dict[str, str]]], studies: dict[str, _Study]) -> None:
+        self.root, self.key, self.rows, self.studies = root, key, rows, studies
         self.used: set[str] = set()
+        counts = Counter(name for study in studies.values() for name in study.accessions)
+        self.shared = {name for name, count in counts.items() if count > 1}
+        self.identifiers: dict[str, set[Identifier]] = defaultdict(set)  # of all studies of each patient
+        for uid, study in studies.items():
+            self.identifiers[self._patient(uid)] |= study.identifiers
+
+    def _patient(self, uid: str) -> str:
+        study = self.studies[uid]
+        return self.key.hashed("patient", f"{study.issuer}|{study.patient or uid}")
 
     def _pictures(self, files: list[tuple[Path, Dataset]]) -> ScanPictures:
         if any(str(header.get("BurnedInAnnotation", "")).upper() == "YES" for _, header in files):
@@ -132,7 +150,8 @@ class _Importer:
         Raises:
             MeasurementError: a measurement is not plausible, or not written as a value and its unit.
         """
-        found = next((name for name in (uid, study.accession) if name in self.rows), None)
+        names = (uid, *sorted(study.accessions - self.shared))
+        found = next((name for name in names if name in self.rows), None)
         fields: dict[str, Any] = {}
         texts = [report_sections(read_header(file)) for file in study.reports]
         if found is not None:
@@ -153,14 +172,23 @@ class _Importer:
             fields["age"] = _capped(fields["age"])
         return fields
 
-    def draft(self, uid: str, study: _Study) -> Iterator[Draft | Skipped]:
+    def unused(self) -> Iterator[Skipped]:
+        """The rows that belong to no study, or nobody knows to which."""
+        for number, name in enumerate(self.rows, start=1):
+            if name in self.shared - self.used:
+                why = "its accession number is that of more than one study; name the StudyInstanceUID instead"
+                yield Skipped(f"report {number}", why)
+            elif name not in self.used:
+                yield Skipped(f"report {number}", "its study is not in the folder")
+
+    def draft(self, uid: str) -> Iterator[Draft | Skipped]:
         """The case of a study, after what had to be left out of it."""
         case_id = self.key.hashed("case", uid)
+        study, patient = self.studies[uid], self._patient(uid)
         header = study.header
-        patient = f"{header.get('IssuerOfPatientID', '')}|{header.get('PatientID') or uid}"
         scans: list[dict[str, Any]] = []
         files: dict[str, Path | bytes] = {}
-        modalities, mode = set(), 0o777
+        modalities, mode = set(), reduce(and_, map(permissions, study.reports), 0o777)
         for number, group in enumerate(_scans_of(study), start=1):
             first_file, about = group[0]
             try:
@@ -178,7 +206,7 @@ class _Importer:
             modalities.add(modality)
             scan = {"file": name, "modality": modality, "plane": plane_of(about), "window": pictures.window}
             scans.append({field_: value for field_, value in scan.items() if value})
-        scrubber = Scrubber(study.identifiers)
+        scrubber = Scrubber(self.identifiers[patient])
         try:
             fields = self._fields(uid, study, scrubber)
         except MeasurementError as error:
@@ -199,7 +227,7 @@ class _Importer:
                     "id": case_id,
                     **{name: value for name, value in facts.items() if value is not None},
                     **fields,
-                    "patient": self.key.hashed("patient", patient),
+                    "patient": patient,
                     "labels": labels | said,
                     "scans": scans,
                     "source": NAME,
@@ -224,10 +252,10 @@ def draft(path: Path | None, options: Options) -> Iterator[Draft | Skipped]:
         yield Skipped(f"line {number}", "its study column is empty")
     studies, skipped = _studies(path, options.reports)
     yield from skipped
-    importer = _Importer(path, Key.at(options.key), rows)
+    importer = _Importer(path, Key.at(options.key), rows, studies)
     for uid in sorted(studies):
         try:
-            drafts = list(importer.draft(uid, studies[uid]))
+            drafts = list(importer.draft(uid))
         except MedclipError:
             raise
         except Exception as error:  # noqa: BLE001 (a header may hold anything under any name)
@@ -235,6 +263,4 @@ def draft(path: Path | None, options: Options) -> Iterator[Draft | Skipped]:
                 Skipped(importer.key.hashed("case", uid), f"is damaged ({type(error).__name__}); export it again")
             ]
         yield from drafts
-    for number, name in enumerate(rows, start=1):
-        if name not in importer.used:
-            yield Skipped(f"report {number}", "its study is not in the folder")
+    yield from importer.unused()
