@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from medclip.cases import Case
+from medclip.sealed import read_sealed, sealed
 
 Medclip = Callable  # type: ignore[type-arg]
 
@@ -51,9 +52,8 @@ def test_what_is_no_index_or_case(index: Path, medclip: Medclip, refused: Medcli
 
 def test_an_index_whose_model_was_swapped(index: Path, medclip: Medclip, refused: Medclip, tmp_path: Path) -> None:
     copy = shutil.copytree(index, tmp_path / "index")
-    manifest = json.loads((copy / "index.json").read_text())
-    manifest["fingerprint"] = "0" * 64
-    (copy / "index.json").write_text(json.dumps(manifest))
+    manifest = read_sealed(copy / "index.json").value
+    (copy / "index.json").write_text(json.dumps(sealed({**manifest, "fingerprint": "0" * 64})))
     assert "another model" in refused(medclip("query", copy, "--text", "nodule"))
 
 
