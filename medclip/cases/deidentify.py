@@ -16,7 +16,7 @@ from pathlib import Path
 from medclip.errors import CaseError
 from medclip.files import read_regular
 
-__all__ = ["OLDEST", "Key", "age_years"]
+__all__ = ["OLDEST", "Key", "age_years", "is_over_oldest"]
 
 _LONGEST = 4096  # bytes of a key's file
 OLDEST = 90  # years; older patients are few enough to be known by their age
@@ -55,10 +55,19 @@ class Key:
         return f"{kind}-{hmac.digest(self._secret, f'{kind}:{identifier}'.encode(), 'sha256').hex()[:16]}"
 
 
-def age_years(age: object) -> float | None:
-    """A DICOM age string (PS3.5 6.2: 045Y, 018M, 012W, 003D) in years, at most 90; None where it is none."""
+def _years(age: object) -> float | None:
     found = re.fullmatch(r"(\d{1,3})([YMWD])", str(age or "").strip().upper())
     if not found:
         return None
-    years = int(found[1]) / {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}[found[2]]
-    return min(round(years, 2), OLDEST)
+    return round(int(found[1]) / {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}[found[2]], 2)
+
+
+def age_years(age: object) -> float | None:
+    """A DICOM age string (PS3.5 6.2: 045Y, 018M, 012W, 003D) in years, at most 90; None where it is none."""
+    years = _years(age)
+    return None if years is None else min(years, OLDEST)
+
+
+def is_over_oldest(age: object) -> bool:
+    """Whether a DICOM age string is one that `age_years` does not give as it is."""
+    return (_years(age) or 0) > OLDEST

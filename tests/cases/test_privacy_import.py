@@ -95,3 +95,17 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path, medclip: Callable
     assert f"chmod 600 {key}" in line
     key.chmod(0o600)
     assert medclip("cases", "import", "dicom", tree, "--key", key, "--out", tmp_path / "cases").code == 0
+
+
+def test_a_label_set_whose_name_identifies_is_left_out(tmp_path: Path) -> None:
+    scan = radiograph(PatientName="Huber^Anna")
+    row = {"study": str(scan.StudyInstanceUID), "label.finding": "mass", "label.as Huber says": "mass",
+           "label.read by Dr. Okafor on 2024-03-04": "mass"}  # fmt: skip
+    reports = table(tmp_path / "reports.csv", row)
+    tree = written(tmp_path / "tree", a=scan)
+    report = import_cases("dicom", tree, tmp_path / "cases", options=Options(reports=reports))
+    assert read_cases(tmp_path / "cases")[0].labels == {"finding": "mass", "modality": "CR"}
+    reasons = [skipped.reason for skipped in report.skipped]
+    assert reasons == [
+        f"the name of its label {number} holds an identifier; that label is left out" for number in (2, 3)
+    ]

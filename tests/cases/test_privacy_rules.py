@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from medclip.cases.privacy.header import identifiers_of
-from medclip.cases.privacy.scrub import REMOVED, Scrubber
+from medclip.cases.privacy.scrub import OLD, REMOVED, Scrubber
 from tests.cases.studies import cleaned, header_of
 
 
@@ -125,3 +125,91 @@ def test_words_of_a_header_that_mean_something_else_stay(values: dict[str, Any],
 )  # fmt: skip
 def test_such_words_go_where_they_name(values: dict[str, Any], text: str, secret: str) -> None:
     assert secret not in cleaned(text, **values).lower().replace("scanned", "")
+
+
+# ---- ages, days without a year, findings that look like either
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["93F, fell.", "Pt is 93F", "93/M", "Age/Sex: 93/M", "93Y/F", "93yoF with cough", "93 female with cough",
+     "Nonagenarian, fell.", "Recently turned 93.", "M/93, fell.", "093Y"],
+)  # fmt: skip
+def test_an_age_over_89_goes_in_short_forms_too(written: str) -> None:
+    found = cleaned(written)
+    assert OLD in found
+    assert "93" not in found.replace(OLD, "")
+    younger = written.replace("93", "67").replace("Nonagenarian", "Septuagenarian")
+    assert cleaned(younger) == younger
+
+
+@pytest.mark.parametrize("written", ["DOB 1931", "YOB: 1931", "born 1931", "Huber (1931)", "*1931"])
+def test_a_year_of_birth_goes(written: str) -> None:
+    found = cleaned(f"Female, {written}, follow-up of 1999.", PatientBirthDate="19310214", PatientName="Huber^A")
+    assert "1931" not in found
+    assert found.endswith("follow-up of 1999.")
+
+
+@pytest.mark.parametrize(
+    ("written", "values"),
+    [(written, {"StudyDate": "20240304"}) for written in
+     ("study 3/4", "of 3/4", "from 3/4", "prior 3/4", "seen (3/4)", "study: 4/3", "vom 4.3.")]
+    + [(written, {"PatientBirthDate": "19310214"}) for written in ("birthday 2/14", "born 14.2.", "DOB 2/14", "DOB: 14/2")]
+    + [(written, {}) for written in
+       ("Compared to 3/4", "CT from 11/2", "prior study of 11/2", "on march 4th", "Mar-04", "March the 4th", "3. mars",
+        "4 august")],
+)  # fmt: skip
+def test_a_day_without_a_year_goes(written: str, values: dict[str, str]) -> None:
+    found = cleaned(f"Stable, {written}, no mass.", **values)
+    assert REMOVED in found
+    assert not set("1234") & set(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Grade of 3/4, score 3/4, Deauville 3/4, BI-RADS 3/4, 3/4 nodes, strength 3/4, murmur of 3/4, reduced to 3/4 of normal.",
+        "Compared to 3/4 of patients. A 4th ventricle may 4 be. Decreased from 3/4 strength. Level (3/4).",
+        "CC: Architectural distortion", "CC: Chest pain", "mother: Breast cancer at 45; father: Prostate cancer",
+        "white cell 11.2", "white cell 11200", "cell 3.5 2.1 cm", "02/15 nodes positive", "N1 (4/05) M0", "image 12/05",
+        "TR/TE 5/2000", "Signed: Normal", "Patient: Supine", "T1 3DT", "Temp 101F, fever 103F, of 99F.", "Tc 99M sestamibi",
+        "In 120 female patients.", "CPR for 30 minutes.", "Daughter cysts. Daughter Cysts. Sister chromatid.",
+        "Mother denies pain.", "母亲高血压，父亲曾患白血病", "Pager to be worn.",
+        "The mass was noted.In the liver.", "Prior exam of 3/4 cores.",
+        "A 97 mm mass turned 93 degrees.", "A ratio of 3.4, SUV of 4.3 in station 7, with 3-4 nodules. A ratio of 3.4.",
+    ],
+)  # fmt: skip
+def test_findings_that_look_like_identifiers_stay(text: str) -> None:
+    assert cleaned(text, StudyDate="20240304") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("Daughter Maria says no.", "Maria"), ("Husband Jose", "Jose"), ("老伴李秀英代诉", "李秀英"),
+        ("Mother: Maria has asthma.", "Maria"),
+        ("Bleep 4711", "4711"), ("blp 471", "471"), ("pgr: 47112", "47112"), ("DECT 4711", "4711"), ("extn 4711", "4711"),
+        ("anna.huber at nhs dot net", "nhs"), ("anna.huber at nhs.net", "huber"), ("See klinikum-graz.com.", "klinikum"),
+        ("Aadhaar 4711 1234 5678", "5678"), ("PAN ABCDE1234F", "1234"), ("DNI 12345678Z", "5678"), ("NIE X1234567L", "4567"),
+        ("CPR 140231-1234", "1234"), ("CHI 1402311234", "1234"), ("AHV 756.1234.5678.97", "5678"), ("BSN 123456782", "6782"),
+        ("GMC 7123456", "3456"), ("NPI: 1234567893", "7893"), ("DEA AB1234563", "4563"), ("Medicare 1EG4-TE5-MK73", "MK73"),
+        ("19811228-9874", "9874"), ("811228-9874", "9874"), ("No mass.\nJD/mk\n", "JD/mk"), ("Typed by: Priya", "Priya"),
+        ("cc: Anna Huber", "Huber"), ("Patient: Anna Huber", "Huber"), ("Signed: Huber", "Huber"),
+    ],
+)  # fmt: skip
+def test_relatives_pagers_and_national_numbers_go(text: str, secret: str) -> None:
+    found = cleaned(text)
+    assert REMOVED in found
+    assert secret not in found
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["1", "a", "A.", "Aa-", "Aa ", "-", " ", "王", "MRN no. ", "A1-", "A1", "1/", "Dr ", "a.", "a at ", "1 A", "No^", "3/4 ", "(",
+     "Mr J ", "CT of ", "ID-1"],
+)  # fmt: skip
+def test_a_text_of_one_piece_repeated_costs_no_more_than_its_length(piece: str) -> None:
+    text = piece * (60_000 // len(piece))  # what takes the square of the length would take a minute
+    Scrubber(identifiers_of(header_of(PatientName="Huber^Anna", PatientID="MRN-998877", StudyDate="20240517"))).scrub(
+        text
+    )

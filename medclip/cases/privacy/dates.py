@@ -4,12 +4,12 @@ A year alone stays (45 CFR 164.514(b)(2)(i)(C)), except a year of birth.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 
 from medclip.cases.privacy.text import END, START, Found
 
-__all__ = ["date_of", "find_dates", "find_days", "find_times"]
+__all__ = ["birth_years", "date_of", "days_finder", "find_dates", "find_times"]
 
 _MONTHS = (  # English, German, French, Spanish, Italian, Portuguese, Dutch; full names, then abbreviations
     ("january januar jänner janvier enero gennaio janeiro januari", "jan"),
@@ -45,17 +45,22 @@ _TIME = r"(?:(?:T|,?\s+(?:at\s+|um\s+)?)\d{1,2}[:.]\d{2}(?::\d{2})?(?:\s?[ap]\.?
 _UNIT = r"(?!\s?(?:mm|cm|ml|cc|mg|kg|%|x\s?\d|×|HU|Gy|mSv))"
 _HAN_DIGIT, _HAN_NUMBER = "[〇○零一二三四五六七八九]", "[一二三四五六七八九十]{1,3}"
 
+_SURE = "|".join(sorted({name for names, _ in _MONTHS for name in names.split() if name not in ("may", "mai", "mei")}))
 _WORDS = (
     rf"{_WEEKDAY}{_DAYS}{_OF}{_MONTH}{_OF}{_YEAR}{_TIME}",  # 12 March 1921, 12-Mar-21
     rf"{_WEEKDAY}{_MONTH}{_OF}{_DAYS},?\s{{0,3}}(?:of\s+)?(?:{_Y4}|'\s?{_Y2}){_TIME}",  # March 12th, 1921
     rf"{_MONTH}{_OF}(?:{_Y4}|'\s?{_Y2})",  # March 1921
     rf"{_Y4}[\s,-]{{0,3}}{_MONTH}(?:[\s,-]{{0,3}}{_DAY})?{_TIME}",  # 1921 Mar 12
+    rf"(?:{_SURE}|(?:{_SHORT})\b\.?)\s+(?:the\s+)?{_D}(?:st|nd|rd|th)",  # march 4th
+    rf"may\s+the\s+{_D}(?:st|nd|rd|th)",
+    rf"{_D}(?:st|nd|rd|th|er|\.)?\s?(?:of\s+)?(?:{_SURE})",  # 3. mars
 )
 _FREE = (  # months that are no verbs, by their capital
     rf"{_WEEKDAY}{_DAYS}{_OF}(?:{_CAPITAL})",  # 12 March
     rf"{_WEEKDAY}{_D}(?:st|nd|rd|th)?(?:\s+of)?[\s-]+May",  # 12 May, but not "4. May consider"
     rf"{_WEEKDAY}(?:{_CAPITAL}|May)\s+{_D}(?:st|nd|rd|th)?{_UNIT}(?!\s?(?:weeks?|days?|hours?|years?|months?)\b)"
     r"(?![.,/:]?\d)",  # March 12
+    rf"(?:{_CAPITAL})-{_D}",  # Mar-04
 )
 _DIGITS = (
     rf"{_Y4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:T?(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d(?:\.\d+)?)?)?",  # 20240517
@@ -83,6 +88,7 @@ _CJK = (
 _BORN = re.compile(
     r"(?:\bborn(?:\s+in)?\s+|\bb\.\s?|\bgeb(?:oren|\.)?(?:\s+im\s+Jahr)?\s+|出生于\s?|生于\s?|出生年份[:：]?\s?)"
     r"((?:1[89]|20)\d\d)(?!\d)"
+    r"|\b(?:DOB|YOB|(?:year|date)\s+of\s+birth|birth\s?(?:year|date)|Jahrgang)\b[\s:(]{0,3}((?:1[89]|20)\d\d)(?![\d./-]\d|\d)"
     r"|((?:1[89]|20)\d\d)(?=\s?年\s?出?生(?![理化活长殖]))",
     re.IGNORECASE,
 )
@@ -95,7 +101,25 @@ _ANY = (
     re.compile("|".join(_CJK)),
     re.compile(rf"{START}(?:{'|'.join(_FREE)}){END}"),
 )
-_CUE = r"(?:on|dated|since|until|till|vom|am|seit|bis|zum|del)"
+_CUE = r"(?:on|dated?|since|until|till|vom|am|seit|bis|zum|del|born|birthday|birth|DOB|geb\.?)"
+_WEAK_CUE = r"(?:of|from|to|with|prior|stud(?:y|ies)|exam)"  # a measurement may follow: 3.4, 3-4
+_PAIR = re.compile(r"\d{1,2}\s?/\s?\d{1,4}")
+_COUNTED = re.compile(  # what is no date in 3/4, by what stands before
+    r"(?:grades?|scores?|deauville|bi-?rads|li-?rads|strength|power|gleason|stage|level|nodes?|images?|im|slices?|series|frames?|T[REI]"
+    r"|visual acuity|vision|pain|murmur|levels?|[LTCS]\d)(?:\s+(?:of|to|from|is|was|score))?[\s:=(]*$",
+    re.IGNORECASE,
+)
+_COUNTS = re.compile(  # and by what follows
+    r"\s*(?:(?:positive|negative|lymph|axillary|regional|pelvic|sentinel|involved|resected)?\s*(?:nodes?|LNs?|cores?|fractions?)\b"
+    r"|positive\b|\)\s*[pc]?M[01Xx]\b|(?:of|strength|power|normal|size|height|the|way|murmur|patients?|cases?|women|men|weeks?|days?"
+    r"|hours?|months?|years?|thirds?|quadrants?|segments?|vertebra\w*|mm|cm|ms|ml)\b|%)",
+    re.IGNORECASE,
+)
+_COMPARED = re.compile(
+    r"\b(?:compar\w+|prior|previous|CT|MRI?|PET|films?|stud(?:y|ies)|exam\w*|x-?rays?|radiographs?|scans?|ultrasound|mammograms?)"
+    rf"(?:\s+[a-z-]+){{0,2}}?\s+(?:of|from|to|dated|vom|on|with)\s+({_D}/{_M}|{_M}/{_D})(?![\d%]|[/.,-]\d)",
+    re.IGNORECASE,
+)
 _FORMATS = re.compile(r"((?:1[89]|20)\d\d)[.-]?(\d\d)[.-]?(\d\d)")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):?([0-5]\d)(?::?([0-5]\d))?")
 
@@ -113,18 +137,48 @@ def find_dates(text: str) -> Iterator[Found]:
     """Every date in a text that is `even`, and years of birth."""
     for pattern in _ANY:
         for found in pattern.finditer(text):
-            yield Found("date", *found.span())
+            if not (_PAIR.fullmatch(found[0]) and _is_count(text, *found.span())):
+                yield Found("date", *found.span())
     for found in _BORN.finditer(text):
-        yield Found("date", *found.span(1 if found[1] else 2))
+        yield Found("date", *found.span(found.lastindex or 0))
+    for found in _COMPARED.finditer(text):
+        if not _is_count(text, *found.span(1)):
+            yield Found("date", *found.span(1))
 
 
-def find_days(values: Iterable[str]) -> re.Pattern[str] | None:
-    """What finds the day and month of a header's dates without a year: "on 5/17", "vom 17.5."."""
+def _is_count(text: str, start: int, end: int) -> bool:
+    """Whether two numbers with a stroke are a score, a share, an image's number or the like."""
+    return bool(_COUNTED.search(text[max(0, start - 30) : start]) or _COUNTS.match(text[end : end + 30]))
+
+
+def days_finder(values: Iterable[str]) -> Callable[[str], Iterator[Found]] | None:
+    """What finds the day and month of a header's dates without a year: "on 5/17", "vom 17.5.", "(5/17)"."""
     days = {(day.month, day.day) for value in values if (day := date_of(value))}
     if not days:
         return None
-    ways = [rf"0?{a}\s?[/.-]\s?0?{b}" for month, day in sorted(days) for a, b in ((day, month), (month, day))]
-    return re.compile(rf"(?i:{START}{_CUE})\s+({'|'.join(ways)})(?![\d%]|[/.,-]\d|\s?(?:mm|cm)\b)")
+
+    def days_with(mark: str) -> str:
+        ways = [rf"0?{a}\s?{mark}\s?0?{b}" for month, day in sorted(days) for a, b in ((day, month), (month, day))]
+        return rf"({'|'.join(ways)})(?![\d%]|[/.,-]\d)"
+
+    any_, stroke = days_with("[/.-]"), days_with("/")
+    pattern = re.compile(
+        rf"(?i:{START}{_CUE})[\s:]{{1,3}}{any_}|(?i:{START}{_WEAK_CUE})[\s:]{{1,3}}{stroke}|\({stroke}\)"
+    )
+
+    def find(text: str) -> Iterator[Found]:
+        for found in pattern.finditer(text):
+            span = found.span(found.lastindex or 0)
+            if not _is_count(text, *span):
+                yield Found("date", *span)
+
+    return find
+
+
+def birth_years(values: Iterable[str]) -> re.Pattern[str] | None:
+    """What finds the year of a header's birth date by itself, in brackets or after a star."""
+    years = sorted({str(day.year) for value in values if (day := date_of(value))})
+    return re.compile(rf"(?:(?<=\()|(?<=\*)|(?<=\* ))(?:{'|'.join(years)})(?=\)|\b)") if years else None
 
 
 def find_times(values: Iterable[str]) -> re.Pattern[str] | None:

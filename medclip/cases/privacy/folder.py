@@ -28,10 +28,11 @@ KINDS = {
     "private": "private DICOM elements",
     "pixels": "words burnt into the pixels",
     "voice": "recorded voices",
+    "comment": "comments in free words",
     "unreadable": "files that cannot be read",
 }
 _HASHED = re.compile(r"(?:case|patient)-[0-9a-f]{16}(?![0-9a-f])|-[0-9a-f]{8}(?=\.\w+$)")
-_LONG_NUMBER = re.compile(r"\d{6,}")
+_LONG_NUMBER = re.compile(r"\d{6,}|(?:mrn|pid|pat(?:ient)?id|acc(?:ession)?|ssn|nhs)[-_ ]?\d{4,}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Leak:
 
 
 def _in_name(name: str) -> Iterator[str]:
-    """The kinds in an id or a file's name, its hashes aside; a name of six digits or more in a row is a number."""
+    """The kinds in an id or a file's name, its hashes aside; six digits in a row, or four after a cue, are a number."""
     bare = _HASHED.sub("", name)
     kinds = list(kinds_in_text(re.sub(r"[_+]", " ", bare)))
     yield from kinds or (["number"] if _LONG_NUMBER.search(bare) else [])
@@ -63,7 +64,8 @@ def _texts(case: Case) -> Iterator[str]:
 
 
 def _labels(case: Case) -> Iterator[str]:
-    yield from (value for labels in (case.labels, *(scan.labels for scan in case.scans)) for value in labels.values())
+    for labels in (case.labels, *(scan.labels for scan in case.scans)):
+        yield from (text for label in labels.items() for text in label)
     yield from (value for scan in case.scans for value in (scan.plane, scan.window) if value)
     yield from (f"{measurement.name} {measurement.unit}" for measurement in case.measurements)
 

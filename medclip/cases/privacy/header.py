@@ -19,6 +19,7 @@ from pydicom.tag import BaseTag, Tag
 
 __all__ = ["Attribute", "Identifier", "identifiers_of", "profile"]
 
+_BIRTH = Tag("PatientBirthDate")
 _CODE = {"CodeValue": "number", "LongCodeValue": "number", "CodeMeaning": "place"}
 
 
@@ -34,7 +35,7 @@ class Attribute:
 class Identifier:
     """One identifying value of a header."""
 
-    kind: str
+    kind: str  # as of an `Attribute`, or "birth": the patient's date of birth, beside its being a date
     value: str  # as it stands in the header
 
 
@@ -100,6 +101,8 @@ def _walk(header: Dataset, declared: bool = False) -> Iterator[Identifier]:
             yield from (Identifier("name", value) for value in read(header[tag].value))
         elif about is not None and about.kind:
             yield from (Identifier(about.kind, value) for value in read(header[tag].value))
+            if tag == _BIRTH:
+                yield from (Identifier("birth", value) for value in read(header[tag].value))
 
 
 def identifiers_of(header: Dataset) -> set[Identifier]:

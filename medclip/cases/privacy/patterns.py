@@ -18,12 +18,16 @@ _UNIT = r"\s?(?:mm|cm|ml|cc|mg|mGy|HU|x\s?\d)\b|\s?[%×]"
 
 # ---- contacts and addresses
 
+_TOP = r"com|net|org|edu|gov|mil|info|eu|de|ch|fr|cn|(?:co|ac|nhs|org|gov)\.uk|com\.\w\w"
 _CONTACTS = (
     r"(?<![\w.+-])[\w.+-]{1,64}\s?(?:@|\(at\)|\[at\])\s?[\w-]{1,63}(?:\.[\w-]{1,63})+",
     r"(?:https?://|www\.)[^\s<>\"'，。）)]+",
     r"(?i:\b(?:tel|phone|telephone|fax|mobile|(?<!white )(?<!red )(?<!blood )cell|pager|beeper|ext"
     r"|call(?:ed)?(?:\s+back)?(?:\s+at)?|telefon|handy|dw)\b)(?:\.|\s?(?i:no(?:\.|(?=\s?[:#]))|number|nr\.?))?[\s:#]{0,3}(?:at\s)?"
     rf"(?!\d{{1,3}}\.\d{{1,2}}(?![\d.]))(?>[(+]?\d[\d\s()/.-]{{2,18}}\d)(?!{_UNIT})",
+    rf"(?i:\b(?:bleep|blp|pgr|pager|beeper|dect|extn?)\b)(?:\s?(?i:no\.|number))?[\s.:#]{{0,3}}(?>\d{{3,6}})(?!{_UNIT}|[\d.]\d)",
+    r"[\w.+-]{2,64}\s+at\s+[\w-]{2,63}(?:\s+dot\s+[a-z]{2,20}){1,4}\b",
+    rf"(?:[\w.+-]{{2,64}}\s+at\s+)?(?<![\w@.-])(?:[A-Za-z\d-]{{2,63}}\.){{1,4}}(?:{_TOP})(?![\w-]|\.\w)(?:/[^\s<>\"'，。）)]{{0,200}})?",
     r"(?:电话|手机|传真|联系方式|分机)(?:号码?)?[\s:：]{0,2}[(+]?\d[\d\s()-]{4,18}\d",
     r"(?<![\w.])\+\d{1,3}(?:[\s()/.-]{0,3}\d){6,13}(?!\d)",
     r"(?<![\w.])(?:1[\s.-])?\(?\d{3}\)?[\s.-]\d{3}[.-]\d{4}(?![\w.-]\d|\w)",
@@ -38,14 +42,14 @@ _TOWN = r"(?:,?\s+(?:[A-Z][A-Za-z.'-]+\s?){1,3},?\s+(?:[A-Z]{2}\s+)?[A-Z0-9][A-Z
 _ADDRESSES = (
     rf"{START}\d{{1,5}}[A-Za-z]?\s+(?:[NSEW]\.?\s+)?(?:[A-Z][A-Za-z'.-]+\s+){{1,3}}(?:{_STREET})\b\.?"
     rf"(?:,?\s+(?:[Aa]pt|[Ss]uite|[Uu]nit|#)\.?\s?\w+)?{_TOWN}",
-    rf"{START}[A-ZÄÖÜ][\wäöüß-]*(?:stra(?:ß|ss)e|str\.|gasse|platz|weg|allee)\s+\d{{1,4}}[a-z]?(?:/\d+)*"
+    rf"{START}[A-ZÄÖÜ][\wäöüß-]{{0,40}}(?:stra(?:ß|ss)e|str\.|gasse|platz|weg|allee)\s+\d{{1,4}}[a-z]?(?:/\d+)*"
     r"(?:,?\s+(?:[A-Z]{1,2}-)?\d{4,5}\s+[A-ZÄÖÜ][\wäöüß-]+)?",
     r"\b\d{1,4},?\s+(?:rue|avenue|boulevard|place|chemin|impasse)\s+(?:de\s+(?:la\s+|l')?|des\s+|du\s+)?[A-ZÉ][\wéèêç'-]+"
     r"(?:,?\s+\d{5}\s+[A-Z][\w-]+)?",
     r"\b(?:P\.?\s?O\.?\s?[Bb]ox|Postfach)\s+\d+",
     r"\b[A-Z][A-Za-z]+,?\s+(?:A[LKZR]|C[AOT]|DE|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|RI|S[CD]|T[NX]|UT"
     r"|V[TA]|W[AVIY])\s+\d{5}(?:-\d{4})?\b",
-    r"\b(?:[A-Z]{1,2}\d[A-Z\d]?)\s\d[ABD-HJLNP-UW-Z]{2}\b(?=\s*(?:[.,;)\n]|$))",
+    r"\b(?:(?:[BEGLMNSW]|[A-Z]{2})\d[A-Z\d]?)\s\d[ABD-HJLNP-UW-Z]{2}\b(?=\s*(?:[.,;)\n]|$))",
     r"\b(?:D|A|CH)-\d{4,5}\s+[A-ZÄÖÜ][\wäöüß-]+",
     rf"(?:[{CJK}]{{2,4}}[省市])?[{CJK}]{{1,4}}[市区县][{CJK}\d]{{1,12}}(?:路|街|巷|弄|大道|胡同|村|镇)[{CJK}]{{0,2}}"
     r"\d{0,5}[号號]?(?:\d+[室单元栋楼号]+)*",
@@ -70,6 +74,9 @@ _NUMBERS = (
     r"(?i:\b(?:MRN|SSN|accession|(?:acc|MR)\s?#|SVNR|ID(?:\s?#)?))[\s:#=]{1,3}(?=[\w-]{0,30}\d)[\w-]{4,40}(?:[\s/-]\d{2,6}){0,3}",
     r"(?:病历|病案|住院|门诊|检查|影像|登记|身份证|医保卡?|社保卡?|就诊卡?|申请单?|条码|放射|超声|床位?|X线|CT|MRI?|ID)(?:编?号码?|ID)"
     r"\s?[:：#为是]?\s?[A-Za-z]{0,5}[-_]?\d[\w-]{1,24}",
+    rf"\b(?:Aadhaa?r|PAN|DNI|NIE|CPR|CHI|AHV|BSN|GMC|NPI|DEA|Medicare|[Pp]ersonnummer)\b(?:[\s-](?i:no\.?|number|nr\.?))?[\s:#.]{{0,3}}"
+    rf"(?>(?=(?:[\s.-]?[A-Z]{{0,5}}\d|[\s.-]){{4}})[A-Z]{{0,5}}\d(?:[A-Z\d]|[\s.-](?=[A-Z]{{0,2}}\d)){{3,24}})(?!{_UNIT})",
+    r"(?<![\w.-])(?:\d\d)?\d{6}[-+]\d{4}(?![\w-])",  # a Swedish or Danish number: date of birth and four digits
     r"(?<![\w.-])\d{3}-\d{2}-\d{4}(?![\w-])",
     r"(?<![\w.])\d{3}\s\d{3}\s\d{4}(?![\w.]\d|\w)",
     r"(?<![\w.])\d{17}[\dXx](?!\w)",
@@ -116,23 +123,46 @@ _NO_DOCTOR = (  # what may follow "dr" in small letters
     r"aware|notified|informed|called|paged|made|did|saw|wants?|want\w*|requests?|requested)\b)"
 )
 _SIGNED = (
-    r"(?i:\b(?:dictated|signed|read|reported|reviewed|interpreted|transcribed|verified|approved|authenticated|finali[sz]ed|"
+    r"(?i:\b(?:dictated|typed|signed|read|reported|reviewed|interpreted|transcribed|verified|approved|authenticated|finali[sz]ed|"
     r"performed|referred|ordered|requested|examined|scanned|seen)\s+(?:and\s+\w+\s+)?by|discussed\s+with|communicated\s+to|"
-    r"(?:called|telephoned|paged|faxed|reported)\s+to|cc:)"
-    r"|(?i:\b(?:referring|attending|ordering|requesting|reading|reporting|consulting)(?:\s+(?:physician|doctor|radiologist|md))?|"
-    r"\b(?:radiologist|technologist|sonographer|radiographer|operator|transcriptionist|resident|mother|father|daughter|son|"
-    r"(?:patient|pt|full|first|last|family|maiden)(?:'s)?\s*name|wife|husband|next\s+of\s+kin|contact|befundet\s+von|zuweiser|"
-    r"signed)|(?:(?<=\n)|^)[ \t]*(?:name|patient))\s?[:=]"
+    r"(?:called|telephoned|paged|faxed|reported)\s+to)"
+    r"|(?i:(?:\b(?:referring|attending|ordering|requesting|reading|reporting|consulting)(?:\s+(?:physician|doctor|radiologist|md))?|"
+    r"\b(?:radiologist|technologist|sonographer|radiographer|operator|transcriptionist|resident|"
+    r"(?:patient|pt|full|first|last|family|maiden)(?:'s)?\s*name|next\s+of\s+kin|befundet\s+von|zuweiser|"
+    r"(?:(?<=\n)|^)[ \t]*name))\s?[:=])"
 )
+_KIN = (
+    r"mother|father|daughter|son|wife|husband|brother|sister|partner|niece|nephew|aunt|uncle|grand(?:son|daughter|mother|father)|carer"
+    r"|guardian|neighbou?r"
+)
+_LOOSE = rf"(?i:\b(?:cc:|(?:{_KIN}|contact|signed)\s?[:=]|(?:(?<=\n)|^)[ \t]*patient\s?[:=]))"
+"""Cues that findings, too, stand after: CC is a view and a chief complaint."""
+_DOES_SO = (  # no single word before a word in small letters, but a verb or the like
+    r"(?!\s+(?!(?:has|had|is|was|says?|said|reports?|states?|at|and|with|on|in|who|will|phoned|called|tel|phone|mobile)\b)[a-z])"
+)
+_STATES = (
+    r"(?!(?:Normal|Abnormal|Supine|Prone|Sitting|Standing|Upright|Erect|Stable|Unstable|Improved|Worse|Unchanged|Negative|Positive|None|"
+    r"Nil|Yes|Not|Well|Alive|Deceased|Died|Dead|Healthy|Living|Sick|Present|Absent|Breast|Prostate|Lung|Colon|Ovarian|Heart|Hypertension|"
+    r"Diabetes|Diabetic|Asthma|Stroke|Cancer|Coronary|Cardiac|Chronic|Acute|Renal|Kidney|Liver|Thyroid|Dementia|Depression|Alzheimer\w*|"
+    r"Parkinson\w*|Arthritis|Epilepsy|Migraine\w*|Architectural|Mass|Masses|Calcification\w*|Asymmetr\w+|Nodul\w+|Benign|Malignan\w+|"
+    r"Cough|Fever|Pain|Abdominal|Back|Neck|Shortness|Dyspn\w+|Headache\w*|Weakness|Nausea|Vomiting|Fall|Fell|Trauma|Follow\w*|Screening|"
+    r"Cysts?|Cells?|Nuclei|Lesions?|Has|Had|Is|Was|Denies|Reports|States|Says|Who|Of|For|From|To|Cooperative|Uncooperative|Sedated|"
+    r"Intubated|Anesthesi\w+|Awake|Alert|Obese|Morbid\w*|Unable|Tolerated|Motion|Position\w*|Good|Poor|Fair|Dense|Scattered|Fatty|Skin|"
+    r"Minnie|Spiculated|Focal|Global|Implant\w*|Axilla\w*|Developmental|Discharge|Palpable|Lump|Views?|Final|Electronic\w*|Report|Preliminary)\b)"
+)
+
 _PEOPLE = (
     rf"{START}{_TITLE}(?:\s+|(?<=\.))(?:(?:Dr|Prof|med|Univ)\.\s*){{0,3}}{_NOT_NAMED}({_NAMES}(?:\s+(?:and|und|&)\s+{_NAME})?)",
     rf"{START}(?:DR|PROF)\.\s+({_INITIALS}{_NAME}){END}",
     rf"{START}(?:DR|PROF|MRS?|MS|MISS)\.?[ ]{_SCANNED}((?:[A-Z]\.?\s)?[{_BIG}][{_BIG}'-]{{1,30}}){END}",
     rf"{START}dr\.?\s+{_NO_DOCTOR}([a-z][a-z'-]{{2,30}}){END}",
     rf"{START}({_LETTER}(?:{_LETTER}|['-]){{1,40}}\^(?:{_LETTER}|['.-]){{1,40}}(?:\^(?:{_LETTER}|['. -]){{0,40}}){{0,3}})",
-    rf"([{CJK}]{{1,2}}\^[{CJK}]{{1,3}})",
     rf"(?:{_SIGNED})[\s:]*(?:(?:Dr|Prof|Mr|Mrs|Ms)\.?\s+){{0,2}}{_NOT_NAMED}{_NOT_SHORT}"
     rf"({_INITIALS}{_NAME}(?:,?[ ](?!(?:MRN|ID|DOB|SSN|MD)\b){_NAME}|[ ][A-Z]\b\.?){{0,2}})",
+    rf"(?:{_LOOSE})[\s:]*(?:(?:Dr|Prof|Mr|Mrs|Ms)\.?\s+){{0,2}}{_NOT_NAMED}{_NOT_SHORT}{_STATES}"
+    rf"({_INITIALS}{_NAME}(?:,?[ ](?!(?:MRN|ID|DOB|SSN|MD)\b){_NAME}|[ ][A-Z]\b\.?){{1,2}}|{_NAME}{END}(?![\w'-]){_DOES_SO})",
+    rf"\b(?i:{_KIN})\s{_NOT_NAMED}{_NOT_SHORT}{_STATES}({_NAME}(?:[ ]{_NAME})?){END}{_DOES_SO}",
+    r"(?m:^)[ \t]*([A-Z]{2,4}[/:][a-z]{2,4})[ \t]*(?m:$)",  # who dictated and who typed
     rf"{START}((?!M\.D){_NAME}(?:,?[ ](?:[A-Z]\.|(?!M\.?D){_NAME})){{1,2}}),?\s+"
     r"(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|FRCPC|FACR|RN|R\.N\.|RT\(R\)|PA-C|MBBS)(?!\w)",
     r"(?i:dictated|transcribed)\s+by:?\s*([A-Z]{2,4}(?:/[a-zA-Z]{2,4})?)\b",
@@ -146,6 +176,8 @@ _SURNAME = (
 _DOES = "(?:报告|审核|检查|申请|书写|诊断|主治|送检|操作|会诊|复核)"
 _GIVEN = rf"[{CJK}]{{0,2}}"
 _CJK_PEOPLE = (
+    rf"((?:欧阳|司马|上官|诸葛|[{_SURNAME}])\^[{CJK}]{{1,2}})",
+    rf"(?:老伴|丈夫|妻子|女儿|儿子|母亲|父亲|爱人)((?![高白于常史温安左黄宁马牛毛石方梅曾许时万单成])[{_SURNAME}][{CJK}]{{1,2}})",
     rf"(?<![主副责门高有疗影科])([{_SURNAME}](?!年资|级){_GIVEN}?)(?={CJK_TITLES})",
     rf"(?:姓名|签名|签字|{_DOES}(?:医师|医生|者|人|技师)|联系人|记录者|家属)\s?[:：为是]\s?([{CJK}]{{2,4}})(?![{CJK}])",
     rf"(?:姓名|签名|{_DOES}(?:医师|医生|技师)|审核|审签|复核|记录|书写)\s?[:：]?\s?([{_SURNAME}][{CJK}]{{1,2}})(?![{CJK}])",
@@ -167,6 +199,14 @@ _AGES = (
     rf"(?:\b(?:a|an|pt|patient)|^)\s+({_OLD})(?=\s?(?-i:[MF])\b)",
     rf"(?<![\d.,/-])({_OLD})(?=\s?(?-i:[MF]),?\s+(?:with|who|presents|presenting|[shc]/[poh])\b)",
     rf"(?<![\d.])({_OLD})(?=\s?(?:周?岁|歲|歳|세))|((?:九十|一百(?:零|一十)?)[一二三四五六七八九]?)(?=\s?(?:周?岁|多岁|余岁|歲))",
+    rf"(?<![\d.,/-])0?({_OLD})(?=\s?(?:(?-i:Y)|yo?|yrs?)(?:[\s./-]?(?-i:[MF]))?\b)",
+    rf"(?<![\d.,/-])({_OLD})(?=\s?/\s?(?-i:[MF])\b)|(?<![\w/])(?-i:[MF])\s?/\s?({_OLD})(?![\d/.])",
+    r"(?<![\d.,/-])(?<!Tc )(9\d|10\d)(?=(?-i:M)\b(?!\s?(?:\d|Tc|MDP|sestamibi)))",
+    r"(?<![\d.,/-])(?<!temp )(?<!temperature )(?<!fever )(?<!of )(?<!to )(9[0-6])(?=(?-i:F)\b)",
+    rf"(?:^|\n|\b(?:pt|patient|who)(?:\s+is)?\s+)({_OLD})(?=(?-i:F)\b(?!\s+fever))",
+    r"(?<![\d.,/-])(9\d|10\d)(?=[\s-](?:(?:fe)?male|woman|man|lady|gentleman)\b(?!\s+(?:patients|subjects|cases|participants)))",
+    rf"\bturn(?:ed|ing|s)\s+({_OLD}|{_NINETY})(?!\d|[.,]\d|\s?(?:[%°]|degrees|mm|cm))",
+    r"\b(nonagenarians?|centenarians?)\b",
 )
 
 

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from medclip.cases.privacy.dates import find_days, find_times
+from medclip.cases.privacy.dates import birth_years, days_finder, find_times
 from medclip.cases.privacy.header import Identifier
 from medclip.cases.privacy.names import Names
 from medclip.cases.privacy.patterns import find_patterns
@@ -38,7 +38,9 @@ class Scrubber:
         ways["number"] = [f"(?i:{way})" for way in ways["number"]]
         self._patterns = {kind: re.compile("|".join(found)) for kind, found in ways.items() if found}
         self._uids = values["uid"]
-        self._days = find_days(values["date"])
+        self._days = days_finder(values["date"])
+        if born := birth_years(values["birth"]):
+            self._patterns["date"] = born
         self._times = find_times(values["time"] | {v[8:] for v in values["date"] if len(v) > 11})
 
     def find(self, text: str) -> Iterator[Found]:
@@ -52,8 +54,8 @@ class Scrubber:
         for kind, pattern in self._patterns.items():
             for found in pattern.finditer(plain):
                 yield Found(kind, *found.span())
-        for found in self._days.finditer(plain) if self._days else ():
-            yield Found("date", *found.span(1))
+        if self._days:
+            yield from self._days(plain)
         for found in self._times.finditer(plain) if self._times else ():
             yield Found("time", *found.span())
 

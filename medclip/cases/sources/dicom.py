@@ -217,9 +217,20 @@ class _Importer:
                 yield Skipped(case_id, "its study holds neither a scan nor a report")
             return  # its files are listed
         facts = {"age": age_years(header.get("PatientAge")), "sex": _SEX.get(str(header.get("PatientSex", "")).upper())}
-        said = {name: value for name, value in fields["labels"].items() if scrubber.scrub(value) == value}
-        for name in sorted(fields["labels"].keys() - said.keys()):
-            yield Skipped(case_id, f"its label {name} holds an identifier and is left unknown")
+        said = {}
+        for number, (name, value) in enumerate(fields["labels"].items(), start=1):
+            if scrubber.scrub(name) != name:
+                yield Skipped(case_id, f"the name of its label {number} holds an identifier; that label is left out")
+            elif scrubber.scrub(value) != value:
+                yield Skipped(case_id, f"its label {name} holds an identifier and is left unknown")
+            else:
+                said[name] = value
+        measured = fields.get("measurements", [])
+        fields["measurements"] = [one for one in measured if scrubber.scrub(one["name"]) == one["name"]]
+        if lost_ones := len(measured) - len(fields["measurements"]):
+            yield Skipped(
+                case_id, f"{lost_ones} of its measurements have a name that holds an identifier; they are left out"
+            )
         labels = {"modality": modalities.pop()} if len(modalities) == 1 else {}
         try:
             case = Case.model_validate(
