@@ -96,7 +96,7 @@ def _check_page(html: Path | None, force: bool) -> None:
     """Refuse a page that could not be written, before the work that it is to show."""
     if html is not None:
         from medclip.cli.html import MARK
-        from medclip.files import check_free_file
+        from medclip.outputs import check_free_file
 
         check_free_file(html, force=force, marker=MARK)
 

@@ -10,11 +10,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medclip.cli.render import caveats, confirmed_and_treated, families, family_caveats, present, shown_labels
-from medclip.files import new_file
 from medclip.heatmap import relevance
 from medclip.label_sets import family_of
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.read import thumbnail
+from medclip.outputs import new_file
 
 if TYPE_CHECKING:
     from medclip.assistant import Asked, Assistant

@@ -43,7 +43,7 @@ def build(
     from medclip.assistant import Assistant
     from medclip.cases.manifest import StoredCases
     from medclip.cli import render
-    from medclip.files import check_free
+    from medclip.outputs import check_free
 
     check_free(out, force=force, marker="index.json")
     place = place_of(backend, uri, files, memory, latency, recall)

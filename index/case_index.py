@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError
-from medclip.files import replaced_file, unreadable
+from medclip.files import unreadable
 from medclip.index import stored
 from medclip.index.backends.base import Backend, Making, Scope, load_backend
 from medclip.index.catalogue import Removed
@@ -35,6 +35,7 @@ from medclip.index.lock import LOCK, writer_lock
 from medclip.index.manifest import MANIFEST, manifest_is_sealed, read_manifest, write_manifest
 from medclip.index.planner import Demands
 from medclip.index.structures.base import Spec
+from medclip.outputs import replaced_file
 
 __all__ = ["MANIFEST", "CaseIndex"]
 

@@ -15,7 +15,7 @@ from medclip.cases.case import Case
 from medclip.cases.manifest import describe
 from medclip.embedder import Array, EmbeddedCase
 from medclip.errors import ArchiveError
-from medclip.files import check_free, cleared, new_folder, write_json
+from medclip.files import write_json
 from medclip.fitting import fit_answers, fitted_on
 from medclip.fusion import Fuser
 from medclip.fusion.case_vector import unit
@@ -24,7 +24,9 @@ from medclip.index.case_index import MANIFEST
 from medclip.index.entry import Fact
 from medclip.index.lock import writer_lock
 from medclip.modalities.text.vocabulary import words_of, write_vocabulary
+from medclip.outputs import check_free, new_folder
 from medclip.shards import Skipped, embedded_locally, open_shards, read_shards, work_folder
+from medclip.workplaces import cleared
 
 __all__ = [
     "FIELDS",

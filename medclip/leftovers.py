@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from medclip.archive import REPORT
-from medclip.files import clear_dead, cleared, held, is_workplace, partial_of, read_regular, replaced_file, write_json
+from medclip.files import read_regular, write_json
+from medclip.outputs import replaced_file
 from medclip.shards import shards_with, work_folder
+from medclip.workplaces import clear_dead, cleared, held, is_workplace, partial_of
 
 __all__ = ["CaseReport", "clear_leftovers", "forget_embedded", "strangers"]
 

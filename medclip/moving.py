@@ -23,11 +23,12 @@ from medclip.cases.case import Case
 from medclip.cases.manifest import describe
 from medclip.embedder import ViewKind
 from medclip.errors import ArchiveError
-from medclip.files import check_free, new_file, new_folder, unreadable
+from medclip.files import unreadable
 from medclip.index import CaseIndex, Entry
 from medclip.index.case_index import MANIFEST
 from medclip.index.exchange import MARK, Export, read_export, write_export
 from medclip.index.folder import copy_plain
+from medclip.outputs import check_free, new_file, new_folder
 
 __all__ = ["ATTACHMENTS", "back_up", "export_index", "import_index"]
 

@@ -23,8 +23,10 @@ from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.embedder import EmbeddedCase, Embedder
 from medclip.errors import ArchiveError
-from medclip.files import clear_dead, held, named_failures, replaced_file, write_json
+from medclip.files import write_json
+from medclip.outputs import named_failures, replaced_file
 from medclip.tensors import write_tensors
+from medclip.workplaces import clear_dead, held
 
 __all__ = [
     "Shard",

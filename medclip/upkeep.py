@@ -15,14 +15,15 @@ from medclip.archive import (
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS
 from medclip.errors import ArchiveError
-from medclip.files import cleared, named_failures, new_folder, readable_as, replaced_file
 from medclip.fitting import fit_answers, fitted_on
 from medclip.index import CaseIndex
 from medclip.index.catalogue import Removed
 from medclip.index.entry import Entry
 from medclip.leftovers import CaseReport, clear_leftovers, forget_embedded, strangers
 from medclip.modalities.text.vocabulary import words_of, write_vocabulary
+from medclip.outputs import named_failures, new_folder, readable_as, replaced_file
 from medclip.shards import Skipped, content_of, embedded_locally, open_shards, read_shards, shards_with, work_folder
+from medclip.workplaces import cleared
 
 __all__ = [
     "Change",

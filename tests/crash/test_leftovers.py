@@ -13,13 +13,13 @@ from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.manifest import read_cases
 from medclip.errors import ArchiveError, OutputError
-from medclip.files import held, partial_of
 from medclip.fitting import fitted_on
 from medclip.index import CaseIndex
 from medclip.index.lock import writer_lock
 from medclip.moving import back_up
 from medclip.shards import embed_archive, open_shards, work_folder
 from medclip.upkeep import change_cases, remove_cases
+from medclip.workplaces import held, partial_of
 from tests.crash.world import PATIENT, World, leftovers
 
 

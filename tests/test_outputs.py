@@ -14,18 +14,9 @@ from pathlib import Path
 import pytest
 
 from medclip.errors import CaseError, OutputError
-from medclip.files import (
-    clear_dead,
-    copy_file,
-    is_workplace,
-    new_file,
-    new_folder,
-    open_regular,
-    partial_of,
-    permissions,
-    read_regular,
-    replaced_file,
-)
+from medclip.files import copy_file, open_regular, permissions, read_regular
+from medclip.outputs import new_file, new_folder, replaced_file
+from medclip.workplaces import clear_dead, is_workplace, partial_of
 
 MARK = "made.json"
 
@@ -40,7 +31,7 @@ def _make(out: Path, content: str = "new", *, force: bool = False, meanwhile: Ca
 def _maker(out: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
     """A process that is in the middle of making `out`."""
     code = (
-        "import sys, time; from pathlib import Path; from medclip.files import new_folder\n"
+        "import sys, time; from pathlib import Path; from medclip.outputs import new_folder\n"
         f"with new_folder(Path({str(out)!r})) as made:\n"
         "    (made / 'half').write_text('secret'); print('working', flush=True); time.sleep(60)\n"
     )
@@ -91,18 +82,18 @@ def test_a_folder_that_is_exchanged_meanwhile_is_left_alone(tmp_path: Path) -> N
 def test_what_slips_in_at_the_exchange_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     _make(out, "old")
-    from medclip import files
+    from medclip import outputs
 
-    swap = files._swap
+    swap = outputs._swap
 
     def late(made: Path, target: Path) -> None:
-        monkeypatch.setattr(files, "_swap", swap)
+        monkeypatch.setattr(outputs, "_swap", swap)
         shutil.rmtree(target)
         target.mkdir()
         (target / "theirs").write_text("theirs")
         swap(made, target)
 
-    monkeypatch.setattr(files, "_swap", late)
+    monkeypatch.setattr(outputs, "_swap", late)
     with pytest.raises(OutputError, match="has changed while"):
         _make(out, force=True)
     assert _names(out) == ["theirs"]
@@ -112,20 +103,20 @@ def test_what_slips_in_at_the_exchange_is_put_back(tmp_path: Path, monkeypatch: 
 def test_a_new_name_is_taken_in_one_step_on_every_file_system(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medclip import files
+    from medclip import outputs
 
     if call == "none":  # as on NFS
-        monkeypatch.setattr(files, "_renameat2", lambda *_: False)
+        monkeypatch.setattr(outputs, "_renameat2", lambda *_: False)
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "file").touch()
     made = tmp_path / "made"
     made.mkdir()
     with pytest.raises(OutputError, match="has appeared"):
-        files._name_new(made, theirs)
+        outputs._name_new(made, theirs)
     (tmp_path / "single").touch()
     with pytest.raises(OutputError, match="has appeared"):
-        files._name_new(tmp_path / "single", theirs / "file")
+        outputs._name_new(tmp_path / "single", theirs / "file")
     _make(tmp_path / "out", "old")
     _make(tmp_path / "out", "new", force=True)
     assert (tmp_path / "out" / MARK).read_text() == "new"
@@ -226,7 +217,7 @@ def test_a_file_of_ours_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 def test_many_processes_may_replace_one_file(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from medclip.files import replaced_file\n"
+        "import sys; from pathlib import Path; from medclip.outputs import replaced_file\n"
         "for _ in range(100):\n"
         f"    with replaced_file(Path({str(tmp_path / 'file')!r})) as made: made.write_text(sys.argv[1] * 1000)\n"
     )
@@ -314,11 +305,11 @@ def test_a_kill_between_the_steps_of_an_exchange_loses_nothing(tmp_path: Path) -
     out = tmp_path / "out"
     _make(out, "old")
     code = (
-        "import os; from pathlib import Path; from medclip import files\n"
-        "files._renameat2 = lambda *_: False\n"
+        "import os; from pathlib import Path; from medclip import outputs\n"
+        "outputs._renameat2 = lambda *_: False\n"
         "rename = Path.rename\n"
         "Path.rename = lambda self, to: (rename(self, to), os._exit(9))\n"
-        f"with files.new_folder(Path({str(out)!r}), force=True, marker={MARK!r}) as made: (made / {MARK!r}).touch()\n"
+        f"with outputs.new_folder(Path({str(out)!r}), force=True, marker={MARK!r}) as made: (made / {MARK!r}).touch()\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     assert not out.exists()
@@ -333,7 +324,7 @@ def test_a_kill_between_the_steps_of_an_exchange_loses_nothing(tmp_path: Path) -
 
 def test_an_interrupt_after_the_exchange_deletes_nothing(tmp_path: Path) -> None:
     """Neither what was there nor what came in between."""
-    from medclip.files import _take_name
+    from medclip.outputs import _take_name
 
     out, made = tmp_path / "out", tmp_path / "made"
     _make(out, "theirs")
@@ -378,7 +369,7 @@ def test_what_another_user_could_not_tidy_up_is_not_called_unwritten(tmp_path: P
         if parent.is_relative_to(tmp_path.parents[1]):
             parent.chmod(0o755)
     code = (
-        "import os; from pathlib import Path; from medclip.files import new_folder\n"
+        "import os; from pathlib import Path; from medclip.outputs import new_folder\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         f"with new_folder(Path({str(out)!r}), force=True, marker={MARK!r}) as made: (made / 'new').touch()\n"
     )
