@@ -81,7 +81,7 @@ def test_an_unknown_id_is_refused_before_anything_is_deleted(index: Path) -> Non
 def test_what_another_killed_command_left_beside_the_index_is_named(index: Path) -> None:
     left = partial_of(index.parent / "backup") / "new"
     left.mkdir(parents=True)
-    (left.parent / "lock").touch()
+    (left.parent / "lock").write_text("medclip\n")
     assert any(
         line.startswith(f"{left.parent}: is of another command") for line in remove_cases(index, [], PATIENT).traces
     )
@@ -112,6 +112,7 @@ def test_the_next_change_clears_what_a_killed_one_left(left: str, world: World, 
     elif left == "only begun":
         shutil.rmtree(work)
         (work / ".shards.json.partial").mkdir(parents=True)
+        (work / "lock").write_text("medclip\n")
     (index / ".vocabulary.json.partial").mkdir()
     assert len(_add(world, index)) == (0 if left == "of cases that are in by now" else len(read_cases(world.more)))
     assert leftovers(index.parent) == []
