@@ -3,8 +3,9 @@
 The Basic Application Level Confidentiality Profile of DICOM PS3.15 E, with its options to retain patient characteristics
 (sex, and age up to 90 as in 45 CFR 164.514(b)(2)(i)(C)) and to clean structured content: nothing else is copied from a
 header than modality, plane and window. A text loses each identifying value of its study's headers in every usual
-spelling, and what looks like a date, a name, a number or an address anyway (`medclip.cases.privacy.scrub`). Words burnt
-into the pixels stay: look before a cases folder leaves the house.
+spelling, and what looks like a date, a name, a number or an address anyway (`medclip.cases.privacy.scrub`). What no header
+names and no cue gives away stays: a name by itself, an employer, a home town, a licence plate. So do words burnt into the
+pixels: look before a cases folder leaves the house.
 """
 
 import hmac

@@ -1,6 +1,7 @@
 """What the rules of de-identification take out and leave, a row for each way that they once went wrong."""
 
 import itertools
+from time import process_time
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ def test_no_negation_is_removed(values: dict[str, Any]) -> None:
     things = ["study", "exam", "case", "patient", "unit", "scan", "chart", "report", "specimen", "visit", "subject", "order",
               "cell", "contact"]  # fmt: skip
     findings = ["T2 hyperintense lesion", "L5 fracture", "4 mm nodule", "3 cm mass", "T12 defect", "2.5 x 3.1 cm cyst",
-                "10 mm stone", "1500 ml effusion", "B12 deficiency", "C3-C4 stenosis"]  # fmt: skip
+                "10 mm stone", "1500 ml effusion", "2019 exam", "10000 ng/ml marker", "B12 deficiency",
+                "C3-C4 stenosis"]  # fmt: skip
     scrubber = Scrubber(identifiers_of(header_of(**values)))
     for lead, thing, finding in itertools.product(("On this", "In prior", "The"), things, findings):
         for end in (" is seen.", "."):
@@ -62,7 +64,9 @@ def test_a_name_is_known_though_its_header_names_no_character_set(encoding: str,
 @pytest.mark.parametrize(
     "named",
     [
-        "Mr J Ravindranath", "Dr P Hettiarachchi", "Dr JR Smith", "MRS HUBER", "MR. HUBER", "DR SMITH", "dr smith", "Dr. Şahin",
+        "Mr J Ravindranath", "Dr P Hettiarachchi", "Dr JR Smith", "MRS HUBER", "MRS ANDERSON", "DR TORRES", "MS ORTIZ",
+        "DR NEWTON", "Mr B J Ortiz", "MR. HUBER", "DR SMITH", "dr smith",
+        "Dr. Şahin",
         "Dr. Čapek", "Dr. al-Ghamdi", "Sra. Maria Lopez", "Dra. Ximena Ibarra", "Sister Noura", "Dr. WU", "Dr John A Smith",
         "Pt Name: Anna Huber", "PatientName: Huber^Anna", "Huber^Anna", "王^小明",
     ],
@@ -71,7 +75,7 @@ def test_a_name_goes_after_any_title_or_as_a_header_writes_it(named: str) -> Non
     found = cleaned(f"On Tuesday {named}, no mass.")
     assert found.endswith(f"{REMOVED}, no mass.")
     assert found.replace(f"{REMOVED}, no mass.", "").removeprefix("On Tuesday ").strip() in {
-        "", "Mr", "Dr", "Dr.", "MRS", "MR.", "DR", "dr", "Sra.", "Dra.", "Sister", "Pt Name:", "PatientName:"
+        "", "Mr", "Dr", "Dr.", "MRS", "MR.", "MS", "DR", "dr", "Sra.", "Dra.", "Sister", "Pt Name:", "PatientName:"
     }  # fmt: skip
 
 
@@ -83,7 +87,8 @@ def test_all_who_get_a_copy_are_removed() -> None:
     "text",
     [
         "Dr CT Chest. MR ANGIOGRAPHY OF THE HEAD. MS PLAQUES. MRS SHOWS CHOLINE.",
-        "MR MIP images. On MR. This is MS. The rest. DR to review. Ask dr to call.",
+        "MR TECHNIQUE: AXIAL. MR RIGHT KNEE. DR LEFT HAND. MS VS ADEM. MR COMPARISON: NONE. MS FLARE. DR PORTABLE CHEST.",
+        "MR IMAGES. MR MIP images. On MR. This is MS. The rest. DR to review. Ask dr to call.",
         "A Sister Mary Joseph nodule. 10^3/mm^3. Mr. and Mrs. were told. Reported to ICU. Performed by IR.",
     ],
 )
@@ -170,10 +175,13 @@ def test_a_day_without_a_year_goes(written: str, values: dict[str, str]) -> None
     [
         "Grade of 3/4, score 3/4, Deauville 3/4, BI-RADS 3/4, 3/4 nodes, strength 3/4, murmur of 3/4, reduced to 3/4 of normal.",
         "Compared to 3/4 of patients. A 4th ventricle may 4 be. Decreased from 3/4 strength. Level (3/4).",
-        "CC: Architectural distortion", "CC: Chest pain", "mother: Breast cancer at 45; father: Prostate cancer",
+        "Compared to 1/2 dose. Involves lesions from 3/4 to 4/4, of 3/4 thickness, with 3/4 flow. CT with 3/4 pitch.",
+        "PA/lat\n", "Ring at C5 dot hemorrhage.", "Ext: 123 degrees.", "DECT 120 kV", "WBC 120/M", "2 march fractures",
+        "CC: Architectural distortion", "CC: Chest pain", "CC: Hematuria", "Contact: Isolation", "Exam no: 4 mm nodule",
+        "mother: Breast cancer at 45; father: Prostate cancer",
         "white cell 11.2", "white cell 11200", "cell 3.5 2.1 cm", "02/15 nodes positive", "N1 (4/05) M0", "image 12/05",
         "TR/TE 5/2000", "Signed: Normal", "Patient: Supine", "T1 3DT", "Temp 101F, fever 103F, of 99F.", "Tc 99M sestamibi",
-        "In 120 female patients.", "CPR for 30 minutes.", "Daughter cysts. Daughter Cysts. Sister chromatid.",
+        "Sister Hospital", "In 120 female patients.", "CPR for 30 minutes.", "Daughter cysts. Daughter Cysts. Sister chromatid.",
         "Mother denies pain.", "母亲高血压，父亲曾患白血病", "Pager to be worn.",
         "The mass was noted.In the liver.", "Prior exam of 3/4 cores.",
         "A 97 mm mass turned 93 degrees.", "A ratio of 3.4, SUV of 4.3 in station 7, with 3-4 nodules. A ratio of 3.4.",
@@ -189,7 +197,8 @@ def test_findings_that_look_like_identifiers_stay(text: str) -> None:
         ("Daughter Maria says no.", "Maria"), ("Husband Jose", "Jose"), ("老伴李秀英代诉", "李秀英"),
         ("Mother: Maria has asthma.", "Maria"),
         ("Bleep 4711", "4711"), ("blp 471", "471"), ("pgr: 47112", "47112"), ("DECT 4711", "4711"), ("extn 4711", "4711"),
-        ("anna.huber at nhs dot net", "nhs"), ("anna.huber at nhs.net", "huber"), ("See klinikum-graz.com.", "klinikum"),
+        ("anna.huber at nhs dot net", "nhs"), ("huber at mail dot nhs dot uk", "huber"), ("anna.huber at nhs.net", "huber"),
+        ("See klinikum-graz.com.", "klinikum"),
         ("Aadhaar 4711 1234 5678", "5678"), ("PAN ABCDE1234F", "1234"), ("DNI 12345678Z", "5678"), ("NIE X1234567L", "4567"),
         ("CPR 140231-1234", "1234"), ("CHI 1402311234", "1234"), ("AHV 756.1234.5678.97", "5678"), ("BSN 123456782", "6782"),
         ("GMC 7123456", "3456"), ("NPI: 1234567893", "7893"), ("DEA AB1234563", "4563"), ("Medicare 1EG4-TE5-MK73", "MK73"),
@@ -209,7 +218,14 @@ def test_relatives_pagers_and_national_numbers_go(text: str, secret: str) -> Non
      "Mr J ", "CT of ", "ID-1"],
 )  # fmt: skip
 def test_a_text_of_one_piece_repeated_costs_no_more_than_its_length(piece: str) -> None:
-    text = piece * (60_000 // len(piece))  # what takes the square of the length would take a minute
-    Scrubber(identifiers_of(header_of(PatientName="Huber^Anna", PatientID="MRN-998877", StudyDate="20240517"))).scrub(
-        text
+    scrubber = Scrubber(
+        identifiers_of(header_of(PatientName="Huber^Anna", PatientID="MRN-998877", StudyDate="20240517"))
     )
+
+    def seconds(size: int) -> float:
+        start = process_time()
+        scrubber.scrub(piece * (size // len(piece)))
+        return process_time() - start
+
+    short = seconds(15_000)
+    assert seconds(60_000) < 10 * short + 1  # the square of the length would make it 16 times as long

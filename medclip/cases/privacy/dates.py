@@ -53,7 +53,7 @@ _WORDS = (
     rf"{_Y4}[\s,-]{{0,3}}{_MONTH}(?:[\s,-]{{0,3}}{_DAY})?{_TIME}",  # 1921 Mar 12
     rf"(?:{_SURE}|(?:{_SHORT})\b\.?)\s+(?:the\s+)?{_D}(?:st|nd|rd|th)",  # march 4th
     rf"may\s+the\s+{_D}(?:st|nd|rd|th)",
-    rf"{_D}(?:st|nd|rd|th|er|\.)?\s?(?:of\s+)?(?:{_SURE})",  # 3. mars
+    rf"{_D}(?:st|nd|rd|th|er|\.)?\s?(?:of\s+)?(?:{_SURE})(?!\s+fractures?)",  # 3. mars
 )
 _FREE = (  # months that are no verbs, by their capital
     rf"{_WEEKDAY}{_DAYS}{_OF}(?:{_CAPITAL})",  # 12 March
@@ -115,9 +115,13 @@ _COUNTS = re.compile(  # and by what follows
     r"|hours?|months?|years?|thirds?|quadrants?|segments?|vertebra\w*|mm|cm|ms|ml)\b|%)",
     re.IGNORECASE,
 )
+_STOPS = (  # what follows a date that a weak cue stands before; "3/4 thickness" is none
+    r"(?=\s*(?:$|[,.;:()\n]|(?:and|at|was|is|were|which|there|no|for|demonstrat\w+|show\w*|when|as|in|by|with|but|now|again|are|has"
+    r"|have|without|films?|study|exam\w*|CT|MRI?|scan|radiograph\w*|today|she|he|the\s+(?:patient|lesion|mass|nodule))\b))"
+)
 _COMPARED = re.compile(
     r"\b(?:compar\w+|prior|previous|CT|MRI?|PET|films?|stud(?:y|ies)|exam\w*|x-?rays?|radiographs?|scans?|ultrasound|mammograms?)"
-    rf"(?:\s+[a-z-]+){{0,2}}?\s+(?:of|from|to|dated|vom|on|with)\s+({_D}/{_M}|{_M}/{_D})(?![\d%]|[/.,-]\d)",
+    rf"(?:\s+[a-z-]+){{0,2}}?\s+(?:of|from|to|dated|vom|on|with)\s+({_D}/{_M}|{_M}/{_D})(?![\d%]|[/.,-]\d){_STOPS}",
     re.IGNORECASE,
 )
 _FORMATS = re.compile(r"((?:1[89]|20)\d\d)[.-]?(\d\d)[.-]?(\d\d)")
@@ -163,7 +167,7 @@ def days_finder(values: Iterable[str]) -> Callable[[str], Iterator[Found]] | Non
 
     any_, stroke = days_with("[/.-]"), days_with("/")
     pattern = re.compile(
-        rf"(?i:{START}{_CUE})[\s:]{{1,3}}{any_}|(?i:{START}{_WEAK_CUE})[\s:]{{1,3}}{stroke}|\({stroke}\)"
+        rf"(?i:{START}{_CUE})[\s:]{{1,3}}{any_}|(?i:{START}{_WEAK_CUE})[\s:]{{1,3}}{stroke}{_STOPS}|\({stroke}\)"
     )
 
     def find(text: str) -> Iterator[Found]:

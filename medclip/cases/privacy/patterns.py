@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from medclip.cases.privacy.dates import find_dates
 from medclip.cases.privacy.names import CJK_TITLES
 from medclip.cases.privacy.text import CJK, END, START, Found
-from medclip.cases.privacy.words import ABBREVIATIONS
+from medclip.cases.privacy.words import ABBREVIATIONS, GENERIC
 
 __all__ = ["find_patterns"]
 
-_UNIT = r"\s?(?:mm|cm|ml|cc|mg|mGy|HU|x\s?\d)\b|\s?[%×]"
+_UNIT = r"\s?(?:mm|cm|ml|cc|mg|ng|pg|kg|mmol|mGy|HU|x\s?\d)\b|\s?[%×]"
 
 # ---- contacts and addresses
 
@@ -25,8 +25,9 @@ _CONTACTS = (
     r"(?i:\b(?:tel|phone|telephone|fax|mobile|(?<!white )(?<!red )(?<!blood )cell|pager|beeper|ext"
     r"|call(?:ed)?(?:\s+back)?(?:\s+at)?|telefon|handy|dw)\b)(?:\.|\s?(?i:no(?:\.|(?=\s?[:#]))|number|nr\.?))?[\s:#]{0,3}(?:at\s)?"
     rf"(?!\d{{1,3}}\.\d{{1,2}}(?![\d.]))(?>[(+]?\d[\d\s()/.-]{{2,18}}\d)(?!{_UNIT})",
-    rf"(?i:\b(?:bleep|blp|pgr|pager|beeper|dect|extn?)\b)(?:\s?(?i:no\.|number))?[\s.:#]{{0,3}}(?>\d{{3,6}})(?!{_UNIT}|[\d.]\d)",
-    r"[\w.+-]{2,64}\s+at\s+[\w-]{2,63}(?:\s+dot\s+[a-z]{2,20}){1,4}\b",
+    rf"(?i:\b(?:(?:bleep|blp|pgr|pager|beeper)(?:\s?(?:no\.|number))?[\s.:#]{{0,3}}(?=\d{{3}})|(?:dect|extn?)[\s.:#]{{0,3}}(?=\d{{4}})))"
+    rf"(?>\d{{3,6}})(?!{_UNIT}|[\d.]\d|\s?(?:deg|°|kV|mA))",
+    r"[\w.+-]{2,64}\s+at\s+[\w-]{2,63}(?:\s+dot\s+[a-z\d-]{2,20}){0,3}\s+dot\s+(?:com|net|org|edu|gov|uk|de|ch|fr|[a-z]{2})\b",
     rf"(?:[\w.+-]{{2,64}}\s+at\s+)?(?<![\w@.-])(?:[A-Za-z\d-]{{2,63}}\.){{1,4}}(?:{_TOP})(?![\w-]|\.\w)(?:/[^\s<>\"'，。）)]{{0,200}})?",
     r"(?:电话|手机|传真|联系方式|分机)(?:号码?)?[\s:：]{0,2}[(+]?\d[\d\s()-]{4,18}\d",
     r"(?<![\w.])\+\d{1,3}(?:[\s()/.-]{0,3}\d){6,13}(?!\d)",
@@ -66,7 +67,7 @@ _NUMBERED = (
 )
 _WORD = (  # a bare "no" is a negation, but before a sign or a long number
     r"(?:[\s-]?(?:(?:identifier|number|num|nr|nummer|id|code|plate)\b\.?"
-    rf"|no(?:\.|\b(?=\s?[:#=]|\s?(?:[A-Z]{{1,3}}-?)?\d{{4,}}+(?!{_UNIT}))))|\s?[#№])"
+    rf"|no(?:\.|\b(?=\s?[:#=](?!\s?\d++(?:\.\d+)?+(?:{_UNIT}))|\s?(?!(?:19|20)\d\d\s+[a-z])(?:[A-Z]{{1,3}}-?)?\d{{4,}}+(?!{_UNIT}))))|\s?[#№])"
 )
 _VALUE = r"(?:is\s+|:\s*|#\s*|=\s*|-\s?)?(?=[\w-]{0,30}\d)[A-Z]{0,5}[-_/.]?\w{1,30}(?:[-_/.](?=[A-Z]*\d)\w{1,20}){0,5}"
 _NUMBERS = (
@@ -93,14 +94,14 @@ _UIDS = (r"(?<![\w.])[012](?:\.\d+){5,}(?!\w)",)
 _BIG = "A-ZÀ-ÖØ-Þ" + "".join(c for c in map(chr, range(0x100, 0x180)) if c.isupper())
 _PARTICLE = r"(?:(?:van|von|de|del|der|den|la|le|di|da|dos|bin|al|el|zu)[\s-]+){0,2}"
 _NAME = rf"(?:(?:[A-Z]\.\s?){{1,3}})?{_PARTICLE}[{_BIG}][\w'-]{{0,30}}\w"
-_INITIALS = r"(?:[A-Z]{1,3}\s(?=[A-Z][a-z]))?"  # without dots
+_INITIALS = r"(?:(?:[A-Z]\s){2}(?=[A-Z][a-z])|[A-Z]{1,3}\s(?=[A-Z][a-z]))?"  # without dots
 _NOT_NAMED = (
     r"(?!(?:Drs?|Prof|Mrs?|Ms|The|This|There|He|She|It|In|No|On|At|And|Or|But|With|CT|MR|MRI|MRA|PET|US|XR|NM|IR|ED|ER|OR|ICU|GI|GU|ENT|EMS|PCP|MD|Ultrasound|Radiology|Radiologists?|Surgery|Surgical|"
     r"Emergency|Medicine|Medical|Pathology|Oncology|Neurology|Neurosurgery|Orthop\w+|Urology|Cardiology|Pediatrics|Gynecology|"
     r"Department|Interventional|Nuclear|Physical|Occupational|Primary|General|Clinical|Imaging|Infectious|Patient|Findings?|"
     r"Impression|History|Male|Female|Unknown|Adult|Child|Infant|Exam\w*|Biops\w+|Histolog\w+|Microscop\w+|Laparo\w+|Endoscop\w+|Bronch\w+|Fine|Gross|Tissue|Excision\w*|"
     r"Angiogra\w+|Echocardio\w+|Chest|Head|Left|Right|X-?[Rr]ay\w*|Doppler|Gram|Serology|Culture\w*|Lab\w*|Family|January|February|"
-    r"March|April|May|June|July|August|September|October|November|December|Mary\s+Joseph)(?![a-z]))"
+    r"March|April|May|June|July|August|September|October|November|December|Mary\s+Joseph|Hospital|Clinic)(?![a-z]))"
 )
 _NOT_SHORT = r"(?![A-Z]{2,4}\b(?!\s[A-Z][a-z]))"
 _LETTER = rf"[^\W\d_{CJK}]"
@@ -109,13 +110,14 @@ _TITLE = (
     r"(?:Dra?s?\.?|Prof\.?|Professor|Doctor|Mrs\.?|Mr\.?|Ms\.?|Miss|Herrn?|Frau|Schwester|Sister|Mme|Monsieur|Madame|Se[ñn]ora?"
     r"|Sra\.?)"
 )
-_SHORT = "|".join(sorted(word.upper() for word in ABBREVIATIONS))
 _SCANNED = (  # what MR, MRS, MS and DR are of in capitals, where they are no title
-    r"(?!(?:ANGIO|IMAG|SPECTR|VENO|URO|ENTERO|ARTHRO|CHOLANGIO|MAMMO|ELASTO|PERF|DIFF|BRAIN|HEAD|NECK|SPIN|CHEST|ABDO|PELV|KNEE|HIP"
-    r"|SHOULDER|ANKLE|WRIST|CARDIAC|HEART|BREAST|LIVER|PROSTAT|CERVIC|THORAC|LUMBAR|SCAN|EXAM|STUD|SEQ|PROTO|FIND|SHOW|SUGG|DEMON"
-    r"|REVEAL|PLAQ|LESION|DISEASE|PATIENT|WITH|WITHOUT|AND|OR|OF|IN|ON|FOR|IS|WAS|NOT|THE|TO|CT|MRI?|PET|GUID|COMPAT|SAFE|CONTRAST"
-    rf"|(?:{_SHORT})(?![A-Z])"
-    r"|VOLUM|PACS|SYST|PHAS|RELAP|SIGNAL|APPEAR|CHANG|FEATUR|REPORT|RECON|FLAIR|T[12]|DWI|II+|III|IV)|\w*\d)"
+    r"(?!(?:ANGIO|IMAG|SPECTRO|VENOG|UROGR|ENTEROG|ARTHROG|CHOLANGIO|MAMMOG|ELASTOG|NEUROG|PERFUS|DIFFUS|PROSTAT|CERVIC|THORAC|LUMBAR"
+    r"|ABDOM|PELV|SPINE|SPINAL|SCAN|EXAM|STUDY|STUDIES|SEQUENCE|PROTOCOL|FINDING|SHOW|SUGGEST|DEMONSTR|REVEAL|PLAQUE|LESION|DISEASE"
+    r"|PATIENT|GUIDED|GUIDANCE|COMPAT|CONTRAST|VOLUM|SYSTEM|PHASE|RELAPS|SIGNAL|APPEAR|CHANGE|FEATURE|REPORT|RECONS|COMPARISON|TECHNIQ"
+    r"|INDICATION|EXACERB|FLARE|EXTREMIT|CLINICAL|HISTORY|RESULT|IMPRESSION|CONCLUSION|DEMYEL|PROGRESS|SYMPTOM|ATTACK|DIAGNOS|TREATM"
+    r"|THERAP|BILATERAL|ROUTINE|VIEW)"
+    rf"|(?:{'|'.join(sorted(word.upper() for word in ABBREVIATIONS | GENERIC))}|WITH|WITHOUT|OR|IS|WAS|WERE|NOT|NO|TO|BUT|BY|AS"
+    r"|FROM|SAFE|VS|FLAIR|T1|T2|II+|IV|AXIAL|SAGITTAL|CORONAL|POST|PRE|NON|NORMAL|NEGATIVE|POSITIVE|ACUTE|CHRONIC|HIP|WAIST)\b|\w*\d)"
 )
 _NO_DOCTOR = (  # what may follow "dr" in small letters
     r"(?!(?:to|on|at|in|and|or|the|an?|for|of|off|who|was|is|has|had|will|would|said|says|from|with|about|again|today|office|visit|"
@@ -148,7 +150,8 @@ _STATES = (
     r"Cough|Fever|Pain|Abdominal|Back|Neck|Shortness|Dyspn\w+|Headache\w*|Weakness|Nausea|Vomiting|Fall|Fell|Trauma|Follow\w*|Screening|"
     r"Cysts?|Cells?|Nuclei|Lesions?|Has|Had|Is|Was|Denies|Reports|States|Says|Who|Of|For|From|To|Cooperative|Uncooperative|Sedated|"
     r"Intubated|Anesthesi\w+|Awake|Alert|Obese|Morbid\w*|Unable|Tolerated|Motion|Position\w*|Good|Poor|Fair|Dense|Scattered|Fatty|Skin|"
-    r"Minnie|Spiculated|Focal|Global|Implant\w*|Axilla\w*|Developmental|Discharge|Palpable|Lump|Views?|Final|Electronic\w*|Report|Preliminary)\b)"
+    r"Seizures?|Lupus|Gout|Smoker|Notes|Born|Side|BRCA\w*|\w+(?:tions?|itis|[ae]mia|uria|osis|oma|algia|pathy|ness|ectomy|atory|asting)|"
+    r"Minnie|Hospital|Clinic|Joints?|Spiculated|Focal|Global|Implant\w*|Axilla\w*|Developmental|Discharge|Palpable|Lump|Views?|Final|Electronic\w*|Report|Preliminary)\b)"
 )
 
 _PEOPLE = (
@@ -162,7 +165,7 @@ _PEOPLE = (
     rf"(?:{_LOOSE})[\s:]*(?:(?:Dr|Prof|Mr|Mrs|Ms)\.?\s+){{0,2}}{_NOT_NAMED}{_NOT_SHORT}{_STATES}"
     rf"({_INITIALS}{_NAME}(?:,?[ ](?!(?:MRN|ID|DOB|SSN|MD)\b){_NAME}|[ ][A-Z]\b\.?){{1,2}}|{_NAME}{END}(?![\w'-]){_DOES_SO})",
     rf"\b(?i:{_KIN})\s{_NOT_NAMED}{_NOT_SHORT}{_STATES}({_NAME}(?:[ ]{_NAME})?){END}{_DOES_SO}",
-    r"(?m:^)[ \t]*([A-Z]{2,4}[/:][a-z]{2,4})[ \t]*(?m:$)",  # who dictated and who typed
+    r"(?m:^)[ \t]*((?!(?:PA|AP|LAT|CT|MR|US|CC|RT|LT|IV|MLO?)\b)[A-Z]{2,4}[/:][a-z]{2,4})[ \t]*(?m:$)",  # who typed it
     rf"{START}((?!M\.D){_NAME}(?:,?[ ](?:[A-Z]\.|(?!M\.?D){_NAME})){{1,2}}),?\s+"
     r"(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|FRCPC|FACR|RN|R\.N\.|RT\(R\)|PA-C|MBBS)(?!\w)",
     r"(?i:dictated|transcribed)\s+by:?\s*([A-Z]{2,4}(?:/[a-zA-Z]{2,4})?)\b",
@@ -200,8 +203,8 @@ _AGES = (
     rf"(?<![\d.,/-])({_OLD})(?=\s?(?-i:[MF]),?\s+(?:with|who|presents|presenting|[shc]/[poh])\b)",
     rf"(?<![\d.])({_OLD})(?=\s?(?:周?岁|歲|歳|세))|((?:九十|一百(?:零|一十)?)[一二三四五六七八九]?)(?=\s?(?:周?岁|多岁|余岁|歲))",
     rf"(?<![\d.,/-])0?({_OLD})(?=\s?(?:(?-i:Y)|yo?|yrs?)(?:[\s./-]?(?-i:[MF]))?\b)",
-    rf"(?<![\d.,/-])({_OLD})(?=\s?/\s?(?-i:[MF])\b)|(?<![\w/])(?-i:[MF])\s?/\s?({_OLD})(?![\d/.])",
-    r"(?<![\d.,/-])(?<!Tc )(9\d|10\d)(?=(?-i:M)\b(?!\s?(?:\d|Tc|MDP|sestamibi)))",
+    rf"(?<![\d.,/-])(9\d|10\d)(?=\s?/\s?(?-i:[MF])\b)|(?<![\w/])(?-i:[MF])\s?/\s?({_OLD})(?![\d/.])",
+    r"(?<![\d.,/-])(?<!Tc )(9\d|10\d)(?=(?-i:M)\b(?!/|\s?(?:\d|Tc|MDP|sestamibi)))",
     r"(?<![\d.,/-])(?<!temp )(?<!temperature )(?<!fever )(?<!of )(?<!to )(9[0-6])(?=(?-i:F)\b)",
     rf"(?:^|\n|\b(?:pt|patient|who)(?:\s+is)?\s+)({_OLD})(?=(?-i:F)\b(?!\s+fever))",
     r"(?<![\d.,/-])(9\d|10\d)(?=[\s-](?:(?:fe)?male|woman|man|lady|gentleman)\b(?!\s+(?:patients|subjects|cases|participants)))",

@@ -2,8 +2,9 @@
 
 A CT, MR or PET series is one scan, stored as a choice of its slices; every radiograph or ultrasound file is one.
 Localizers are left out of a study that has anything else. Report text comes from structured reports in the tree, or
-from a CSV (``--reports``) whose column ``study`` names a study by its StudyInstanceUID or its accession number, beside
-the columns of a case in `medclip.cases.sources.folder`, and ``report``: free text to be split at its headings.
+from a CSV (``--reports``) whose column ``study`` names a study by its StudyInstanceUID or by an accession number that no
+other study has, beside the columns of a case in `medclip.cases.sources.folder`, and ``report``: free text to be split at
+its headings.
 """
 
 from collections import Counter, defaultdict
