@@ -76,13 +76,18 @@ def main() -> int:
     context = forks(train=True)
     wanted = _share(options.count)
     lengths = {action: measure(context, action, world, root / "measured") for action in dict.fromkeys(wanted)}
+    outcomes: list[Outcome] = []
     with ThreadPoolExecutor(options.jobs) as workers:
-        outcomes = list(
-            workers.map(lambda job: _one(context, world, root, lengths, options.seed, *job), enumerate(wanted))
-        )
+        try:
+            for done in workers.map(
+                lambda job: _one(context, world, root, lengths, options.seed, *job), enumerate(wanted)
+            ):
+                outcomes.append(done)
+        except KeyboardInterrupt:  # what was done until then is told
+            workers.shutdown(cancel_futures=True)
     failures = [one.failure for one in outcomes if one.failure is not None]
     print(_table(outcomes))
-    print(f"{time.monotonic() - began:.0f} s")
+    print(f"{len(outcomes)} kills in {time.monotonic() - began:.0f} s")
     for failure in failures[:20]:
         print(failure)
     if not failures:
