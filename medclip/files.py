@@ -49,7 +49,10 @@ def open_regular(path: Path, *, follow: bool = True) -> io.BufferedReader:
         OSError: the file is missing, cannot be read, is no plain file (errno EINVAL) or a link (errno ELOOP).
     """
     how = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-    handle = os.open(path, how if follow else how | os.O_NOFOLLOW)
+    try:
+        handle = os.open(path, how if follow else how | os.O_NOFOLLOW)
+    except ValueError as error:  # a null byte
+        raise OSError(errno.EINVAL, "is no plain file", str(path)) from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise OSError(errno.EINVAL, "is no plain file", str(path))

@@ -377,3 +377,8 @@ def test_what_another_user_could_not_tidy_up_is_not_called_unwritten(tmp_path: P
     assert done.returncode == 0, done.stderr
     assert _names(out) == [MARK, "new"]
     assert _names(out.parent) == ["out"]
+
+
+def test_a_name_with_a_null_byte_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no plain file"):
+        open_regular(tmp_path / "a\0b")

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from medclip.modalities.scan.pictures import GreyPicture
 
@@ -16,12 +16,14 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int  # pixels on a side
+    size: int = Field(ge=1, le=4096)  # pixels on a side; towers take some hundreds
     resize: Literal["pad", "crop", "squash"]  # to a square: black borders, centre crop of the short side, or distort
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]  # of each channel, on the 0..1 scale; the exported graph subtracts it
     std: tuple[float, float, float]
-    crops: int = 0  # along either axis of a picture, pooled with it (`medclip.modalities.scan.crops`)
+    crops: int = Field(
+        0, ge=0, le=16
+    )  # along either axis of a picture, pooled with it (`medclip.modalities.scan.crops`)
 
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
