@@ -1,6 +1,6 @@
 """A grey picture as a tower was trained to see it. Part of the model: a bundle stores its `Preprocessing`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
@@ -16,7 +16,7 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(ge=1, le=4096)  # pixels on a side; towers take some hundreds
+    size: Annotated[int, Field(ge=1, le=4096)]  # pixels on a side; towers take some hundreds
     resize: Literal["pad", "crop", "squash"]  # to a square: black borders, centre crop of the short side, or distort
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]  # of each channel, on the 0..1 scale; the exported graph subtracts it
