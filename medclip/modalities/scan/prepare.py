@@ -21,9 +21,7 @@ class Preprocessing(BaseModel):
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]  # of each channel, on the 0..1 scale; the exported graph subtracts it
     std: tuple[float, float, float]
-    crops: int = Field(
-        0, ge=0, le=16
-    )  # along either axis of a picture, pooled with it (`medclip.modalities.scan.crops`)
+    crops: Annotated[int, Field(ge=0, le=16)] = 0  # along either axis, pooled with the picture (`...scan.crops`)
 
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
