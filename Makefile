@@ -58,7 +58,7 @@ fuzz: setup
 bench-privacy: setup
 	$(BIN)/python -W ignore benchmarks/privacy.py
 
-# Every command that writes, killed 2,000 times at random moments, alone and beside another.
+# Every command that writes, killed 2,000 times at random moments, alone and beside another: some two hours on two cores.
 crash: setup
 	PYTHONPATH=. $(BIN)/python benchmarks/crash.py
 
