@@ -21,7 +21,9 @@ def catalogue_faults(catalogue: Catalogue, dimension: int) -> list[str]:
     """What is wrong with a catalogue within a snapshot, as lines that name the file."""
     name, run = catalogue.file.name, catalogue.connection.execute
     try:
-        found = [f"{name}: {' '.join(str(row[0]).split())}" for row in run("PRAGMA integrity_check(10)") if row[0] != "ok"]
+        found = [
+            f"{name}: {' '.join(str(row[0]).split())}" for row in run("PRAGMA integrity_check(10)") if row[0] != "ok"
+        ]
         if found:
             return found
         if strange := set(run(_NAMED)) ^ _own_names():
