@@ -40,11 +40,11 @@ def session(file: Path) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised, and said in one line
     if not file.is_file():
         raise BundleError(f"{file}: not found; {_REMEDY}")
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
         raise BundleError(f"{file}: is damaged; {_REMEDY} ({type(error).__name__})") from error
 
