@@ -75,7 +75,8 @@ def named_failures(out: Path) -> Iterator[None]:
         raise
 
 
-def _check_place(out: Path) -> str:
+def _replaceable(out: Path, force: bool, remedy: str) -> str:
+    """What stands where an output shall be; anything but nothing is refused without `force`, and a link with it, too."""
     with named_failures(out):
         if not out.parent.is_dir():
             raise OutputError(f"{out}: the folder {out.parent} does not exist; create it first")
@@ -88,7 +89,9 @@ def _check_place(out: Path) -> str:
         kind = kind_of(out)
         if kind == "link":
             raise OutputError(f"{out}: is a symbolic link; name the place that it leads to, or delete it")
-        return kind
+    if kind != "absent" and not force:
+        raise OutputError(f"{out}: already exists; {remedy}")
+    return kind
 
 
 def check_free(out: Path, *, force: bool, marker: str | None = None) -> None:
@@ -100,11 +103,9 @@ def check_free(out: Path, *, force: bool, marker: str | None = None) -> None:
     Raises:
         OutputError: the output exists, or is not medclip's to replace.
     """
-    kind = _check_place(out)
+    kind = _replaceable(out, force, "choose another --out or replace it with --force")
     if kind == "absent":
         return
-    if not force:
-        raise OutputError(f"{out}: already exists; choose another --out or replace it with --force")
     with named_failures(out):
         if kind != "folder" or (any(out.iterdir()) and (marker is None or kind_of(out / marker) != "file")):
             raise OutputError(
@@ -121,12 +122,11 @@ def check_free_file(out: Path, *, force: bool = False, marker: bytes | None = No
     Raises:
         OutputError: the output exists, or is not medclip's to replace.
     """
-    kind = _check_place(out)
+    kind = _replaceable(
+        out, force, "choose another name or " + ("delete it" if marker is None else "replace it with --force")
+    )
     if kind == "absent":
         return
-    if not force:
-        remedy = "choose another name or " + ("delete it" if marker is None else "replace it with --force")
-        raise OutputError(f"{out}: already exists; {remedy}")
     with named_failures(out):
         if kind == "file" and marker is not None:
             with open_regular(out) as handle:

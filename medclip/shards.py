@@ -23,7 +23,7 @@ from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.embedder import EmbeddedCase, Embedder
 from medclip.errors import ArchiveError
-from medclip.files import write_json
+from medclip.files import digest_of, write_json
 from medclip.outputs import named_failures, replaced_file
 from medclip.tensors import write_tensors
 from medclip.workplaces import clear_dead, held
@@ -76,8 +76,7 @@ def content_of(case: Case, folder: Path) -> str:
         for file in files:
             digest.update(b"\x00" + file.name.encode() + b"\x00")
             if file.is_file():
-                with file.open("rb") as handle:
-                    digest.update(hashlib.file_digest(handle, "sha256").digest())
+                digest.update(bytes.fromhex(digest_of(file)))
     return digest.hexdigest()
 
 
