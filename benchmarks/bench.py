@@ -167,7 +167,7 @@ def _embedding(model: Path, cases: Path, files: list[Path]) -> tuple[float, floa
     """Seconds for the scans by medclip's embedder and by the open_clip loop."""
     from medclip.bundle.serving import ServingModel
     from medclip.cases.case import Case, Scan
-    from medclip.embedder import Embedder
+    from medclip.embedding.embedder import Embedder
 
     embedder = Embedder(ServingModel(model / "serving"))
     chunks = [files[i : i + 8] for i in range(0, len(files), 8)]

@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from medclip.archive import build_index
+from medclip.archive.build import build_index
+from medclip.archive.upkeep import change_cases
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.cases.manifest import StoredCases, write_cases
-from medclip.embedder import EmbeddedCase, Embedder
+from medclip.embedding.embedder import EmbeddedCase, Embedder
+from medclip.embedding.shards import open_shards, planned, work_folder, write_shard
 from medclip.index import CaseIndex
-from medclip.shards import open_shards, planned, work_folder, write_shard
-from medclip.upkeep import change_cases
 
 THUMBNAIL = 10_000  # bytes
 WORDS = np.asarray([f"{a}{b}" for a in ("opac", "nodul", "effus", "mass", "fract") for b in "abcdefghijklmnopqrst"])

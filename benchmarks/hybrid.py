@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medclip.assistant import Assistant
+from medclip.assistant.assistant import Assistant
 from medclip.cases import read_cases
 
 WAYS = ("vectors", "words", "both")

@@ -16,7 +16,7 @@ from rich.table import Table
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.manifest import read_cases
-from medclip.embedder import EmbeddedCase, Embedder
+from medclip.embedding.embedder import EmbeddedCase, Embedder
 
 TRANSLATED = Path(__file__).with_name("captions_zh.json")
 

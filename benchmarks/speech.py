@@ -20,7 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from medclip.assistant import Assistant
+from medclip.assistant.assistant import Assistant
 from medclip.cases.manifest import read_cases
 from medclip.errors import SpeechError
 from medclip.modalities.speech.transcribe import Transcriber

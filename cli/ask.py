@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from medclip.assistant import Asked, Assistant
+    from medclip.assistant.assistant import Asked, Assistant
 
 __all__ = ["query", "similar"]
 
@@ -58,7 +58,7 @@ def query(
         from medclip.modalities.scan.decoding import start
 
         start()  # while the model loads
-    from medclip.assistant import Assistant
+    from medclip.assistant.assistant import Assistant
     from medclip.modalities.measurements.values import values_of
 
     _check_page(html, force)
@@ -84,7 +84,7 @@ def similar(
     force: Annotated[bool, _FORCE] = False,
 ) -> None:
     """Find the cases most similar to an archived one; its own patient's are left out."""
-    from medclip.assistant import Asked, Assistant
+    from medclip.assistant.assistant import Asked, Assistant
 
     _check_page(html, force)
     assistant = Assistant.open_without_model(index)
@@ -96,7 +96,7 @@ def _check_page(html: Path | None, force: bool) -> None:
     """Refuse a page that could not be written, before the work that it is to show."""
     if html is not None:
         from medclip.cli.html import MARK
-        from medclip.outputs import check_free_file
+        from medclip.files.outputs import check_free_file
 
         check_free_file(html, force=force, marker=MARK)
 
@@ -106,7 +106,7 @@ _LONGEST = 64 << 20  # bytes of a text; what is too long to embed is refused lat
 
 def _read_text(file: Path | None) -> str | None:
     from medclip.errors import TextError
-    from medclip.files import read_regular
+    from medclip.files.plain import read_regular
 
     if file is None:
         return None

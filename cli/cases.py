@@ -125,7 +125,7 @@ def sample_dicom(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample cohort.")] = 0,
 ) -> None:
     """Write the synthetic sample as a PACS would export it: DICOM series, reports and a CSV of labels."""
-    from medclip.cases.sample_dicom import REPORTS, write_sample_dicom
+    from medclip.cases.sources.sample.as_dicom import REPORTS, write_sample_dicom
     from medclip.cli import render
 
     with render.progress() as bar:

@@ -21,7 +21,7 @@ def demo(
     from medclip.cli import cases as cases_cli
     from medclip.cli import index as index_cli
     from medclip.cli import model as model_cli
-    from medclip.outputs import new_folder
+    from medclip.files.outputs import new_folder
 
     def step(command: str) -> None:
         render.say((f"\n$ medclip {command}", "bold cyan"))

@@ -23,8 +23,8 @@ def embed(
     """Embed cases into shards for  medclip index build --embedded; run again, it makes only what is missing."""
     from medclip.cases.manifest import StoredCases
     from medclip.cli import render
-    from medclip.distributed import embed_on_ray
-    from medclip.shards import embed_archive
+    from medclip.embedding.on_ray import embed_on_ray
+    from medclip.embedding.shards import embed_archive
 
     loaded = StoredCases(cases, split)
     with render.progress() as bar:

@@ -53,7 +53,7 @@ def evaluate(
     loaded = read_cases(cases)
     with render.progress() as bar:
         if index is not None:
-            from medclip.measure import measure_index
+            from medclip.evaluation.held_out import measure_index
 
             bar.stage("embedding unseen cases", len(loaded))
             measured = measure_index(index, loaded, cases, threads=threads, progress=bar.advance)
@@ -61,7 +61,7 @@ def evaluate(
             from medclip.cli.model import choose_device, choose_towers
 
             device = choose_device(device)
-            from medclip.training.crossval import cross_validate
+            from medclip.evaluation.crossval import cross_validate
             from medclip.training.joint import FuserSettings
             from medclip.training.losses import parse_weights
             from medclip.training.run import Reporter

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from medclip.assistant.heatmap import relevance
 from medclip.cli.render import caveats, confirmed_and_treated, families, family_caveats, present, shown_labels
-from medclip.heatmap import relevance
+from medclip.files.outputs import new_file
 from medclip.label_sets import family_of
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.read import thumbnail
-from medclip.outputs import new_file
 
 if TYPE_CHECKING:
-    from medclip.assistant import Asked, Assistant
-    from medclip.diagnosis.answer import SimilarCase
+    from medclip.assistant.answer import SimilarCase
+    from medclip.assistant.assistant import Asked, Assistant
 
 __all__ = ["MARK", "write_page"]
 

@@ -39,11 +39,11 @@ def build(
     """
     from dataclasses import asdict
 
-    from medclip.archive import REPORT, build_index
-    from medclip.assistant import Assistant
+    from medclip.archive.build import REPORT, build_index
+    from medclip.assistant.assistant import Assistant
     from medclip.cases.manifest import StoredCases
     from medclip.cli import render
-    from medclip.outputs import check_free
+    from medclip.files.outputs import check_free
 
     check_free(out, force=force, marker="index.json")
     place = place_of(backend, uri, files, memory, latency, recall)
@@ -74,7 +74,7 @@ def info(
     """Say what an index can answer, and how well."""
     from dataclasses import asdict
 
-    from medclip.assistant import Assistant
+    from medclip.assistant.assistant import Assistant
     from medclip.cli import render
 
     assistant = Assistant.open_without_model(index)
@@ -145,8 +145,8 @@ def verify(
     """Check every file of an index folder by checksums and counts, search it, and run its model; exit code 1 at a fault."""
     from dataclasses import asdict
 
+    from medclip.archive.verify import verify_index
     from medclip.cli import render
-    from medclip.verify import verify_index
 
     found = verify_index(index, repair=repair)
     if as_json:

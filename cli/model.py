@@ -81,7 +81,7 @@ def train(
     import time
 
     from medclip.cli import render
-    from medclip.outputs import check_free
+    from medclip.files.outputs import check_free
 
     device = choose_device(device)
     if baseline is not None:

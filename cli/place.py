@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from medclip.archive import Place
+    from medclip.archive.build import Place
 
 __all__ = ["BACKEND", "FILES", "LATENCY", "MEMORY", "RECALL", "URI", "place_of"]
 
@@ -25,7 +25,7 @@ def place_of(
     Raises:
         OptionError: an amount cannot be read, or an option is not of this backend.
     """
-    from medclip.archive import Place
+    from medclip.archive.build import Place
     from medclip.cli.quantities import bytes_of, seconds_of
     from medclip.errors import OptionError
     from medclip.index import Demands

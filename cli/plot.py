@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medclip.files.outputs import check_free_file, new_file
 from medclip.label_sets import family_of
-from medclip.outputs import check_free_file, new_file
 
 if TYPE_CHECKING:
     from medclip.evaluation.protocols import Figure

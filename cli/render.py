@@ -25,8 +25,8 @@ from rich.text import Text
 from medclip.label_sets import PRESENT, family_of
 
 if TYPE_CHECKING:
+    from medclip.assistant.answer import Answer, LabelAnswer, SimilarCase
     from medclip.cases.check import CheckReport
-    from medclip.diagnosis.answer import Answer, LabelAnswer, SimilarCase
     from medclip.evaluation.protocols import Figure
 
 __all__ = [

@@ -19,10 +19,10 @@ _THREADS = typer.Option(min=1, help="CPU threads; all cores by default.")
 def _change(index: Path, cases: Path, split: str | None, threads: int | None, as_json: bool, *, update: bool) -> None:
     from dataclasses import asdict
 
+    from medclip.archive.upkeep import change_cases
     from medclip.cases.manifest import StoredCases
     from medclip.cli import render
     from medclip.index import CaseIndex
-    from medclip.upkeep import change_cases
 
     loaded = StoredCases(cases, split)
     with render.progress() as bar:
@@ -74,9 +74,9 @@ def remove(
     """Delete cases with their vectors, records, words and thumbnails, and say what of them is left where."""
     from dataclasses import asdict
 
+    from medclip.archive.upkeep import remove_cases
     from medclip.cli import render
     from medclip.errors import OptionError
-    from medclip.upkeep import remove_cases
 
     if not case_id and patient is None:
         raise OptionError("nothing to remove: name cases, or a patient with --patient")
@@ -99,9 +99,9 @@ def remove(
 
 def compact(index: Annotated[Path, _INDEX], as_json: Annotated[bool, _JSON] = False) -> None:
     """Choose the search structure anew, erase what deleted cases left in it, and fit the answers to what there is."""
+    from medclip.archive.upkeep import compact_index
     from medclip.cli import render
     from medclip.index import CaseIndex
-    from medclip.upkeep import compact_index
 
     label_sets = compact_index(index)
     opened = CaseIndex.open(index)
@@ -121,9 +121,9 @@ def backup(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Copy an index that may be in use into a new folder, which is an index itself; restore by copying it back."""
+    from medclip.archive.moving import back_up
     from medclip.cli import render
     from medclip.index import CaseIndex
-    from medclip.moving import back_up
 
     back_up(index, out)
     copy = CaseIndex.open(out)
@@ -143,8 +143,8 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
 ) -> None:
     """Write all cases of an index into one file, each with its checksum, for  medclip index import."""
+    from medclip.archive.moving import export_index
     from medclip.cli import render
-    from medclip.moving import export_index
 
     render.say(f"{out}: {export_index(index, out, force=force)} cases")
 
@@ -164,8 +164,8 @@ def import_(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing index.")] = False,
 ) -> None:
     """Make an index of an export, in this or another backend; every case is held against its checksum."""
+    from medclip.archive.moving import import_index
     from medclip.cli import render
-    from medclip.moving import import_index
 
     count = import_index(file, attachments, out, place_of(backend, uri, files, memory, latency, recall), force=force)
     render.say(f"{out}: {count} cases, all as exported")

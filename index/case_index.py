@@ -6,16 +6,14 @@
       index.json        format, backend, dimension, fingerprint of the model; its presence makes the folder an index
       writer.lock       who is changing it
       catalogue.sqlite  backend ``faiss``: cases, views, vectors, words, thumbnails (`medclip.index.catalogue`); with its
-                        log and SQLite's shared memory beside it (``-wal``, ``-shm``; `medclip.index.access`)
-      segments/         ... and search structures over them, where there are many (`medclip.index.segment`)
+                        log and SQLite's shared memory beside it (``-wal``, ``-shm``; `medclip.index.catalogue.access`)
+      segments/         ... and search structures over them, where there are many (`medclip.index.backends.local.segment`)
       ...               folders that the caller attaches (`attachment`): the serving model, the probe
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from threading import get_ident
@@ -24,24 +22,20 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError
-from medclip.files import unreadable
+from medclip.files.outputs import replaced_file
+from medclip.files.plain import unreadable
 from medclip.index import stored
 from medclip.index.backends.base import Backend, Making, Scope, load_backend
-from medclip.index.catalogue import Removed
-from medclip.index.entry import Entry, Hit, Near, Record, Vectors, VectorView, checked
 from medclip.index.filters import Filter, parse_filter
 from medclip.index.folder import check_plain, copy_plain, odd_parts
 from medclip.index.lock import LOCK, writer_lock
 from medclip.index.manifest import MANIFEST, manifest_is_sealed, read_manifest, write_manifest
 from medclip.index.planner import Demands
+from medclip.index.ranking import Ranking
+from medclip.index.records import Entry, Hit, Record, Removed, Vectors, VectorView, checked
 from medclip.index.structures.base import Spec
-from medclip.outputs import replaced_file
 
 __all__ = ["MANIFEST", "CaseIndex"]
-
-RANK_CONSTANT = 60
-"""Of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
-_DEEP = 100  # how far down both rankings are fused
 
 
 class CaseIndex:
@@ -407,75 +401,6 @@ class CaseIndex:
             found = []
             for query, patient, text in zip(np.ascontiguousarray(queries, np.float32), excluded, texts, strict=True):
                 scope = Scope(None if kinds is None else tuple(kinds), where, patient)
-                if text:
-                    found.append(self._fused(query, k, scope, one_per_patient, text))
-                else:
-                    found.append(self._nearest(query, k, scope, one_per_patient))
+                ranking = Ranking(self._backend, query, scope)
+                found.append(ranking.fused(k, text, one_per_patient) if text else ranking.nearest(k, one_per_patient))
             return found
-
-    def _nearest(self, query: Vectors, k: int, scope: Scope, one_per_patient: bool) -> list[Hit]:
-        """Widen the search until k distinct cases are found or nothing is left."""
-        views, cases = self._backend.views_in(scope), max(1, self._backend.cases())
-        want = k * max(1, round(views / cases)) * (2 if one_per_patient else 1) + 3
-        while True:
-            near = self._backend.nearest(query, want, scope)
-            hits = _grouped(near, one_per_patient)
-            if len(near) < want:
-                return hits[:k]
-            # A view just below the cut may tie with the last hit, so the cut must lie strictly below it.
-            if len(hits) > k and hits[k - 1].similarity > near[-1].similarity:
-                return hits[:k]
-            want *= 4
-
-    def _fused(self, query: Vectors, k: int, scope: Scope, one_per_patient: bool, text: str) -> list[Hit]:
-        deep = max(_DEEP, 2 * k)
-        by_vector = self._nearest(query, deep, scope, one_per_patient=False)
-        by_words = self._backend.words(text, deep, scope)
-        hits = {hit.case_id: hit for hit in by_vector}
-        for case_id, patient in by_words.items():
-            if case_id not in hits and (hit := self._best_view(query, case_id, patient, scope.kinds)) is not None:
-                hits[case_id] = hit
-        score = dict.fromkeys(hits, 0.0)
-        for ranking in ([hit.case_id for hit in by_vector], list(by_words)):
-            for rank, case_id in enumerate(ranking, start=1):
-                if case_id in score:
-                    score[case_id] += 1 / (RANK_CONSTANT + rank)
-        ranked = sorted(hits.values(), key=lambda hit: (-score[hit.case_id], hit.case_id))
-        fused = (_first_of_patients(ranked) if one_per_patient else ranked)[:k]
-        # Deep enough for the fusion, but perhaps not for k patients.
-        return fused if len(fused) == k else self._filled(fused, query, k, scope, one_per_patient)
-
-    def _filled(self, fused: list[Hit], query: Vectors, k: int, scope: Scope, one_per_patient: bool) -> list[Hit]:
-        more = self._nearest(query, 2 * k, scope, one_per_patient)
-        taken = {hit.patient if one_per_patient else hit.case_id for hit in fused}
-        return [*fused, *(h for h in more if (h.patient if one_per_patient else h.case_id) not in taken)][:k]
-
-    def _best_view(self, query: Vectors, case_id: str, patient: str, kinds: tuple[str, ...] | None) -> Hit | None:
-        near = [
-            Near(case_id, patient, v.kind, v.number, json.dumps(v.labels), float(v.vector @ query))
-            for v in self._backend.views_of(case_id)
-            if kinds is None or v.kind in kinds
-        ]
-        return next(iter(_grouped(near, False)), None)
-
-
-_labels = lru_cache(4096)(stored.labels)
-
-
-def _grouped(near: Sequence[Near], one_per_patient: bool) -> list[Hit]:
-    """The best view of each case, most similar first."""
-    best: dict[str, Near] = {}
-    for view in near:
-        known = best.get(view.case_id)
-        if known is None or (view.similarity, view.kind, -view.number) > (known.similarity, known.kind, -known.number):
-            best[view.case_id] = view
-    order = sorted(best.values(), key=lambda view: (-view.similarity, view.case_id))
-    hits = [Hit(v.case_id, v.patient, v.similarity, v.kind, v.number, dict(_labels(v.labels))) for v in order]
-    return _first_of_patients(hits) if one_per_patient else hits
-
-
-def _first_of_patients(hits: Sequence[Hit]) -> list[Hit]:
-    first: dict[str, Hit] = {}
-    for hit in hits:
-        first.setdefault(hit.patient, hit)
-    return list(first.values())

@@ -1,7 +1,7 @@
 """An index as one file, to move it between backends: JSON lines, compressed, each case with its checksum.
 
 The checksums have no key: they show damage on the way, not who wrote the file. So nothing of it is believed: whoever
-imports it makes anew of each case's document what an index would make of it (`medclip.upkeep.import_index`).
+imports it makes anew of each case's document what an index would make of it (`medclip.archive.upkeep.import_index`).
 """
 
 import base64
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medclip.errors import ArchiveError
-from medclip.files import open_regular, unreadable
+from medclip.files.plain import open_regular, unreadable
+from medclip.files.sealed import strict_json
 from medclip.index import stored
-from medclip.index.entry import Entry, Record, VectorView
+from medclip.index.records import Entry, Record, VectorView
 from medclip.index.stored import GarbledError
-from medclip.sealed import strict_json
 
 if TYPE_CHECKING:
     from medclip.index.case_index import CaseIndex

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medclip.errors import ArchiveError
-from medclip.files import open_regular, unreadable
+from medclip.files.plain import open_regular, unreadable
 
 __all__ = ["BULK", "check_plain", "copy_plain", "odd_parts"]
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medclip.errors import ArchiveError, OutputError
-from medclip.files import read_regular
+from medclip.files.plain import read_regular
 from medclip.index.folder import check_plain
 
 __all__ = ["LOCK", "writer_lock"]

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from medclip.errors import ArchiveError
-from medclip.files import unreadable, write_json
+from medclip.files.plain import unreadable, write_json
+from medclip.files.sealed import read_sealed, sealed
 from medclip.index import stored
 from medclip.index.backends.base import backend_names
-from medclip.sealed import read_sealed, sealed
 
 __all__ = ["MANIFEST", "manifest_is_sealed", "read_manifest", "write_manifest"]
 

@@ -1,4 +1,4 @@
-"""What is put into an index and what is found in it."""
+"""All that passes an index's door: what is put into it, what is found in it, what a change did."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medclip.errors import ArchiveError
 from medclip.identifiers import id_fault
 
-__all__ = ["Entry", "Fact", "Hit", "Near", "Record", "VectorView", "Vectors", "checked"]
+__all__ = ["Counts", "Entry", "Fact", "Hit", "Key", "Near", "Record", "Removed", "VectorView", "Vectors", "checked"]
 
 Vectors = NDArray[np.float32]
 Fact = tuple[str, ...] | tuple[float, ...]
@@ -71,6 +71,38 @@ class Near(NamedTuple):
     number: int
     labels: str  # JSON
     similarity: float
+
+
+class Key(NamedTuple):
+    """What of a view the columns are made of."""
+
+    row: int
+    case: int
+    patient: int
+    number: int
+    kind: str
+    facts: str  # JSON
+    labels: str  # JSON
+    case_id: str
+    patient_id: str
+
+
+class Counts(NamedTuple):
+    """How much there is."""
+
+    cases: int
+    patients: int
+    views: int
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What was deleted of one case."""
+
+    case_id: str
+    vectors: int
+    thumbnails: int
+    words: int  # of its texts
 
 
 def _fault(entry: Entry, dimension: int) -> str | None:

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from medclip.index.entry import Fact, Vectors
-from medclip.sealed import strict_json
+from medclip.files.sealed import strict_json
+from medclip.index.records import Fact, Vectors
 
 __all__ = [
     "GarbledError", "GarbledSegmentError", "blob", "document", "fact", "facts", "fields", "json_of", "labels", "labels_of",

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from medclip.errors import CaseError, OutputError
-from medclip.files import copy_file, open_regular, permissions, read_regular
-from medclip.outputs import new_file, new_folder, replaced_file
-from medclip.workplaces import clear_dead, is_workplace, partial_of
+from medclip.files.outputs import new_file, new_folder, replaced_file
+from medclip.files.plain import copy_file, open_regular, permissions, read_regular
+from medclip.files.workplaces import clear_dead, is_workplace, partial_of
 
 MARK = "made.json"
 
@@ -31,7 +31,7 @@ def _make(out: Path, content: str = "new", *, force: bool = False, meanwhile: Ca
 def _maker(out: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
     """A process that is in the middle of making `out`."""
     code = (
-        "import sys, time; from pathlib import Path; from medclip.outputs import new_folder\n"
+        "import sys, time; from pathlib import Path; from medclip.files.outputs import new_folder\n"
         f"with new_folder(Path({str(out)!r})) as made:\n"
         "    (made / 'half').write_text('secret'); print('working', flush=True); time.sleep(60)\n"
     )
@@ -217,7 +217,7 @@ def test_a_file_of_ours_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 def test_many_processes_may_replace_one_file(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from medclip.outputs import replaced_file\n"
+        "import sys; from pathlib import Path; from medclip.files.outputs import replaced_file\n"
         "for _ in range(100):\n"
         f"    with replaced_file(Path({str(tmp_path / 'file')!r})) as made: made.write_text(sys.argv[1] * 1000)\n"
     )
@@ -324,7 +324,7 @@ def test_a_kill_between_the_steps_of_an_exchange_loses_nothing(tmp_path: Path) -
 
 def test_an_interrupt_after_the_exchange_deletes_nothing(tmp_path: Path) -> None:
     """Neither what was there nor what came in between."""
-    from medclip.outputs import _take_name
+    from medclip.files.outputs import _take_name
 
     out, made = tmp_path / "out", tmp_path / "made"
     _make(out, "theirs")
@@ -369,7 +369,7 @@ def test_what_another_user_could_not_tidy_up_is_not_called_unwritten(tmp_path: P
         if parent.is_relative_to(tmp_path.parents[1]):
             parent.chmod(0o755)
     code = (
-        "import os; from pathlib import Path; from medclip.outputs import new_folder\n"
+        "import os; from pathlib import Path; from medclip.files.outputs import new_folder\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         f"with new_folder(Path({str(out)!r}), force=True, marker={MARK!r}) as made: (made / 'new').touch()\n"
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from medclip.sealed import sealed, unsealed
+from medclip.files.sealed import sealed, unsealed
 
 __all__ = ["mutate_bytes", "mutate_export", "mutate_file", "mutate_json", "reseal", "resign"]
 

@@ -13,16 +13,16 @@ from PIL import Image
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from medclip.archive import build_index
+from medclip.archive.build import build_index
+from medclip.archive.moving import export_index
 from medclip.bundle.layout import FORMAT, Layout, Manifest, ServingManifest, TensorSpec
 from medclip.bundle.serving import ServingModel
 from medclip.cases.manifest import read_cases
-from medclip.files import digest_of
+from medclip.files.plain import digest_of
 from medclip.index import planner
 from medclip.modalities.measurements.coding import fit_coding
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.text.tokens import TextReading
-from medclip.moving import export_index
 
 __all__ = ["Subjects", "make_subjects"]
 

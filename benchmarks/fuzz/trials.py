@@ -77,7 +77,7 @@ def _scan(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], bo
 
 
 def _cases(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], bool]:
-    from medclip.archive import build_index
+    from medclip.archive.build import build_index
     from medclip.cases.check import check_cases
     from medclip.cases.importing import import_cases
     from medclip.cases.manifest import read_cases
@@ -100,11 +100,11 @@ def _cases(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], b
 
 
 def _index(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], bool]:
-    from medclip.assistant import Assistant
+    from medclip.archive.moving import back_up, export_index
+    from medclip.archive.upkeep import change_cases, compact_index, remove_cases
+    from medclip.archive.verify import verify_index
+    from medclip.assistant.assistant import Assistant
     from medclip.cases.manifest import read_cases
-    from medclip.moving import back_up, export_index
-    from medclip.upkeep import change_cases, compact_index, remove_cases
-    from medclip.verify import verify_index
 
     place = room / "place"
     folder = place / "index"
@@ -159,8 +159,8 @@ def _index(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], b
 
 
 def _export(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], bool]:
-    from medclip.archive import Place
-    from medclip.moving import import_index
+    from medclip.archive.build import Place
+    from medclip.archive.moving import import_index
 
     file = room / "place" / "cases.jsonl.gz"
     file.write_bytes(subjects.export.read_bytes())
@@ -173,7 +173,7 @@ def _export(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], 
 
 
 def _bundle(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], bool]:
-    from medclip.archive import build_index
+    from medclip.archive.build import build_index
     from medclip.bundle.verify import verify_bundle
     from medclip.cases.manifest import read_cases
 
@@ -207,7 +207,7 @@ KINDS = tuple(_PREPARE)
 
 def warm_up(subjects: Subjects, room: Path) -> None:
     """Load what every trial needs, so that none pays for it."""
-    from medclip.assistant import Assistant
+    from medclip.assistant.assistant import Assistant
     from medclip.modalities.scan.read import read_scan
 
     opened = Assistant.open(shutil.copytree(subjects.index, room / "index"), threads=1)

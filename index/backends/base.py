@@ -9,10 +9,9 @@ from typing import Any, ClassVar
 
 from medclip.errors import ArchiveError
 from medclip.index import stored as read
-from medclip.index.catalogue import Counts, Removed
-from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
 from medclip.index.filters import Filter
 from medclip.index.planner import Demands
+from medclip.index.records import Counts, Entry, Near, Record, Removed, Vectors, VectorView
 from medclip.index.registry import registered
 from medclip.index.structures.base import Spec, structure_names
 

@@ -6,9 +6,10 @@ from functools import cache
 from typing import Any
 
 from medclip.index import stored
-from medclip.index.access import DAMAGE, translated
-from medclip.index.catalogue import SCHEMA, Catalogue
-from medclip.index.digest import DIGESTS, CaseDigest
+from medclip.index.catalogue.access import DAMAGE, translated
+from medclip.index.catalogue.digest import DIGESTS, CaseDigest
+from medclip.index.catalogue.read import CatalogueReader
+from medclip.index.catalogue.schema import SCHEMA
 from medclip.index.stored import GarbledError
 
 __all__ = ["catalogue_faults"]
@@ -17,7 +18,7 @@ _OF_CASES = (("views", "n"), ("thumbnails", "n"), ("documents", "n"), ("words", 
 _NAMED = "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
 
 
-def catalogue_faults(catalogue: Catalogue, dimension: int) -> list[str]:
+def catalogue_faults(catalogue: CatalogueReader, dimension: int) -> list[str]:
     """What is wrong with a catalogue within a snapshot, as lines that name the file."""
     name, run = catalogue.file.name, catalogue.connection.execute
     try:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError, MissingDependencyError
-from medclip.index.entry import Vectors
+from medclip.index.records import Vectors
 from medclip.index.registry import registered
 
 __all__ = [

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from medclip.index.entry import Vectors
+from medclip.index.records import Vectors
 from medclip.index.structures.base import Mask, Nearest, Source, Structure, Tuning, faiss, found, read_faiss
 
 __all__ = ["FlatStructure"]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError
-from medclip.index.entry import Vectors
+from medclip.files.sealed import strict_json
+from medclip.index.records import Vectors
 from medclip.index.structures.base import Mask, Nearest, Source, Structure, Tuning, faiss, found, read_faiss
-from medclip.sealed import strict_json
 
 __all__ = ["HnswStructure"]
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError
-from medclip.index.entry import Vectors
+from medclip.files.sealed import strict_json
+from medclip.index.records import Vectors
 from medclip.index.structures.base import Mask, Nearest, Positions, Source, Structure, Tuning, faiss, found, read_faiss
 from medclip.index.structures.gpu import clustering_index, on_gpu
-from medclip.sealed import strict_json
 
 __all__ = ["IvfFlatStructure", "IvfPqStructure", "IvfSq8Structure"]
 

@@ -9,24 +9,24 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from medclip.archive.fitting import fit_answers, fitted_on
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.cases.manifest import describe
-from medclip.embedder import Array, EmbeddedCase
+from medclip.embedding.embedder import Array, EmbeddedCase
+from medclip.embedding.shards import Skipped, embedded_locally, open_shards, read_shards, work_folder
 from medclip.errors import ArchiveError
-from medclip.files import write_json
-from medclip.fitting import fit_answers, fitted_on
+from medclip.files.outputs import check_free, new_folder
+from medclip.files.plain import write_json
+from medclip.files.workplaces import cleared
 from medclip.fusion import Fuser
 from medclip.fusion.case_vector import unit
 from medclip.index import CaseIndex, Demands, Entry, Record, VectorView
 from medclip.index.case_index import MANIFEST
-from medclip.index.entry import Fact
 from medclip.index.lock import writer_lock
+from medclip.index.records import Fact
 from medclip.modalities.text.vocabulary import words_of, write_vocabulary
-from medclip.outputs import check_free, new_folder
-from medclip.shards import Skipped, embedded_locally, open_shards, read_shards, work_folder
-from medclip.workplaces import cleared
 
 __all__ = [
     "FIELDS",

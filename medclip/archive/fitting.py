@@ -15,7 +15,7 @@ import numpy as np
 from medclip.diagnosis.diagnoser import COMPOSITIONS, Composition, Example, fit_diagnoser
 from medclip.diagnosis.store import save_diagnosers
 from medclip.diagnosis.voting import Ballot
-from medclip.embedder import Array, EmbeddedCase, ViewKind
+from medclip.embedding.embedder import Array, EmbeddedCase, ViewKind
 from medclip.fusion import Fuser, Parts
 from medclip.index import CaseIndex, Hit
 

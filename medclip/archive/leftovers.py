@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medclip.archive import REPORT
-from medclip.files import read_regular, write_json
-from medclip.outputs import replaced_file
-from medclip.shards import shards_with, work_folder
-from medclip.workplaces import clear_dead, cleared, held, is_workplace, partial_of
+from medclip.archive.build import REPORT
+from medclip.embedding.shards import shards_with, work_folder
+from medclip.files.outputs import replaced_file
+from medclip.files.plain import read_regular, write_json
+from medclip.files.workplaces import clear_dead, cleared, held, is_workplace, partial_of
 
 __all__ = ["CaseReport", "clear_leftovers", "forget_embedded", "strangers"]
 

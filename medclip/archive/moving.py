@@ -8,7 +8,7 @@ from typing import get_args
 from PIL import Image
 from pydantic import ValidationError
 
-from medclip.archive import (
+from medclip.archive.build import (
     MODEL,
     PROBE,
     REPORT,
@@ -21,14 +21,14 @@ from medclip.archive import (
 )
 from medclip.cases.case import Case
 from medclip.cases.manifest import describe
-from medclip.embedder import ViewKind
+from medclip.embedding.embedder import ViewKind
 from medclip.errors import ArchiveError
-from medclip.files import unreadable
+from medclip.files.outputs import check_free, new_file, new_folder
+from medclip.files.plain import unreadable
 from medclip.index import CaseIndex, Entry
 from medclip.index.case_index import MANIFEST
 from medclip.index.exchange import MARK, Export, read_export, write_export
 from medclip.index.folder import copy_plain
-from medclip.outputs import check_free, new_file, new_folder
 
 __all__ = ["ATTACHMENTS", "back_up", "export_index", "import_index"]
 

@@ -5,25 +5,32 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from medclip.archive import (
+from medclip.archive.build import (
     PROBE,
     VOCABULARY,
     embedded_of,
     entry_of,
     model_of,
 )
+from medclip.archive.fitting import fit_answers, fitted_on
+from medclip.archive.leftovers import CaseReport, clear_leftovers, forget_embedded, strangers
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS
+from medclip.embedding.shards import (
+    Skipped,
+    content_of,
+    embedded_locally,
+    open_shards,
+    read_shards,
+    shards_with,
+    work_folder,
+)
 from medclip.errors import ArchiveError
-from medclip.fitting import fit_answers, fitted_on
+from medclip.files.outputs import named_failures, new_folder, readable_as, replaced_file
+from medclip.files.workplaces import cleared
 from medclip.index import CaseIndex
-from medclip.index.catalogue import Removed
-from medclip.index.entry import Entry
-from medclip.leftovers import CaseReport, clear_leftovers, forget_embedded, strangers
+from medclip.index.records import Entry, Removed
 from medclip.modalities.text.vocabulary import words_of, write_vocabulary
-from medclip.outputs import named_failures, new_folder, readable_as, replaced_file
-from medclip.shards import Skipped, content_of, embedded_locally, open_shards, read_shards, shards_with, work_folder
-from medclip.workplaces import cleared
 
 __all__ = [
     "Change",

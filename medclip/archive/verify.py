@@ -11,17 +11,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from medclip.archive import MODEL, PROBE, REPORT, VOCABULARY, model_of
+from medclip.archive.build import MODEL, PROBE, REPORT, VOCABULARY, model_of
+from medclip.archive.moving import ATTACHMENTS
 from medclip.bundle.layout import ServingLayout
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS, TENSORS, load_diagnosers, probe_is_sealed
 from medclip.errors import MedclipError
-from medclip.files import unreadable
+from medclip.files.plain import unreadable
+from medclip.files.sealed import read_json
 from medclip.index import CaseIndex
 from medclip.index.case_index import MANIFEST
 from medclip.modalities.text.vocabulary import read_vocabulary, vocabulary_is_sealed
-from medclip.moving import ATTACHMENTS
-from medclip.sealed import read_json
 
 __all__ = ["Verified", "verify_index"]
 

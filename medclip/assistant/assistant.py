@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip import DISCLAIMER, __version__
-from medclip.archive import PROBE, VOCABULARY, case_of, model_of
-from medclip.diagnosis.answer import Answer, Contribution, Heard, LabelAnswer, SimilarCase, answer_label_set
+from medclip.archive.build import PROBE, VOCABULARY, case_of, model_of
+from medclip.archive.fitting import VOTERS, ballots_of, kinds_for
+from medclip.assistant.answer import Answer, Contribution, Heard, LabelAnswer, SimilarCase, answer_label_set
 from medclip.diagnosis.diagnoser import Composition, Diagnoser
 from medclip.diagnosis.store import load_diagnosers
-from medclip.embedder import Embedder, ViewKind
+from medclip.embedding.embedder import Embedder, ViewKind
 from medclip.errors import ArchiveError
-from medclip.files import unreadable
-from medclip.fitting import VOTERS, ballots_of, kinds_for
+from medclip.files.plain import unreadable
 from medclip.fusion import MODALITIES, Parts
 from medclip.index import CaseIndex, Hit
 from medclip.index.filters import Filter

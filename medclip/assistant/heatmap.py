@@ -6,7 +6,7 @@ Crops rather than gradients, since the serving path runs exported graphs alone; 
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.embedder import Embedder
+from medclip.embedding.embedder import Embedder
 from medclip.fusion.case_vector import unit
 from medclip.modalities.scan.crops import crop_boxes
 from medclip.modalities.scan.pictures import GreyPicture

@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medclip.cases.manifest import describe
 from medclip.errors import BundleError
-from medclip.files import digest_of, read_regular, unreadable
+from medclip.files.plain import digest_of, read_regular, unreadable
 from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.prepare import Preprocessing
 from medclip.modalities.text.tokens import TextReading

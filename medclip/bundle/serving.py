@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from medclip.bundle.layout import FORMAT, ServingLayout, ServingManifest, check_file, read_model
 from medclip.errors import BundleError
-from medclip.files import open_regular
+from medclip.files.plain import open_regular
+from medclip.files.tensors import read_tensors
 from medclip.fusion import Fuser
 from medclip.modalities.scan.pictures import GreyPicture, attend, picture_features
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
-from medclip.tensors import read_tensors
 
 __all__ = ["LEAST_COSINE", "ServingModel", "ServingTowers", "session"]
 

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from medclip.bundle.layout import FORMAT, Layout, Manifest, TensorSpec, check_file, read_model
 from medclip.bundle.serving import ServingModel
 from medclip.errors import BundleError
-from medclip.files import open_regular, unreadable
+from medclip.files.plain import open_regular, unreadable
 
 __all__ = ["Verification", "verify_bundle"]
 
@@ -77,7 +77,7 @@ def verify_bundle(folder: Path) -> Verification:
     cosine = serving.verify_probes()
     torch_cosine = None
     if importlib.util.find_spec("torch") and importlib.util.find_spec("open_clip"):
-        from medclip.bundle.save import verify_torch
+        from medclip.training.save import verify_torch
 
         torch_cosine = verify_torch(folder)
     return Verification(len(manifest.sha256), len(manifest.tensors), cosine, torch_cosine, serving.fingerprint)

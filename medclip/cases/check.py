@@ -16,7 +16,7 @@ from medclip.cases.case import Case
 from medclip.cases.manifest import BadLine, scan_manifest
 from medclip.cases.privacy.folder import look_for_leaks
 from medclip.errors import CaseError, ScanError
-from medclip.files import digest_of
+from medclip.files.plain import digest_of
 from medclip.label_sets import family_of, is_verified
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.read import read_scan

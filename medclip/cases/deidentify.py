@@ -15,7 +15,7 @@ import secrets
 from pathlib import Path
 
 from medclip.errors import CaseError
-from medclip.files import read_regular
+from medclip.files.plain import read_regular
 
 __all__ = ["OLDEST", "Key", "age_years", "is_over_oldest"]
 

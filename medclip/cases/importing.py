@@ -11,9 +11,9 @@ from medclip.cases.case import Case
 from medclip.cases.manifest import MANIFEST, MARK, write_cases
 from medclip.cases.sources import Draft, Options, Skipped, load_source
 from medclip.errors import CaseError, ScanError
-from medclip.files import copy_file, permissions, write_json
+from medclip.files.outputs import new_folder, replaced_file
+from medclip.files.plain import copy_file, permissions, write_json
 from medclip.modalities.scan.read import read_scan
-from medclip.outputs import new_folder, replaced_file
 
 __all__ = ["REPORT", "ImportReport", "import_cases"]
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from medclip.cases.case import Case
 from medclip.errors import CaseError
-from medclip.outputs import replaced_file
+from medclip.files.outputs import replaced_file
 
 __all__ = [
     "MANIFEST",

@@ -7,10 +7,10 @@ from pathlib import Path
 from medclip.cases.case import Case
 from medclip.cases.manifest import MARK, read_cases, write_cases
 from medclip.errors import CaseError
-from medclip.files import copy_file
+from medclip.files.outputs import new_folder
+from medclip.files.plain import copy_file
 from medclip.label_sets import family_of
 from medclip.modalities.text.clean import mask_words
-from medclip.outputs import new_folder
 
 __all__ = ["mask_cases"]
 

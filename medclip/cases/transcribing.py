@@ -7,7 +7,7 @@ from pathlib import Path
 from medclip.cases.case import Case, Recording
 from medclip.cases.manifest import read_cases, replace_cases
 from medclip.errors import SpeechError
-from medclip.files import digest_of
+from medclip.files.plain import digest_of
 from medclip.modalities.speech.models import DEFAULT
 from medclip.modalities.speech.transcribe import Transcriber
 from medclip.modalities.text.vocabulary import words_of

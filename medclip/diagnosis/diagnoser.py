@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.diagnosis.calibration import Combination, calibration_error, choose_combination
+from medclip.diagnosis.combination import Combination, calibration_error, choose_combination
 from medclip.diagnosis.probe import Probe, fit_probe
 from medclip.diagnosis.voting import Ballot, vote
 

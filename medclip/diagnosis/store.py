@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from medclip.diagnosis.calibration import Combination
+from medclip.diagnosis.combination import Combination
 from medclip.diagnosis.diagnoser import Composition, Diagnoser, Part
 from medclip.diagnosis.probe import Probe
 from medclip.errors import ArchiveError
-from medclip.files import unreadable, write_json
-from medclip.sealed import read_sealed, sealed
-from medclip.tensors import read_tensors, write_tensors
+from medclip.files.plain import unreadable, write_json
+from medclip.files.sealed import read_sealed, sealed
+from medclip.files.tensors import read_tensors, write_tensors
 
 __all__ = ["DIAGNOSERS", "load_diagnosers", "probe_is_sealed", "save_diagnosers"]
 

@@ -9,9 +9,9 @@ from typing import Any
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
-from medclip.embedder import Embedder
+from medclip.embedding.embedder import Embedder
+from medclip.embedding.shards import Shard, embed_shard, open_shards, planned
 from medclip.errors import ArchiveError, MissingDependencyError
-from medclip.shards import Shard, embed_shard, open_shards, planned
 
 __all__ = ["embed_on_ray"]
 

@@ -21,12 +21,12 @@ from safetensors import SafetensorError, safe_open
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
-from medclip.embedder import EmbeddedCase, Embedder
+from medclip.embedding.embedder import EmbeddedCase, Embedder
 from medclip.errors import ArchiveError
-from medclip.files import digest_of, write_json
-from medclip.outputs import named_failures, replaced_file
-from medclip.tensors import write_tensors
-from medclip.workplaces import clear_dead, held
+from medclip.files.outputs import named_failures, replaced_file
+from medclip.files.plain import digest_of, write_json
+from medclip.files.tensors import write_tensors
+from medclip.files.workplaces import clear_dead, held
 
 __all__ = [
     "Shard",

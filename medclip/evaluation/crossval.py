@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medclip.archive import write_index
-from medclip.assistant import Assistant
+from medclip.archive.build import write_index
+from medclip.assistant.assistant import Assistant
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, kfold, published_split
 from medclip.diagnosis.diagnoser import STRENGTH, shared_classes
 from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers
-from medclip.embedder import EmbeddedCase
+from medclip.embedding.embedder import EmbeddedCase
 from medclip.errors import CaseError
+from medclip.evaluation.held_out import caption_figures, measure_labels, pose
 from medclip.evaluation.protocols import (
     LABEL_PROTOCOLS,
     SUBSETS,
@@ -30,7 +31,6 @@ from medclip.evaluation.protocols import (
 from medclip.fusion import Fuser, fuser_names
 from medclip.fusion.base import require_fuser
 from medclip.index import CaseIndex
-from medclip.measure import caption_figures, measure_labels, pose
 from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding, measured
 from medclip.training.attention import attention_of
 from medclip.training.baseline import BASELINE, BaselineSettings, Pictures, baseline_figures, read_pictures

@@ -8,11 +8,11 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.assistant import Among, Assistant
+from medclip.assistant.answer import LabelAnswer
+from medclip.assistant.assistant import Among, Assistant
 from medclip.cases.case import Case
-from medclip.diagnosis.answer import LabelAnswer
 from medclip.diagnosis.diagnoser import Composition
-from medclip.embedder import EmbeddedCase
+from medclip.embedding.embedder import EmbeddedCase
 from medclip.errors import CaseError
 from medclip.evaluation.protocols import (
     LABEL_PROTOCOLS,
@@ -24,8 +24,8 @@ from medclip.evaluation.protocols import (
     retrieval_figures,
     with_families,
 )
-from medclip.evaluation.retrieval import measure_captions
 from medclip.fusion import Fuser, Parts
+from medclip.metrics.retrieval import measure_captions
 
 __all__ = ["caption_figures", "measure_index", "measure_labels", "pose", "require_unseen"]
 

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.diagnosis.diagnoser import Composition
-from medclip.evaluation.classification import measure_classification
-from medclip.evaluation.retrieval import Retrieval
 from medclip.label_sets import family_of
+from medclip.metrics.classification import measure_classification
+from medclip.metrics.retrieval import Retrieval
 
 __all__ = [
     "LABEL_PROTOCOLS",

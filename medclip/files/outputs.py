@@ -1,6 +1,6 @@
 """Outputs that appear whole or not at all.
 
-An output is made in a hidden folder beside it, ``.NAME.partial`` (`medclip.workplaces`). One process makes an output at a
+An output is made in a hidden folder beside it, ``.NAME.partial`` (`medclip.files.workplaces`). One process makes an output at a
 time; what a killed one left behind, the next one deletes.
 """
 
@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from medclip.errors import MedclipError, OutputError
-from medclip.files import kind_of, open_regular, sync, sync_name, unreadable
-from medclip.workplaces import clear, hold, partial_of, vanish
+from medclip.files.plain import kind_of, open_regular, sync, sync_name, unreadable
+from medclip.files.workplaces import clear, hold, partial_of, vanish
 
 __all__ = [
     "check_free",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from medclip.files import read_regular
+from medclip.files.plain import read_regular
 
 __all__ = ["Sealed", "read_json", "read_sealed", "sealed", "strict_json", "unsealed"]
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from medclip.files import read_regular
+from medclip.files.plain import read_regular
 
 __all__ = ["read_tensors", "write_tensors"]
 

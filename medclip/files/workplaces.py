@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medclip.errors import OutputError
-from medclip.files import kind_of
+from medclip.files.plain import kind_of
 
 __all__ = ["clear", "clear_dead", "cleared", "held", "hold", "is_workplace", "partial_of", "vanish"]
 

@@ -1,6 +1,6 @@
 """What a trained fuser must give, and how it is found by name.
 
-A fuser is a module in this folder with a class ``Network(nn.Module)`` that takes a `FuserShape`; being here registers
+A fuser is a module in ``networks/`` with a class ``Network(nn.Module)`` that takes a `FuserShape`; being here registers
 it under the module's name. ``sum`` is the fuser without a network.
 """
 
@@ -18,8 +18,6 @@ __all__ = ["MODALITIES", "FuserShape", "build_network", "fuser_names", "require_
 
 MODALITIES = ("scan", "text", "measurements")
 """The order of a case's tokens: one for each modality."""
-
-_OTHER = {"base", "case_vector", "inputs"}
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class FuserShape:
 
 def fuser_names() -> list[str]:
     """Every fuser, the simplest first."""
-    package = importlib.import_module("medclip.fusion")
-    return ["sum", *sorted(name for _, name, _ in pkgutil.iter_modules(package.__path__) if name not in _OTHER)]
+    package = importlib.import_module("medclip.fusion.networks")
+    return ["sum", *sorted(name for _, name, _ in pkgutil.iter_modules(package.__path__))]
 
 
 def require_fuser(name: str) -> None:
@@ -64,5 +62,5 @@ def build_network(name: str, shape: FuserShape) -> "nn.Module | None":
     require_fuser(name)
     if name == "sum":
         return None
-    network: nn.Module = importlib.import_module(f"medclip.fusion.{name}").Network(shape)
+    network: nn.Module = importlib.import_module(f"medclip.fusion.networks.{name}").Network(shape)
     return network

@@ -24,12 +24,12 @@ from medclip.cases.splits import Fold
 from medclip.diagnosis.diagnoser import shared_classes
 from medclip.errors import CaseError, ScanError
 from medclip.evaluation.protocols import Figure, Predicted, classification_figures, with_families
-from medclip.files import write_json
+from medclip.files.outputs import new_folder
+from medclip.files.plain import write_json
+from medclip.files.tensors import write_tensors
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.scan.read import read_scan
-from medclip.outputs import new_folder
-from medclip.tensors import write_tensors
 from medclip.training.run import choose_fold
 
 __all__ = ["BASELINE", "BaselineSettings", "baseline_figures", "read_pictures", "train_baseline"]

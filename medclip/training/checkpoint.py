@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from medclip.errors import OutputError
-from medclip.tensors import write_tensors
+from medclip.files.tensors import write_tensors
 
 __all__ = ["Checkpoint", "State", "optimiser_tensors", "restore_optimiser"]
 

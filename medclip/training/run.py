@@ -11,28 +11,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medclip.bundle.export import export_fuser, export_heads, export_towers
 from medclip.bundle.layout import FORMAT, Layout, ServingLayout, ServingManifest
-from medclip.bundle.save import Provenance, save_bundle
 from medclip.bundle.serving import ServingTowers
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, hold_out, published_split
 from medclip.errors import OutputError
-from medclip.files import digest_of, write_json
+from medclip.files.outputs import check_free, named_failures, new_folder, replaced_file
+from medclip.files.plain import digest_of, write_json
+from medclip.files.workplaces import cleared, held, is_workplace
 from medclip.fusion.base import require_fuser
 from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.encoder import ScanTower
 from medclip.modalities.text.clean import require_readable
 from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer
-from medclip.outputs import check_free, named_failures, new_folder, replaced_file
 from medclip.training.attention import attention_of
+from medclip.training.export import export_fuser, export_heads, export_towers
 from medclip.training.features import CaseFeatures, Progress, TowerRunner, compute_features
 from medclip.training.joint import FuserSettings, train_fuser
+from medclip.training.save import Provenance, save_bundle
 from medclip.training.towers import Towers, copy_tokenizer, load_towers
 from medclip.training.trainer import Epoch, Settings, Trained, retrieval_of, train_projection
 from medclip.training.unfreeze import TuneSettings, tune_towers
-from medclip.workplaces import cleared, held, is_workplace
 
 __all__ = ["Reporter", "TrainingReport", "choose_fold", "exported_towers", "train_model"]
 

@@ -28,7 +28,8 @@ from medclip.bundle.serving import LEAST_COSINE, ServingModel
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold
 from medclip.errors import BundleError, ScanError, TextError
-from medclip.files import digest_of, write_json
+from medclip.files.plain import digest_of, write_json
+from medclip.files.tensors import write_tensors
 from medclip.fusion import MODALITIES, Parts
 from medclip.fusion.base import FuserShape, build_network
 from medclip.modalities.measurements.coding import measured
@@ -39,7 +40,6 @@ from medclip.modalities.scan.read import read_scan
 from medclip.modalities.text.clean import require_readable
 from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
-from medclip.tensors import write_tensors
 from medclip.training.joint import TrainedFuser, run_network
 from medclip.training.projection import Projection, Shape
 from medclip.training.towers import Towers, rebuild_towers, save_configs

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medclip.errors import CaseError
-from medclip.evaluation.retrieval import CaptionRetrieval, measure_captions
+from medclip.metrics.retrieval import CaptionRetrieval, measure_captions
 from medclip.training.checkpoint import Checkpoint, State, optimiser_tensors, restore_optimiser
 from medclip.training.features import CaseFeatures, CaseRows
 from medclip.training.losses import contrastive_loss

@@ -14,7 +14,7 @@ from medclip.bundle.layout import Layout, ServingManifest
 from medclip.bundle.serving import LEAST_COSINE, ServingModel
 from medclip.bundle.verify import verify_bundle
 from medclip.cases import Case
-from medclip.embedder import EmbeddedCase, Embedder
+from medclip.embedding.embedder import EmbeddedCase, Embedder
 from medclip.errors import BundleError
 from medclip.modalities.measurements.coding import measured
 from medclip.modalities.scan.read import read_scan

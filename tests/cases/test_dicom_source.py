@@ -17,8 +17,8 @@ from pydicom.sequence import Sequence as Items
 from medclip.cases import read_cases
 from medclip.cases.deidentify import Key, age_years
 from medclip.cases.importing import import_cases
-from medclip.cases.sample_dicom import CT_SLICES, REPORTS, write_sample_dicom
 from medclip.cases.sources import Options
+from medclip.cases.sources.sample.as_dicom import CT_SLICES, REPORTS, write_sample_dicom
 from medclip.cases.structured_report import report_sections
 from medclip.errors import CaseError
 from medclip.modalities.scan.pictures import SLICES

@@ -9,7 +9,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from medclip.cases import read_cases
-from medclip.distributed import embed_on_ray
+from medclip.embedding.on_ray import embed_on_ray
 
 
 def main(cases: Path, model: Path, out: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from medclip.assistant.answer import Answer
 from medclip.cases import Case
-from medclip.diagnosis.answer import Answer
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "answer.schema.json"
 Medclip = Callable  # type: ignore[type-arg]

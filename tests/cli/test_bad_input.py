@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medclip.cases import Case
-from medclip.sealed import read_sealed, sealed
+from medclip.files.sealed import read_sealed, sealed
 
 Medclip = Callable  # type: ignore[type-arg]
 

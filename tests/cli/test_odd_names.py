@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from medclip.cases.sample_dicom import write_sample_dicom
+from medclip.cases.sources.sample.as_dicom import write_sample_dicom
 
 Medclip = Callable[..., Any]
 ODD = "[/y] \x1b[31mred :smile:"  # rich's markup, a terminal's colour, an emoji code

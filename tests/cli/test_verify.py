@@ -33,7 +33,7 @@ def _flip(file: Path, position: int = -30) -> None:
      "model/text_head.onnx", "model/probes.safetensors", "catalogue.sqlite"],
 )  # fmt: skip
 def test_one_changed_bit_is_found_in_every_file(copy: Path, name: str) -> None:
-    from medclip.verify import verify_index
+    from medclip.archive.verify import verify_index
 
     _flip(copy / name, 100 if name == "catalogue.sqlite" else -30)
     try:
@@ -81,7 +81,7 @@ def test_what_has_no_checksum_and_what_is_not_known_is_said(copy: Path, medclip:
     "name", ["probe/diagnosers.json", "probe/probes.safetensors", "model/serving.json", "vocabulary.json"]
 )
 def test_a_pipe_hangs_nothing(copy: Path, name: str) -> None:
-    from medclip.verify import verify_index
+    from medclip.archive.verify import verify_index
 
     (copy / name).unlink()
     os.mkfifo(copy / name)
@@ -113,7 +113,7 @@ def test_colleagues_can_ask_and_what_they_may_not_read_is_named(index: Path, sha
 
 
 def _ask_as_nobody(folder: Path, pipe: Any) -> None:
-    from medclip.assistant import Assistant
+    from medclip.assistant.assistant import Assistant
 
     Assistant.open(folder).query([], ["a round nodule"])  # loads what nobody may not read: Python's own modules
     os.setgroups([])
@@ -132,7 +132,7 @@ def _ask_as_nobody(folder: Path, pipe: Any) -> None:
 
 @pytest.fixture(scope="module")
 def exported(index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from medclip.moving import export_index
+    from medclip.archive.moving import export_index
 
     out = tmp_path_factory.mktemp("export") / "e.gz"
     export_index(index, out)
@@ -179,8 +179,8 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], None]] = {
 def test_a_forged_export_is_refused_though_its_checksums_fit(
     index: Path, exported: Path, tmp_path: Path, fault: str
 ) -> None:
-    from medclip.archive import Place
-    from medclip.moving import import_index
+    from medclip.archive.build import Place
+    from medclip.archive.moving import import_index
 
     file = _forged(exported, tmp_path / "forged.gz", FORGERIES[fault])
     with pytest.raises(ArchiveError, match=fault):
@@ -189,9 +189,9 @@ def test_a_forged_export_is_refused_though_its_checksums_fit(
 
 
 def test_what_filters_and_words_go_by_is_made_of_the_document(index: Path, exported: Path, tmp_path: Path) -> None:
-    from medclip.archive import Place
+    from medclip.archive.build import Place
+    from medclip.archive.moving import import_index
     from medclip.index import CaseIndex
-    from medclip.moving import import_index
 
     def change(case: dict[str, Any]) -> None:
         case["facts"], case["text"] = {"modality": ["forged"]}, "forged"

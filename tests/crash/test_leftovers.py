@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from medclip import fitting
-from medclip.archive import REPORT, build_index
+from medclip.archive.build import REPORT, build_index
+from medclip.archive.fitting import fitted_on
+from medclip.archive.moving import back_up
+from medclip.archive.upkeep import change_cases, remove_cases
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.manifest import read_cases
+from medclip.embedding.shards import embed_archive, open_shards, work_folder
 from medclip.errors import ArchiveError, OutputError
-from medclip.fitting import fitted_on
+from medclip.files.workplaces import held, partial_of
 from medclip.index import CaseIndex
 from medclip.index.lock import writer_lock
-from medclip.moving import back_up
-from medclip.shards import embed_archive, open_shards, work_folder
-from medclip.upkeep import change_cases, remove_cases
-from medclip.workplaces import held, partial_of
 from tests.crash.world import PATIENT, World, leftovers
 
 

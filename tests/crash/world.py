@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medclip.archive import VOCABULARY, Place, build_index
+from medclip.archive.build import VOCABULARY, Place, build_index
+from medclip.archive.moving import back_up, export_index, import_index
+from medclip.archive.upkeep import change_cases, compact_index, remove_cases
+from medclip.archive.verify import verify_index
 from medclip.bundle.layout import Layout
 from medclip.bundle.verify import verify_bundle
 from medclip.cases.importing import import_cases
 from medclip.cases.manifest import read_cases
+from medclip.embedding.shards import content_of
 from medclip.index import CaseIndex
 from medclip.index.exchange import read_export
 from medclip.index.structures.base import Spec
-from medclip.moving import back_up, export_index, import_index
-from medclip.shards import content_of
-from medclip.upkeep import change_cases, compact_index, remove_cases
-from medclip.verify import verify_index
 
 __all__ = ["ALONE", "ON_INDEX", "PATIENT", "World", "act", "make_world", "states_of"]
 

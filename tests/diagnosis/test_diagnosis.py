@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medclip.diagnosis.answer import answer_label_set
-from medclip.diagnosis.calibration import calibration_error, choose_combination, log_loss
+from medclip.assistant.answer import answer_label_set
+from medclip.diagnosis.combination import calibration_error, choose_combination, log_loss
 from medclip.diagnosis.diagnoser import Example, fit_diagnoser
 from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers, save_diagnosers

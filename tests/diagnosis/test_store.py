@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medclip.diagnosis.calibration import Combination
+from medclip.diagnosis.combination import Combination
 from medclip.diagnosis.diagnoser import Diagnoser, Part
 from medclip.diagnosis.probe import Probe
 from medclip.diagnosis.store import load_diagnosers, save_diagnosers
 from medclip.errors import ArchiveError
-from medclip.sealed import sealed
-from medclip.tensors import read_tensors, write_tensors
+from medclip.files.sealed import sealed
+from medclip.files.tensors import read_tensors, write_tensors
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from medclip.evaluation.classification import measure_classification
 from medclip.evaluation.protocols import Figure, average
-from medclip.evaluation.retrieval import measure_captions, measure_retrieval
+from medclip.metrics.classification import measure_classification
+from medclip.metrics.retrieval import measure_captions, measure_retrieval
 
 
 def test_retrieval_by_hand() -> None:

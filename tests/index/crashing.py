@@ -6,9 +6,9 @@ import threading
 import time
 from pathlib import Path
 
+from medclip.files.outputs import new_folder
 from medclip.index import CaseIndex, Entry
 from medclip.index.structures.base import Spec
-from medclip.outputs import new_folder
 
 STRUCTURE = Spec("ivf-flat", {"nlist": 4})
 

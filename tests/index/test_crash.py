@@ -23,7 +23,7 @@ ACTIONS = ("build", "add", "update", "remove", "compact")
 @pytest.fixture(scope="module")
 def forks() -> "multiprocessing.context.ForkServerContext":
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["medclip.index", "medclip.outputs", "tests.index.crashing"])
+    context.set_forkserver_preload(["medclip.index", "medclip.files.outputs", "tests.index.crashing"])
     return context
 
 

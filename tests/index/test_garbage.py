@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from medclip.errors import MedclipError
+from medclip.files.sealed import sealed
 from medclip.index import CaseIndex
-from medclip.sealed import sealed
 
 from .conftest import create, make_entries
 from .crashing import build

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medclip.assistant.heatmap import relevance
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.cases.manifest import read_cases
-from medclip.embedder import Embedder
-from medclip.heatmap import relevance
+from medclip.embedding.embedder import Embedder
 from medclip.modalities.scan.crops import crop_boxes, with_crops
 from medclip.modalities.scan.pictures import attend
 from medclip.modalities.scan.read import read_scan

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from medclip.errors import SpeechError
-from medclip.files import digest_of
+from medclip.files.plain import digest_of
 from medclip.modalities.speech.sound import decode_sound
 from medclip.modalities.speech.transcribe import Transcriber
 from medclip.modalities.text.vocabulary import words_of

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from medclip.errors import ArchiveError, MedclipError
-from medclip.index.access import DAMAGE, translated
 from medclip.index.backends.base import Backend, Making, Scope
-from medclip.index.catalogue import Catalogue, Counts, Removed
-from medclip.index.checking import catalogue_faults
-from medclip.index.columns import Columns
-from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
+from medclip.index.backends.local.columns import Columns
+from medclip.index.backends.local.segment import Part, is_segment, load_segment, segment_faults, write_segment
+from medclip.index.catalogue.access import DAMAGE, translated
+from medclip.index.catalogue.check import catalogue_faults
+from medclip.index.catalogue.write import Catalogue
 from medclip.index.folder import copy_plain
 from medclip.index.planner import SMALL, build_structure, candidates
-from medclip.index.segment import Part, is_segment, load_segment, segment_faults, write_segment
+from medclip.index.records import Counts, Entry, Near, Record, Removed, Vectors, VectorView
 from medclip.index.stored import GarbledError
 from medclip.index.structures.base import Mask, Nearest, Positions, Source, refined
 from medclip.index.structures.flat import FlatStructure

@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError  # by numpy, of a header that is no Python literal
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError
 from medclip.index import stored
-from medclip.index.entry import Near
 from medclip.index.filters import Filter, Join
+from medclip.index.records import Key, Near
 from medclip.index.stored import GarbledError, GarbledSegmentError
 
-__all__ = ["Coded", "Columns", "Key", "Strings"]
+__all__ = ["Coded", "Columns", "Strings"]
 
 Codes = NDArray[np.int32]
 _KEYS, _FACTS, _VALUES = "keys.npy", "facts.npy", "facts.json"
@@ -57,20 +57,6 @@ class Strings:
         """These texts and then the others."""
         ends = np.concatenate([self.ends, other.ends[1:] + self.ends[-1]])
         return Strings(ends, np.concatenate([self.text, other.text]))
-
-
-class Key(NamedTuple):
-    """What of a view the columns are made of."""
-
-    row: int
-    case: int
-    patient: int
-    number: int
-    kind: str
-    facts: str  # JSON
-    labels: str  # JSON
-    case_id: str
-    patient_id: str
 
 
 class _Growing:

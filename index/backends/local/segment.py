@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError
-from medclip.files import digest_of, open_regular, sync, unreadable
-from medclip.index.columns import Columns
+from medclip.files.plain import digest_of, open_regular, sync, unreadable
+from medclip.index.backends.local.columns import Columns
 from medclip.index.planner import Built
 from medclip.index.structures.base import Structure, load_structure
 

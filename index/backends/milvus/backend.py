@@ -26,12 +26,11 @@ import numpy as np
 from medclip.errors import ArchiveError, MissingDependencyError
 from medclip.index import stored as read
 from medclip.index.backends.base import Backend, Making, Scope
-from medclip.index.catalogue import Counts, Removed
-from medclip.index.entry import Entry, Near, Record, Vectors, VectorView
+from medclip.index.backends.milvus.expressions import expression, literal
 from medclip.index.exchange import packed, unpacked
-from medclip.index.expressions import expression, literal
 from medclip.index.folder import BULK
 from medclip.index.planner import candidates
+from medclip.index.records import Counts, Entry, Near, Record, Removed, Vectors, VectorView
 from medclip.index.structures.base import Spec
 
 __all__ = ["MilvusBackend"]

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from medclip.cases.deidentify import is_over_oldest
 from medclip.cases.privacy.header import profile
 from medclip.cases.privacy.scrub import Scrubber
-from medclip.files import open_regular, read_regular
+from medclip.files.plain import open_regular, read_regular
 from medclip.modalities.scan.header import is_dicom, read_header
 from medclip.modalities.scan.raster import PICTURES
 

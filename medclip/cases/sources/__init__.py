@@ -1,6 +1,6 @@
 """Published layouts → Cases, one file a source.
 
-A source is a module in this folder with four names; being here registers it:
+A source is a module in this folder, or in one inside it, with four names; being here registers it:
 
 - ``NAME``: the name the user types;
 - ``NEEDS_PATH``: whether it reads a folder that the user names;

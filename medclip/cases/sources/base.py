@@ -41,7 +41,7 @@ class Options:
 
 
 class Source(Protocol):
-    """A module in this folder."""
+    """A module in this folder, or in one inside it, that has these names."""
 
     NAME: str
     NEEDS_PATH: bool
@@ -59,22 +59,17 @@ class Source(Protocol):
         """
 
 
-def _modules() -> dict[str, str]:
+def _sources() -> Iterator[Source]:
     package = importlib.import_module("medclip.cases.sources")
-    return {
-        name.replace("_", "-"): f"{package.__name__}.{name}"
-        for _, name, _ in pkgutil.iter_modules(package.__path__)
-        if name != "base"
-    }
+    for _, name, _ in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        module = importlib.import_module(name)
+        if hasattr(module, "NAME"):
+            yield cast(Source, module)
 
 
 def source_names() -> list[str]:
-    """The names of all sources, sorted; a file named ``medpix_2.py`` cannot hold a dot, so a module may rename itself."""
-    return sorted(_load(module).NAME for module in _modules().values())
-
-
-def _load(module: str) -> Source:
-    return cast(Source, importlib.import_module(module))
+    """The names of all sources, sorted."""
+    return sorted(source.NAME for source in _sources())
 
 
 def load_source(name: str) -> Source:
@@ -83,8 +78,7 @@ def load_source(name: str) -> Source:
     Raises:
         CaseError: there is none.
     """
-    for module in _modules().values():
-        source = _load(module)
+    for source in _sources():
         if name == source.NAME:
             return source
     raise CaseError(f"source {name!r} is not known; choose one of: {', '.join(source_names())}")

@@ -27,7 +27,7 @@ from medclip.cases.sources.base import Draft, Options, Skipped
 from medclip.cases.structured_report import report_sections
 from medclip.cases.table import CASE_COLUMNS, case_fields, first, grouped_rows
 from medclip.errors import CaseError, MeasurementError, MedclipError, ScanError
-from medclip.files import permissions
+from medclip.files.plain import permissions
 from medclip.modalities.scan.geometry import plane_of
 from medclip.modalities.scan.header import is_dicom, read_header
 from medclip.modalities.scan.pictures import ScanPictures

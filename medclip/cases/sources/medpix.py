@@ -18,7 +18,7 @@ from medclip.cases.case import Case, Modality, Note, Outcome, Scan, Sex, Split
 from medclip.cases.manifest import describe
 from medclip.cases.sources.base import Draft, Options, Skipped
 from medclip.errors import CaseError
-from medclip.files import read_regular
+from medclip.files.plain import read_regular
 
 NAME = "medpix-2.0"
 NEEDS_PATH = True

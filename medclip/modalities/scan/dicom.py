@@ -7,7 +7,7 @@ from pathlib import Path
 from pydicom.dataset import FileDataset
 
 from medclip.errors import ScanError
-from medclip.files import open_regular
+from medclip.files.plain import open_regular
 from medclip.modalities.decoder import Progress
 from medclip.modalities.scan.geometry import Frame, frames_of, in_order
 from medclip.modalities.scan.grey import Decoded, to_grey, to_values

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medclip.errors import ScanError
-from medclip.files import open_regular
+from medclip.files.plain import open_regular
 from medclip.modalities.decoder import Progress
 from medclip.modalities.scan.decoding import needs_memory
 from medclip.modalities.scan.pictures import ScanPictures

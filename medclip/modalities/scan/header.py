@@ -18,7 +18,7 @@ from pydicom.filereader import read_dataset, read_preamble
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medclip.errors import ScanError
-from medclip.files import open_regular
+from medclip.files.plain import open_regular
 
 __all__ = ["functional", "integer", "is_dicom", "numbers", "opened", "read_header"]
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import ScanError
-from medclip.files import open_regular
+from medclip.files.plain import open_regular
 from medclip.modalities.scan.pictures import MOST_PIXELS, GreyPicture, ScanPictures, choose_slices
 from medclip.modalities.scan.window import ct_preset, from_percentiles, looks_like_hounsfield
 

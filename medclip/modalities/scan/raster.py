@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from medclip.errors import ScanError
-from medclip.files import open_regular
+from medclip.files.plain import open_regular
 from medclip.modalities.scan.pictures import MOST_PIXELS, GreyPicture, ScanPictures, choose_slices, stretch
 
 __all__ = ["PICTURES", "is_raster", "read_raster"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import SpeechError
-from medclip.files import digest_of
+from medclip.files.plain import digest_of
 from medclip.modalities.speech.models import DEFAULT, load_whisper
 from medclip.modalities.speech.sound import RATE, decode_sound
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.errors import SpeechError
-from medclip.files import open_regular
+from medclip.files.plain import open_regular
 from medclip.modalities.decoder import Answer, Progress, serve
 from medclip.modalities.speech.sound import LONGEST, MEMORY, RATE
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from medclip.files import write_json
-from medclip.sealed import read_json, sealed, unsealed
+from medclip.files.plain import write_json
+from medclip.files.sealed import read_json, sealed, unsealed
 
 __all__ = ["read_vocabulary", "vocabulary_is_sealed", "words_of", "write_vocabulary"]
 

@@ -30,8 +30,8 @@ from pydicom.uid import (
 
 from medclip.cases.case import Case
 from medclip.cases.sources import Draft, Options, load_source
+from medclip.files.outputs import new_folder
 from medclip.modalities.scan.pictures import GreyPicture
-from medclip.outputs import new_folder
 
 __all__ = ["CT_SLICES", "REPORTS", "write_sample_dicom"]
 

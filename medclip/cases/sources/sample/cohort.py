@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from medclip.cases.case import Case, Modality, Note, Outcome, Scan, Sex, Split
-from medclip.cases.phantoms import LESIONS, REGIONS, Anatomy, Lesion, Region, draw
 from medclip.cases.sources.base import Draft, Options, Skipped
+from medclip.cases.sources.sample.phantoms import LESIONS, REGIONS, Anatomy, Lesion, Region, draw
 
 NAME = "sample"
 NEEDS_PATH = False

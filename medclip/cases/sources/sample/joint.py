@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from medclip.cases.case import Case, Measurement, Note, Outcome, Scan
-from medclip.cases.phantoms import Anatomy, Region, draw
 from medclip.cases.sources.base import Draft, Options, Skipped
+from medclip.cases.sources.sample.phantoms import Anatomy, Region, draw
 
 NAME = "sample-joint"
 NEEDS_PATH = False

@@ -1,0 +1,5 @@
+"""Cases in a Milvus collection."""
+
+from medclip.index.backends.milvus.backend import MilvusBackend
+
+__all__ = ["MilvusBackend"]

@@ -1,0 +1,1 @@
+"""The truth of an index on one machine, in SQLite."""

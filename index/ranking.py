@@ -1,0 +1,92 @@
+"""From the views near a query to the cases that are found: one a case, one a patient, by similarity or by words, too."""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+
+from medclip.index import stored
+from medclip.index.backends.base import Backend, Scope
+from medclip.index.records import Hit, Near, Vectors
+
+__all__ = ["DEPTH", "RANK_CONSTANT", "Ranking"]
+
+RANK_CONSTANT = 60
+"""Of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
+
+DEPTH = 100
+"""Cases down to which both rankings are fused: beyond it a case adds less than 1/160 to its score, a third of the first's."""
+
+
+class Ranking:
+    """The cases in scope, in the order of how well they match one (d,) unit vector."""
+
+    def __init__(self, backend: Backend, query: Vectors, scope: Scope) -> None:
+        self._backend, self._query, self._scope = backend, query, scope
+
+    def nearest(self, k: int, one_per_patient: bool) -> list[Hit]:
+        """By similarity: the search is widened until k distinct cases are found or nothing is left."""
+        views, cases = self._backend.views_in(self._scope), max(1, self._backend.cases())
+        want = k * max(1, round(views / cases)) * (2 if one_per_patient else 1) + 3
+        while True:
+            near = self._backend.nearest(self._query, want, self._scope)
+            hits = _grouped(near, one_per_patient)
+            if len(near) < want:
+                return hits[:k]
+            # A view just below the cut may tie with the last hit, so the cut must lie strictly below it.
+            if len(hits) > k and hits[k - 1].similarity > near[-1].similarity:
+                return hits[:k]
+            want *= 4
+
+    def fused(self, k: int, text: str, one_per_patient: bool) -> list[Hit]:
+        """The order of similarity and that of shared words, fused by the sum of reciprocal ranks."""
+        deep = max(DEPTH, 2 * k)
+        by_vector = self.nearest(deep, one_per_patient=False)
+        by_words = self._backend.words(text, deep, self._scope)
+        hits = {hit.case_id: hit for hit in by_vector}
+        for case_id, patient in by_words.items():
+            if case_id not in hits and (hit := self._best_view(case_id, patient)) is not None:
+                hits[case_id] = hit
+        score = dict.fromkeys(hits, 0.0)
+        for ranking in ([hit.case_id for hit in by_vector], list(by_words)):
+            for rank, case_id in enumerate(ranking, start=1):
+                if case_id in score:
+                    score[case_id] += 1 / (RANK_CONSTANT + rank)
+        ranked = sorted(hits.values(), key=lambda hit: (-score[hit.case_id], hit.case_id))
+        fused = (_first_of_patients(ranked) if one_per_patient else ranked)[:k]
+        # Deep enough for the fusion, but perhaps not for k patients.
+        return fused if len(fused) == k else self._filled(fused, k, one_per_patient)
+
+    def _filled(self, fused: list[Hit], k: int, one_per_patient: bool) -> list[Hit]:
+        more = self.nearest(2 * k, one_per_patient)
+        taken = {hit.patient if one_per_patient else hit.case_id for hit in fused}
+        return [*fused, *(h for h in more if (h.patient if one_per_patient else h.case_id) not in taken)][:k]
+
+    def _best_view(self, case_id: str, patient: str) -> Hit | None:
+        near = [
+            Near(case_id, patient, v.kind, v.number, json.dumps(v.labels), float(v.vector @ self._query))
+            for v in self._backend.views_of(case_id)
+            if self._scope.kinds is None or v.kind in self._scope.kinds
+        ]
+        return next(iter(_grouped(near, False)), None)
+
+
+_labels = lru_cache(4096)(stored.labels)
+
+
+def _grouped(near: Sequence[Near], one_per_patient: bool) -> list[Hit]:
+    """The best view of each case, most similar first."""
+    best: dict[str, Near] = {}
+    for view in near:
+        known = best.get(view.case_id)
+        if known is None or (view.similarity, view.kind, -view.number) > (known.similarity, known.kind, -known.number):
+            best[view.case_id] = view
+    order = sorted(best.values(), key=lambda view: (-view.similarity, view.case_id))
+    hits = [Hit(v.case_id, v.patient, v.similarity, v.kind, v.number, dict(_labels(v.labels))) for v in order]
+    return _first_of_patients(hits) if one_per_patient else hits
+
+
+def _first_of_patients(hits: Sequence[Hit]) -> list[Hit]:
+    first: dict[str, Hit] = {}
+    for hit in hits:
+        first.setdefault(hit.patient, hit)
+    return list(first.values())

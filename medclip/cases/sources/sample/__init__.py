@@ -1,0 +1,1 @@
+"""The synthetic cohorts, whose cases a program draws."""

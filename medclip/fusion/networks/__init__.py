@@ -1,0 +1,1 @@
+"""The trained fusers, one a file; see `medclip.fusion.base`."""

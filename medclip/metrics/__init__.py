@@ -1,0 +1,1 @@
+"""Figures of merit: plain arrays in, numbers out."""
