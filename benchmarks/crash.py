@@ -28,7 +28,7 @@ TRAININGS = 0.02  # of the kills: a training takes much longer than the rest
 def _model(cases: Path) -> Path:
     """A small model, trained on the cases."""
     from medclip.training.run import train_model
-    from medclip.training.trainer import Settings
+    from medclip.training.settings import Settings
 
     out = cases.parent / "model"
     towers = tiny_towers(cases.parent / "towers")

@@ -62,10 +62,9 @@ def evaluate(
 
             device = choose_device(device)
             from medclip.evaluation.crossval import cross_validate
-            from medclip.training.joint import FuserSettings
-            from medclip.training.losses import parse_weights
             from medclip.training.run import Reporter
-            from medclip.training.trainer import Epoch, Settings
+            from medclip.training.settings import FuserSettings, Settings, parse_weights
+            from medclip.training.trainer import Epoch
 
             def show(epoch: Epoch, total: int) -> None:
                 bar.at(epoch.number, total)

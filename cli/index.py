@@ -39,7 +39,8 @@ def build(
     """
     from dataclasses import asdict
 
-    from medclip.archive.build import REPORT, build_index
+    from medclip.archive.build import build_index
+    from medclip.archive.layout import REPORT
     from medclip.assistant.assistant import Assistant
     from medclip.cases.manifest import StoredCases
     from medclip.cli import render

@@ -89,11 +89,9 @@ def train(
         return
     check_free(out, force=force, marker="bundle.json")
     from medclip.cases.manifest import read_cases
-    from medclip.training.joint import FuserSettings
-    from medclip.training.losses import parse_weights
     from medclip.training.run import Reporter, train_model
-    from medclip.training.trainer import Epoch, Settings
-    from medclip.training.unfreeze import TuneSettings
+    from medclip.training.settings import FuserSettings, Settings, TuneSettings, parse_weights
+    from medclip.training.trainer import Epoch
 
     weights = parse_weights(loss_weights)
     loaded = read_cases(cases)
@@ -133,7 +131,9 @@ def _train_baseline(cases: Path, out: Path, name: str, *, seed: int, force: bool
 
     from medclip.cli import render
     from medclip.errors import BundleError
-    from medclip.training.baseline import BASELINE, BaselineSettings, train_baseline
+    from medclip.evaluation.baseline import train_baseline
+    from medclip.training.baseline import BASELINE
+    from medclip.training.settings import BaselineSettings
 
     if name != BASELINE:
         raise BundleError(f"baseline {name!r} is not known; there is {BASELINE}")
@@ -148,13 +148,17 @@ def _train_baseline(cases: Path, out: Path, name: str, *, seed: int, force: bool
 @app.command()
 def verify(model: Annotated[Path, typer.Argument(help="A model folder.")]) -> None:
     """Check that a model folder is what training wrote, and gives the embeddings that training saw."""
+    from importlib.util import find_spec
+
     from medclip.bundle.verify import verify_bundle
     from medclip.cli import render
 
     found = verify_bundle(model)
-    by_torch = (
-        "not checked with torch (not installed)" if found.torch_cosine is None else f"torch {found.torch_cosine:.6f}"
-    )
+    by_torch = "not checked with torch (not installed)"
+    if find_spec("torch") and find_spec("open_clip"):
+        from medclip.training.verify import verify_torch
+
+        by_torch = f"torch {verify_torch(model):.6f}"
     render.say(f"{model}: ", ("verified", "green"), f"; {found.files} files, {found.tensors} tensors")
-    render.say(f"stored probes recomputed: onnxruntime {found.onnx_cosine:.6f}, {by_torch} (least cosine)")
+    render.say(f"reference outputs recomputed: onnxruntime {found.onnx_cosine:.6f}, {by_torch} (least cosine)")
     render.say(f"fingerprint {found.fingerprint[:16]}")

@@ -25,8 +25,9 @@ from rich.text import Text
 from medclip.label_sets import PRESENT, family_of
 
 if TYPE_CHECKING:
-    from medclip.assistant.answer import Answer, LabelAnswer, SimilarCase
+    from medclip.assistant.answer import Answer, SimilarCase
     from medclip.cases.check import CheckReport
+    from medclip.diagnosis.label_answer import LabelAnswer
     from medclip.evaluation.protocols import Figure
 
 __all__ = [

@@ -19,6 +19,8 @@ Anything else that is raised is a bug and may show its traceback.
     └── MissingDependencyError  an optional dependency is not installed; the message names the extra
 """
 
+from typing import TYPE_CHECKING
+
 __all__ = [
     "ArchiveError",
     "BundleError",
@@ -32,7 +34,11 @@ __all__ = [
     "ScanError",
     "SpeechError",
     "TextError",
+    "describe",
 ]
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class MedclipError(Exception):
@@ -84,3 +90,11 @@ class MissingDependencyError(MedclipError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what}: install it with  pip install 'medclip-assistant[{extra}]'")
+
+
+def describe(error: "ValidationError") -> str:
+    """One line that says where a record is wrong, without quoting its values (they may identify a patient)."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

@@ -82,7 +82,7 @@ def test_a_folder_that_is_exchanged_meanwhile_is_left_alone(tmp_path: Path) -> N
 def test_what_slips_in_at_the_exchange_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     _make(out, "old")
-    from medclip import outputs
+    from medclip.files import outputs
 
     swap = outputs._swap
 
@@ -103,7 +103,7 @@ def test_what_slips_in_at_the_exchange_is_put_back(tmp_path: Path, monkeypatch: 
 def test_a_new_name_is_taken_in_one_step_on_every_file_system(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medclip import outputs
+    from medclip.files import outputs
 
     if call == "none":  # as on NFS
         monkeypatch.setattr(outputs, "_renameat2", lambda *_: False)
@@ -305,7 +305,7 @@ def test_a_kill_between_the_steps_of_an_exchange_loses_nothing(tmp_path: Path) -
     out = tmp_path / "out"
     _make(out, "old")
     code = (
-        "import os; from pathlib import Path; from medclip import outputs\n"
+        "import os; from pathlib import Path; from medclip.files import outputs\n"
         "outputs._renameat2 = lambda *_: False\n"
         "rename = Path.rename\n"
         "Path.rename = lambda self, to: (rename(self, to), os._exit(9))\n"

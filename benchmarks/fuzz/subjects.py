@@ -265,13 +265,13 @@ def _make_bundle(subjects: Subjects, rng: np.random.Generator) -> None:
         **{f"picture_{i}": picture for i, picture in enumerate(pictures)},
         **{f"text_{i}": np.frombuffer(text.encode(), np.uint8) for i, text in enumerate(texts)},
     }
-    save_file(stored, serving.probes)
+    save_file(stored, serving.references)
     sign(layout, manifest)
     model = ServingModel(serving.root)
     prepared = stored["prepared"]
     stored["scan_embeddings"] = model.embed_scans([*([picture] for picture in prepared), list(prepared)])
     stored["text_embeddings"] = model.embed_texts(texts)
-    save_file(stored, serving.probes)
+    save_file(stored, serving.references)
     save_file({"towers.weight": np.zeros((3, 2), np.float32)}, layout.weights)
     layout.training.write_text(json.dumps({"towers": "random"}))
     layout.card.write_text("A model of random numbers.\n")

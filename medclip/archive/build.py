@@ -1,54 +1,30 @@
 """Building an index: cases → embeddings → `CaseIndex`, with the serving model and the fitted diagnosers inside."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-from pydantic import ValidationError
-
+from medclip.archive.entries import entry_of
+from medclip.archive.filter_fields import FIELDS
 from medclip.archive.fitting import fit_answers, fitted_on
+from medclip.archive.layout import MODEL, PROBE, REPORT, VOCABULARY
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
-from medclip.cases.case import Case
-from medclip.cases.manifest import describe
-from medclip.embedding.embedder import Array, EmbeddedCase
-from medclip.embedding.shards import Skipped, embedded_locally, open_shards, read_shards, work_folder
+from medclip.cases.case import Case, Skipped
+from medclip.embedding.embedder import EmbeddedCase
+from medclip.embedding.shards import embedded_locally, open_shards, read_shards, work_folder
 from medclip.errors import ArchiveError
 from medclip.files.outputs import check_free, new_folder
 from medclip.files.plain import write_json
 from medclip.files.workplaces import cleared
 from medclip.fusion import Fuser
-from medclip.fusion.case_vector import unit
-from medclip.index import CaseIndex, Demands, Entry, Record, VectorView
+from medclip.index import CaseIndex, Demands, Entry
 from medclip.index.case_index import MANIFEST
 from medclip.index.lock import writer_lock
-from medclip.index.records import Fact
 from medclip.modalities.text.vocabulary import words_of, write_vocabulary
 
-__all__ = [
-    "FIELDS",
-    "MODEL",
-    "PROBE",
-    "REPORT",
-    "VOCABULARY",
-    "BuildReport",
-    "Place",
-    "build_index",
-    "case_of",
-    "create_index",
-    "embedded_of",
-    "entry_of",
-    "model_of",
-    "record_of",
-    "turn_to_replace",
-    "view_labels",
-    "write_index",
-]
-
-MODEL, PROBE, REPORT, VOCABULARY = "model", "probe", "build-report.json", "vocabulary.json"
+__all__ = ["BuildReport", "Place", "build_index", "create_index", "turn_to_replace", "write_index"]
 
 
 @dataclass(frozen=True)
@@ -60,86 +36,6 @@ class BuildReport:
     label_sets: list[str]
     skipped: dict[str, str] = field(default_factory=dict)  # case id → why nothing of it is in the index
     partial: dict[str, list[str]] = field(default_factory=dict)  # case id → scans and texts that were left out
-
-
-def _document(case: Case) -> dict[str, object]:
-    """What is shown of a similar case."""
-    return case.model_dump(mode="json", exclude_defaults=True)
-
-
-def view_labels(case: Case, kind: str, number: int) -> dict[str, str]:
-    """The labels that hold for a view: a scan's own where it is one scan's."""
-    return case.scan_labels(case.scans[number]) if kind == "scan" else case.case_labels
-
-
-FIELDS = {"age": "number", "sex": "text", "modality": "text", "plane": "text", "source": "text", "synthetic": "text"}
-"""What a filter may always ask for; the labels (``label.NAME``) come with the cases."""
-
-
-def _facts(case: Case) -> dict[str, Fact]:
-    """What filters may ask of a case; where its scans differ, each of their values counts."""
-    many: dict[str, set[str]] = defaultdict(set)
-    for scan in case.scans:
-        many["modality"] |= {scan.modality} if scan.modality else set()
-        many["plane"] |= {scan.plane} if scan.plane else set()
-        for name, label in case.scan_labels(scan).items():
-            many[f"label.{name}"].add(label)
-    for name, label in case.case_labels.items():
-        many[f"label.{name}"].add(label)
-    for name, value in (("sex", case.sex), ("source", case.source)):
-        many[name] |= {value} if value else set()
-    facts: dict[str, Fact] = {name: tuple(sorted(values)) for name, values in many.items() if values}
-    if case.age is not None:
-        facts["age"] = (float(case.age),)
-    return {**facts, "synthetic": ("yes" if case.synthetic else "no",)}
-
-
-def entry_of(embedded: EmbeddedCase, fuser: Fuser) -> Entry:
-    """A case as it stands in an index."""
-    case = embedded.case
-    views = [VectorView(v.kind, v.number, v.vector, view_labels(case, v.kind, v.number)) for v in embedded.views(fuser)]
-    return Entry(record_of(case, embedded.content), views, embedded.thumbnails)
-
-
-def record_of(case: Case, content: str) -> Record:
-    """What an index keeps of a case beside its vectors and thumbnails.
-
-    Args:
-        content: hash of what the case was embedded from.
-    """
-    text = "\n\n".join(part for part in (case.report, case.note_text("history")) if part)
-    return Record(case.id, case.patient, case.case_labels, _document(case), _facts(case), text, content)
-
-
-def case_of(record: Record) -> Case:
-    """The case that a record in an index is of.
-
-    Raises:
-        ArchiveError: its document is no valid case.
-    """
-    try:
-        return Case.model_validate(record.document)
-    except ValidationError as error:
-        raise ArchiveError(
-            f"case {record.id!r}: its record in the index is damaged ({describe(error)}); restore it from a backup"
-        ) from error
-
-
-def embedded_of(entry: Entry, fuser: Fuser) -> EmbeddedCase:
-    """The case back from its entry: a view of one part alone is that part, scaled."""
-    parts: dict[str, list[Array]] = defaultdict(list)
-    for view in entry.views:
-        parts[view.kind].append(view.vector)
-    empty = np.empty((0, fuser.base), np.float32)
-
-    def block(kind: str) -> Array:
-        return unit(np.stack(parts[kind])[:, : fuser.base]) if parts[kind] else empty
-
-    measured = np.zeros(fuser.measurements, np.float32)
-    if parts["measurements"]:
-        measured = unit(parts["measurements"][0][fuser.base : fuser.base + fuser.measurements])
-    numbers = tuple(view.number for view in entry.views if view.kind == "scan")
-    return EmbeddedCase(case_of(entry.record), numbers, block("scan"), block("report"), block("history"), measured)
 
 
 @dataclass(frozen=True)
@@ -205,7 +101,7 @@ class _Shards:
         self.met = BuildReport(0, 0, [])
         for one in read_shards(*self._where):
             if isinstance(one, Skipped):
-                self.met.skipped[one.case.id] = one.why
+                self.met.skipped[one.case_id] = one.reason
                 continue
             self.met = replace(self.met, cases=self.met.cases + 1, views=self.met.views + len(one.seen()))
             if one.problems:
@@ -253,7 +149,7 @@ def build_index(
     check_free(out, force=force, marker=MANIFEST)
     with turn_to_replace(out), new_folder(out, force=force, marker=MANIFEST) as folder:
         source = ServingModel(serving, threads=threads)
-        source.verify_probes()
+        source.verify_references()
         source.copy_to(folder / MODEL)
         work = shards or work_folder(out)
         with open_shards(work, source.fingerprint, scratch=shards is None):
@@ -269,18 +165,3 @@ def build_index(
     if shards is None:
         cleared(work)
     return report
-
-
-def model_of(index: CaseIndex, *, threads: int | None = None) -> ServingModel:
-    """The model inside an index.
-
-    Raises:
-        BundleError: it is damaged.
-        ArchiveError: it is not the one that made the index's vectors.
-    """
-    model = ServingModel(index.attachment(MODEL), threads=threads)
-    if model.fingerprint != index.fingerprint:
-        raise ArchiveError(
-            f"{index.folder}: its vectors were made by another model than the one inside; build it again"
-        )
-    return model

@@ -4,50 +4,30 @@ Of a case only its posed vectors and its votes are kept, so that thousands can b
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
-from medclip.diagnosis.diagnoser import COMPOSITIONS, Composition, Example, fit_diagnoser
+from medclip.diagnosis.diagnoser import Example, fit_diagnoser
+from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
 from medclip.diagnosis.store import save_diagnosers
-from medclip.diagnosis.voting import Ballot
-from medclip.embedding.embedder import Array, EmbeddedCase, ViewKind
-from medclip.fusion import Fuser, Parts
-from medclip.index import CaseIndex, Hit
+from medclip.embedding.embedder import Array, EmbeddedCase
+from medclip.embedding.posing import every_question, pose
+from medclip.fusion import Fuser
+from medclip.fusion.composition import COMPOSITIONS, Composition
+from medclip.index import CaseIndex
 
-__all__ = ["FITTED", "VOTERS", "ballots_of", "fit_answers", "fitted_on", "kinds_for"]
-
-VOTERS = 10
-"""How many similar cases are shown and vote, unless the user says otherwise; the diagnosers are fitted at this number."""
+__all__ = ["FITTED", "fit_answers", "fitted_on"]
 
 FITTED = 10_000
 """On how many cases the diagnosers are fitted at most: more change a linear probe little and take hours."""
 
 _AT_ONCE = 64  # cases that are posed, or queries that are searched for, at a time
 Labels = dict[str, str]
-
-
-def kinds_for(composition: Composition) -> tuple[ViewKind, ...]:
-    """Which views of the archive a query is compared with.
-
-    A query of several modalities is compared with whole cases: with single views it would be drawn to any case of a
-    like history, whatever its scans show.
-    """
-    alone: dict[Composition, tuple[ViewKind, ...]] = {
-        "scan": ("scan", "fused"),
-        "text": ("report", "history", "fused"),
-        "measurements": ("measurements", "fused"),
-    }
-    return alone.get(composition, ("fused",))
-
-
-def ballots_of(hits: Sequence[Hit], label_set: str) -> list[Ballot]:
-    """Similar cases as voters on one label set; each speaks for the view by which it was found."""
-    return [Ballot(hit.case_id, hit.similarity, hit.labels.get(label_set)) for hit in hits]
 
 
 def fitted_on(count: int, seed: int) -> Collection[int]:
@@ -88,30 +68,10 @@ class _Examples(Sequence[Example]):
 
     def __getitem__(self, position: int) -> Example:  # type: ignore[override]
         row, name, queries = self._rows[position], self._label_set, self._queries
-        ballots = [Ballot(one.case_id, one.similarity, one.labels.get(name)) for one in queries.voters[row]]
+        ballots = ballots_of(queries.voters[row], name)
         return Example(
             queries.vectors[row], queries.patients[row], queries.labels[row][name], queries.weights[row], ballots
         )
-
-
-def _asked(case: EmbeddedCase) -> Iterator[tuple[Parts, Labels]]:
-    """A case as the queries that a new patient like it could make.
-
-    Scans, one or all, or none; with report, history, both or neither; with measurements or without: as far as the case
-    has them.
-    """
-    labels = case.case.case_labels
-    for scans, report, history, values in product((True, False), repeat=4):
-        if scans > bool(len(case.scans)) or report > bool(len(case.report)) or history > bool(len(case.history)):
-            continue
-        if values > bool(np.any(case.measurements)) or not (scans or report or history or values):
-            continue
-        parts = case.parts(scans=scans, report=report, history=history, measured=values)
-        if parts.composition == "scan" and len(case.scans) == 1:
-            continue  # the scan alone, below
-        yield parts, labels
-    for position, number in enumerate(case.numbers):
-        yield case.scan(position), case.case.scan_labels(case.case.scans[number])
 
 
 def _pose(cases: Iterable[EmbeddedCase], fuser: Fuser) -> dict[Composition, _Queries]:
@@ -119,14 +79,15 @@ def _pose(cases: Iterable[EmbeddedCase], fuser: Fuser) -> dict[Composition, _Que
     given = iter(cases)
     known: dict[tuple[tuple[str, str], ...], Labels] = {}
     while batch := list(islice(given, _AT_ONCE)):
-        asked = [(number, one, *posing) for number, one in enumerate(batch) for posing in _asked(one)]
-        count = Counter((number, parts.composition) for number, _, parts, _ in asked)
-        for (number, one, parts, labels), vector in zip(asked, fuser.fuse([a[2] for a in asked]), strict=True):
-            queries = posed[cast(Composition, parts.composition)]
-            queries.vectors.append(vector)
-            queries.patients.append(one.case.patient)
-            queries.labels.append(known.setdefault(tuple(sorted(labels.items())), labels))
-            queries.weights.append(1 / count[number, parts.composition])
+        asked = [(number, question) for number, one in enumerate(batch) for question in every_question(one)]
+        rows = [*zip(asked, pose([question for _, question in asked], fuser), strict=True)]
+        count = Counter((number, row.composition) for (number, _), row in rows)
+        for (number, _), row in rows:
+            queries = posed[row.composition]
+            queries.vectors.append(row.vector)
+            queries.patients.append(row.patient)
+            queries.labels.append(known.setdefault(tuple(sorted(row.labels.items())), row.labels))
+            queries.weights.append(1 / count[number, row.composition])
     return posed
 
 

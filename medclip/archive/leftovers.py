@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medclip.archive.build import REPORT
+from medclip.archive.layout import REPORT
 from medclip.embedding.shards import shards_with, work_folder
 from medclip.files.outputs import replaced_file
 from medclip.files.plain import read_regular, write_json

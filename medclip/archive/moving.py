@@ -3,37 +3,25 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 from PIL import Image
 from pydantic import ValidationError
 
-from medclip.archive.build import (
-    MODEL,
-    PROBE,
-    REPORT,
-    VOCABULARY,
-    Place,
-    create_index,
-    record_of,
-    turn_to_replace,
-    view_labels,
-)
+from medclip.archive.build import Place, create_index, turn_to_replace
+from medclip.archive.entries import record_of, view_labels
+from medclip.archive.layout import ATTACHMENTS
 from medclip.cases.case import Case
-from medclip.cases.manifest import describe
-from medclip.embedding.embedder import ViewKind
-from medclip.errors import ArchiveError
+from medclip.errors import ArchiveError, describe
 from medclip.files.outputs import check_free, new_file, new_folder
 from medclip.files.plain import unreadable
+from medclip.fusion.composition import VIEW_KINDS
 from medclip.index import CaseIndex, Entry
 from medclip.index.case_index import MANIFEST
 from medclip.index.exchange import MARK, Export, read_export, write_export
 from medclip.index.folder import copy_plain
 
-__all__ = ["ATTACHMENTS", "back_up", "export_index", "import_index"]
+__all__ = ["back_up", "export_index", "import_index"]
 
-ATTACHMENTS = (MODEL, PROBE, VOCABULARY, REPORT)
-"""What goes along with an index's cases."""
 _LARGEST, _WIDEST = 256 << 10, 1024  # bytes and pixels of a thumbnail; medclip makes 256 pixels, some 10 KB
 
 
@@ -133,7 +121,7 @@ def _fault(entry: Entry, case: Case, dimension: int) -> str | None:
     if case.case_labels != record.labels:
         return "its labels are not those of its document"
     for view in entry.views:
-        if view.kind not in get_args(ViewKind) or view.number >= (scans if view.kind == "scan" else 1):
+        if view.kind not in VIEW_KINDS or view.number >= (scans if view.kind == "scan" else 1):
             return "it has a vector of something that its document lacks"
         if view.vector.shape != (dimension,):
             return "its vectors are of another width than the model's"

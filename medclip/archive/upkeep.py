@@ -5,19 +5,13 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from medclip.archive.build import (
-    PROBE,
-    VOCABULARY,
-    embedded_of,
-    entry_of,
-    model_of,
-)
+from medclip.archive.entries import embedded_of, entry_of
 from medclip.archive.fitting import fit_answers, fitted_on
+from medclip.archive.layout import PROBE, VOCABULARY, model_of
 from medclip.archive.leftovers import CaseReport, clear_leftovers, forget_embedded, strangers
-from medclip.cases.case import Case
+from medclip.cases.case import Case, Skipped
 from medclip.diagnosis.store import DIAGNOSERS
 from medclip.embedding.shards import (
-    Skipped,
     content_of,
     embedded_locally,
     open_shards,
@@ -144,7 +138,7 @@ def _embed(
         def entries() -> Iterator[Entry]:
             for one in read_shards(work, model.fingerprint, files):
                 if isinstance(one, Skipped):
-                    change.left[one.case.id] = one.why
+                    change.left[one.case_id] = one.reason
                     continue
                 change.written.append(one.case.id)
                 if one.problems:

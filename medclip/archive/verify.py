@@ -11,8 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from medclip.archive.build import MODEL, PROBE, REPORT, VOCABULARY, model_of
-from medclip.archive.moving import ATTACHMENTS
+from medclip.archive.layout import ATTACHMENTS, MODEL, PROBE, REPORT, VOCABULARY, model_of
 from medclip.bundle.layout import ServingLayout
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS, TENSORS, load_diagnosers, probe_is_sealed
@@ -74,7 +73,7 @@ def _documents(index: CaseIndex) -> list[str]:
 
 
 def _model(index: CaseIndex) -> list[str]:
-    model_of(index).verify_probes()
+    model_of(index).verify_references()
     return []
 
 

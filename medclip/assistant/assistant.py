@@ -4,21 +4,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medclip import DISCLAIMER, __version__
-from medclip.archive.build import PROBE, VOCABULARY, case_of, model_of
-from medclip.archive.fitting import VOTERS, ballots_of, kinds_for
-from medclip.assistant.answer import Answer, Contribution, Heard, LabelAnswer, SimilarCase, answer_label_set
-from medclip.diagnosis.diagnoser import Composition, Diagnoser
+from medclip.archive.entries import case_of
+from medclip.archive.layout import PROBE, VOCABULARY, model_of
+from medclip.assistant.answer import Answer, Contribution, Heard, SimilarCase
+from medclip.diagnosis.diagnoser import Diagnoser
+from medclip.diagnosis.label_answer import LabelAnswer, answer_label_set
+from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
 from medclip.diagnosis.store import load_diagnosers
-from medclip.embedding.embedder import Embedder, ViewKind
+from medclip.embedding.embedder import Embedder
 from medclip.errors import ArchiveError
 from medclip.files.plain import unreadable
-from medclip.fusion import MODALITIES, Parts
+from medclip.fusion import Parts
+from medclip.fusion.composition import MODALITIES, Composition, Modality, ViewKind, composition_of
 from medclip.index import CaseIndex, Hit
 from medclip.index.filters import Filter
 from medclip.modalities.scan.pictures import ScanPictures
@@ -86,7 +89,7 @@ class Assistant:
         """
         index = CaseIndex.open(folder, mmap=mmap)
         model = model_of(index, threads=threads)
-        model.verify_probes()
+        model.verify_references()
         return cls(index, load_diagnosers(index.attachment(PROBE), index.dimension), Embedder(model))
 
     @classmethod
@@ -146,8 +149,9 @@ class Assistant:
         said = [*texts, *(one.text for one in heard)]
         query = self.embedder.query(scans, said, values or {})
         fuser, parts = self.embedder.fuser, query.parts
-        composition = cast(Composition, parts.composition)
-        without = {name: parts.without(name) for name in composition.split("+")} if "+" in composition else {}
+        composition = parts.composition
+        rests = {name: parts.without(name) for name in MODALITIES if name in composition.split("+")}
+        without = rests if len(rests) > 1 else {}
         with self.index.snapshot():
             asked_words = composition == "text" if words is None else words
             whole = replace(among, words="\n".join(said) if asked_words else "")
@@ -180,12 +184,12 @@ class Assistant:
     def _contribution(
         self,
         answer: Answer,
-        modality: str,
+        modality: Modality,
         rest: Parts,
         among: Among,
     ) -> Contribution:
         """What one modality of a query changed: the answer compared with that to the rest."""
-        labels, hits, _ = self.diagnose(self.embedder.fuser.fuse([rest])[0], cast(Composition, rest.composition), among)
+        labels, hits, _ = self.diagnose(self.embedder.fuser.fuse([rest])[0], rest.composition, among)
         shown = {case.case_id for case in answer.similar}
         now = {found.label_set: {r.label: r.probability for r in found.ranked} for found in answer.labels}
         shift = {
@@ -194,7 +198,7 @@ class Assistant:
             if found.label_set in now
         }
         return Contribution(
-            modality=cast(Literal["scan", "text", "measurements"], modality),
+            modality=modality,
             new_neighbours=len(shown - {hit.case_id for hit in hits}),
             shift=shift,
             without={found.label_set: found.ranked[0].label for found in labels if found.label_set in shift},
@@ -213,10 +217,11 @@ class Assistant:
         with self.index.snapshot():
             record = self.index.record(case_id)
             kinds = {view.kind: view.vector for view in self.index.views_of(case_id)}
-            there = ("scan" in kinds, "report" in kinds or "history" in kinds, "measurements" in kinds)
-            present = [name for name, known in zip(MODALITIES, there, strict=True) if known]
+            composition = composition_of(
+                scan="scan" in kinds, text="report" in kinds or "history" in kinds, measurements="measurements" in kinds
+            )
             among = Among(k, tuple(label_sets), self._filter(where), record.patient)
-            return self._answer(kinds["fused"], cast(Composition, "+".join(present)), among)
+            return self._answer(kinds["fused"], composition, among)
 
     def _filter(self, where: str | None) -> Filter | None:
         return None if where is None else self.index.filter(where)

@@ -29,8 +29,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from medclip.cases.manifest import describe
-from medclip.errors import BundleError
+from medclip.errors import BundleError, describe
 from medclip.files.plain import digest_of, read_regular, unreadable
 from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.prepare import Preprocessing
@@ -81,13 +80,13 @@ class ServingLayout:
         return self.root / "tokenizer.json"
 
     @property
-    def probes(self) -> Path:
+    def references(self) -> Path:
         return self.root / "probes.safetensors"
 
     def listed(self, fuser: str) -> tuple[Path, ...]:
         """Every file whose checksum the manifest of a model with that fuser holds."""
         graphs = (self.scan_tower, self.text_tower, self.scan_attention, self.scan_head, self.text_head)
-        always = (*graphs, self.tokenizer, self.probes)
+        always = (*graphs, self.tokenizer, self.references)
         return always if fuser == "sum" else (*always, self.fuser)
 
 

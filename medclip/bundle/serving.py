@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,12 +19,12 @@ from medclip.modalities.scan.pictures import GreyPicture, attend, picture_featur
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
 
-__all__ = ["LEAST_COSINE", "ServingModel", "ServingTowers", "session"]
+__all__ = ["LEAST_COSINE", "ServingModel", "ServingTowers", "require_alike", "session", "stored_texts"]
 
 Array = NDArray[np.float32]
 
 LEAST_COSINE = 0.999
-"""Between a stored probe's embedding and the one computed now; below it the model is not the one that was trained."""
+"""Between a reference output's embedding and the one computed now; below it the model is not the one that was trained."""
 
 _REMEDY = "copy the folder again, or train or build it again"
 _WINDOWS_AT_ONCE = 16
@@ -123,7 +123,7 @@ class ServingTowers:
 class ServingModel:
     """A serving folder, verified: prepared scans and cleaned texts → unit vectors.
 
-    Opening it compares the checksum of every file with the manifest's. `verify_probes` also recomputes the stored
+    Opening it compares the checksum of every file with the manifest's. `verify_references` also recomputes the stored
     probes.
     """
 
@@ -182,13 +182,13 @@ class ServingModel:
         """
         return self.towers.run(ServingLayout(self.folder).text_head, self.towers.text_features(texts))
 
-    def verify_probes(self) -> float:
-        """Recompute the stored probes, from picture and text on; the least cosine to what training saw.
+    def verify_references(self) -> float:
+        """Recompute the reference outputs, from picture and text on; the least cosine to what training saw.
 
         Raises:
             BundleError: preparation gives another picture, or a cosine is below `LEAST_COSINE`.
         """
-        file = ServingLayout(self.folder).probes
+        file = ServingLayout(self.folder).references
         try:
             return self._verified(file, read_tensors(file, self.manifest.sha256.get(file.name)))
         except (OSError, ValueError, LookupError) as error:
@@ -199,14 +199,28 @@ class ServingModel:
             prepared = prepare_scan(stored[f"picture_{i}"], self.manifest.preprocessing)
             if not np.array_equal(prepared, stored["prepared"][i]):
                 raise BundleError(f"{file}: preparing a stored scan gives another picture here; {_REMEDY}")
-        texts = [bytes(stored[f"text_{i}"]).decode() for i in range(len(stored["text_embeddings"]))]
+        texts = stored_texts(stored)
         prepared = stored["prepared"]
         now = [self.embed_scans([*([picture] for picture in prepared), list(prepared)]), self.embed_texts(texts)]
         then = [stored["scan_embeddings"], stored["text_embeddings"]]
         if self.fuser.run is not None:
             now.append(self.fuser.run(stored["tokens"]))
             then.append(stored["joint"])
-        worst = min(float((a * b).sum(1).min()) for a, b in zip(now, then, strict=True))
-        if not worst > LEAST_COSINE:
-            raise BundleError(f"{file}: embeddings differ from training's (cosine {worst:.4f}); {_REMEDY}")
-        return worst
+        return require_alike(now, then, f"{file}: embeddings differ from training's", _REMEDY)
+
+
+def stored_texts(stored: Mapping[str, NDArray[Any]]) -> list[str]:
+    """The texts among the reference inputs."""
+    return [bytes(stored[f"text_{i}"]).decode() for i in range(len(stored["text_embeddings"]))]
+
+
+def require_alike(now: Sequence[Array], then: Sequence[Array], fault: str, remedy: str) -> float:
+    """Hold (n, d) unit vectors against those stored; the least cosine.
+
+    Raises:
+        BundleError: it is not above `LEAST_COSINE`; the message begins with `fault` and ends with `remedy`.
+    """
+    worst = min(float((a * b).sum(1).min()) for a, b in zip(now, then, strict=True))
+    if not worst > LEAST_COSINE:
+        raise BundleError(f"{fault} (cosine {worst:.4f}); {remedy}")
+    return worst

@@ -5,6 +5,7 @@ Everything here is immutable and validated. The JSON form of a `Case` is one lin
 """
 
 import unicodedata
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from medclip.identifiers import id_fault
 from medclip.label_sets import ABSENT, PRESENT, family_of
+from medclip.modalities.measurements.measurement import AGE, SEX, SEX_VALUE, Measurement
 
 __all__ = [
     "Case",
@@ -24,6 +26,7 @@ __all__ = [
     "Recording",
     "Scan",
     "Sex",
+    "Skipped",
     "Split",
 ]
 
@@ -97,14 +100,6 @@ class Recording(_Record):
     transcript: str | None = None  # by ``medclip cases transcribe``
     sha256: str | None = None  # of the file that was transcribed
     model: str | None = None  # that transcribed it
-
-
-class Measurement(_Record):
-    """One vital sign or laboratory value."""
-
-    name: Name
-    value: Annotated[float, Field(allow_inf_nan=False)]
-    unit: str  # UCUM, for example "Cel", "%", "10*9/L"
 
 
 class Outcome(_Record):
@@ -182,7 +177,30 @@ class Case(_Record):
         return "\n\n".join([*written, *spoken])
 
     @property
+    def measured(self) -> dict[str, float]:
+        """The measurements by name: age in years, sex as −1 to 1, and the rest in their units.
+
+        Of several values of one name the first holds.
+        """
+        values: dict[str, float] = {}
+        if self.age is not None:
+            values[AGE] = self.age
+        if self.sex is not None:
+            values[SEX] = SEX_VALUE[self.sex]
+        for measurement in self.measurements:
+            values.setdefault(measurement.name, measurement.value)
+        return values
+
+    @property
     def report(self) -> str:
         """The report text: the findings, then each distinct caption, joined by blank lines."""
         captions = dict.fromkeys(scan.caption for scan in self.scans if scan.caption)
         return "\n\n".join(part for part in (self.note_text("findings"), *captions) if part)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A case that could not be drafted, or of which nothing could be embedded."""
+
+    case_id: str
+    reason: str  # one line, with no patient data but the case id

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from medclip.cases.case import Case
-from medclip.errors import CaseError
+from medclip.errors import CaseError, describe
 from medclip.files.outputs import replaced_file
 
 __all__ = [
@@ -41,14 +41,6 @@ class BadLine:
 
     number: int  # counted from 1
     problem: str  # one line, quoting no value of the record
-
-
-def describe(error: ValidationError) -> str:
-    """One line that says where a record is wrong, without quoting its values (they may identify a patient)."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
 
 
 def scan_manifest(folder: Path) -> Iterator[Case | BadLine]:

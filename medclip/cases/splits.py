@@ -8,7 +8,10 @@ import numpy as np
 from medclip.cases.case import Case
 from medclip.errors import CaseError
 
-__all__ = ["Fold", "hold_out", "kfold", "published_split"]
+__all__ = ["DEV_SHARE", "Fold", "choose_fold", "hold_out", "kfold", "published_split"]
+
+DEV_SHARE = 0.1
+"""Of the patients, where the cases name no dev split: enough to stop by, and nine tenths are left to learn from."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,8 @@ def published_split(cases: Sequence[Case]) -> Fold | None:
         case_id = next(case.id for case in dev if case.patient in both)
         raise CaseError(f"{len(both)} patients stand in train and dev (case {case_id}, for one); mend their split")
     return Fold(train, dev)
+
+
+def choose_fold(cases: Sequence[Case], seed: int) -> Fold:
+    """The published train and dev split, or `DEV_SHARE` of the patients held out."""
+    return published_split(cases) or hold_out([case for case in cases if case.split != "test"], DEV_SHARE, seed)

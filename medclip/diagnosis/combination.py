@@ -5,11 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Combination", "calibration_error", "choose_combination", "log_loss"]
+from medclip.metrics.probabilities import FLOOR, Probabilities, log_loss, softmax
 
-Probabilities = NDArray[np.float64]
-
-_FLOOR = 1e-6
+__all__ = ["Combination", "choose_combination"]
 
 
 @dataclass(frozen=True)
@@ -25,28 +23,9 @@ class Combination:
 
     def combine(self, vote: Probabilities, probe: Probabilities) -> Probabilities:
         """(n, classes) of each part → (n, classes) calibrated."""
-        parts = [np.log(np.maximum(part, _FLOOR)) for part in (vote, probe)]
+        parts = [np.log(np.maximum(part, FLOOR)) for part in (vote, probe)]
         logits = (self.vote_weight * parts[0] + (1 - self.vote_weight) * parts[1]) / self.temperature
-        logits -= logits.max(1, keepdims=True)
-        exponent = np.exp(logits)
-        return np.asarray(exponent / exponent.sum(1, keepdims=True))
-
-
-def log_loss(probabilities: Probabilities, labels: NDArray[np.int64]) -> float:
-    """Mean negative log-probability of the right class, floored at 1e-6."""
-    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], _FLOOR)).mean())
-
-
-def calibration_error(probabilities: Probabilities, labels: NDArray[np.int64], bins: int = 10) -> float:
-    """Expected calibration error of the top class, over equally wide bins (Guo et al. 2017, eq. 3)."""
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    number = np.minimum((confidence * bins).astype(int), bins - 1)
-    error = 0.0
-    for b in range(bins):
-        inside = number == b
-        if inside.any():
-            error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    return float(error)
+        return softmax(logits)
 
 
 def choose_combination(vote: Probabilities, probe: Probabilities, labels: NDArray[np.int64]) -> Combination:

@@ -8,23 +8,17 @@ prediction has not seen: the vote leaves the patient's own cases out, the probe 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.diagnosis.combination import Combination, calibration_error, choose_combination
+from medclip.diagnosis.combination import Combination, choose_combination
 from medclip.diagnosis.probe import Probe, fit_probe
 from medclip.diagnosis.voting import Ballot, vote
+from medclip.fusion.composition import Composition
+from medclip.metrics.probabilities import Probabilities, calibration_error
 
-__all__ = ["COMPOSITIONS", "STRENGTH", "Composition", "Diagnoser", "Example", "Part", "fit_diagnoser", "shared_classes"]
-
-Probabilities = NDArray[np.float64]
-
-Composition = Literal[
-    "scan", "text", "measurements", "scan+text", "scan+measurements", "text+measurements", "scan+text+measurements"
-]
-COMPOSITIONS: tuple[Composition, ...] = get_args(Composition)
+__all__ = ["STRENGTH", "Diagnoser", "Example", "Part", "fit_diagnoser", "shared_classes"]
 
 STRENGTH = 3.0
 """Of every probe (scikit-learn's C); of 0.3 to 10 the best or nearly the best pooled answer on every label set of MedPix."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Probe", "fit_probe"]
+from medclip.metrics.probabilities import Probabilities, softmax
 
-Probabilities = NDArray[np.float64]
+__all__ = ["Probe", "fit_probe"]
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,7 @@ class Probe:
     def probabilities(self, vectors: NDArray[np.float32]) -> Probabilities:
         """(n, d) unit vectors → (n, classes) probabilities."""
         logits = (vectors @ self.weights + self.bias).astype(np.float64)
-        logits -= logits.max(1, keepdims=True)
-        exponent = np.exp(logits)
-        return np.asarray(exponent / exponent.sum(1, keepdims=True))
+        return softmax(logits)
 
 
 def fit_probe(

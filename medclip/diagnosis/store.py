@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medclip.diagnosis.combination import Combination
-from medclip.diagnosis.diagnoser import Composition, Diagnoser, Part
+from medclip.diagnosis.diagnoser import Diagnoser, Part
 from medclip.diagnosis.probe import Probe
 from medclip.errors import ArchiveError
 from medclip.files.plain import unreadable, write_json
 from medclip.files.sealed import read_sealed, sealed
 from medclip.files.tensors import read_tensors, write_tensors
+from medclip.fusion.composition import Composition
 
 __all__ = ["DIAGNOSERS", "load_diagnosers", "probe_is_sealed", "save_diagnosers"]
 

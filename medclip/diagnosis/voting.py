@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Ballot", "Vote", "vote"]
+from medclip.metrics.probabilities import Probabilities
 
-Probabilities = NDArray[np.float64]
+__all__ = ["Ballot", "Vote", "vote"]
 
 _TEMPERATURE = 0.08
 """In units of cosine; smaller listens to the nearest case more. Of 0.01 to 0.16 the best or nearly the best in

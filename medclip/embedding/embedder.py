@@ -5,26 +5,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medclip.bundle.serving import ServingModel
-from medclip.cases.case import Case
+from medclip.cases.case import Case, Skipped
 from medclip.errors import MeasurementError, ScanError, TextError
 from medclip.fusion import Fuser, Parts
-from medclip.modalities.measurements.coding import MeasurementCoding, measured
+from medclip.fusion.composition import ViewKind
+from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.crops import with_crops
 from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.scan.read import read_scan, thumbnail
 from medclip.modalities.text.clean import require_readable
 
-__all__ = ["EmbeddedCase", "Embedder", "Query", "View", "ViewKind"]
+__all__ = ["EmbeddedCase", "Embedder", "Query", "View"]
 
 Array = NDArray[np.float32]
-ViewKind = Literal["scan", "report", "history", "measurements", "fused"]
 
 
 @dataclass(frozen=True)
@@ -142,15 +142,15 @@ class Embedder:
         readable = [require_readable(text, self.model.manifest.reading.scripts) for text in texts]
         return self.model.embed_texts(readable) if readable else self._none()
 
-    def cases(self, cases: Iterable[Case], folder: Path) -> Iterator[EmbeddedCase | tuple[Case, str]]:
+    def cases(self, cases: Iterable[Case], folder: Path) -> Iterator[EmbeddedCase | Skipped]:
         """Embed cases in order; several are worked on at once.
 
         A scan or text that cannot be read is left out and named in `EmbeddedCase.problems`; a case of which nothing
-        can be read comes back as (case, why).
+        can be read comes back as `Skipped`.
         """
         threads = self.model.towers.threads
         with ThreadPoolExecutor(threads) as workers:
-            pending: deque[Future[EmbeddedCase | tuple[Case, str]]] = deque()
+            pending: deque[Future[EmbeddedCase | Skipped]] = deque()
             for case in cases:
                 pending.append(workers.submit(self._case, case, folder))
                 if len(pending) > 2 * threads:
@@ -158,7 +158,7 @@ class Embedder:
             while pending:
                 yield pending.popleft().result()
 
-    def _case(self, case: Case, folder: Path) -> EmbeddedCase | tuple[Case, str]:
+    def _case(self, case: Case, folder: Path) -> EmbeddedCase | Skipped:
         return self._embed(case, self._load(case, folder))
 
     def _load(self, case: Case, folder: Path) -> "_Loaded":
@@ -181,9 +181,9 @@ class Embedder:
                 loaded.problems.append(f"{kind}: {error}")
         return loaded
 
-    def _embed(self, case: Case, loaded: "_Loaded") -> EmbeddedCase | tuple[Case, str]:
+    def _embed(self, case: Case, loaded: "_Loaded") -> EmbeddedCase | Skipped:
         if not loaded.numbers and not loaded.texts:
-            return case, "; ".join(loaded.problems)
+            return Skipped(case.id, "; ".join(loaded.problems))
         texts = self.model.embed_texts(list(loaded.texts.values())) if loaded.texts else self._none()
         kinds = np.asarray([*loaded.texts], np.str_)
         return EmbeddedCase(
@@ -192,7 +192,7 @@ class Embedder:
             self._scans(loaded.prepared),
             texts[kinds == "report"],
             texts[kinds == "history"],
-            self.model.manifest.measurements.encode(measured(case)),
+            self.model.manifest.measurements.encode(case.measured),
             loaded.thumbnails,
             tuple(loaded.problems),
         )

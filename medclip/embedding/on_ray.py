@@ -65,7 +65,7 @@ def embed_on_ray(
         raise MissingDependencyError("Ray is not installed", "distributed") from error
     serving = Layout(model).serving.root
     source = ServingModel(serving, threads=threads)
-    source.verify_probes()
+    source.verify_references()
     with open_shards(out, source.fingerprint):
         shards = list(planned(cases, folder, out.resolve()))
         _make_all(shards, folder, serving, out, address=address, threads=threads, progress=progress)

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
-from medclip.cases.case import Case
+from medclip.cases.case import Case, Skipped
 from medclip.embedding.embedder import EmbeddedCase, Embedder
 from medclip.errors import ArchiveError
 from medclip.files.outputs import named_failures, replaced_file
@@ -30,7 +30,6 @@ from medclip.files.workplaces import clear_dead, held
 
 __all__ = [
     "Shard",
-    "Skipped",
     "content_of",
     "embed_archive",
     "embed_shard",
@@ -45,14 +44,6 @@ __all__ = [
 
 _ABOUT, _CASES = "shards.json", 64
 _FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A case of which nothing could be embedded."""
-
-    case: Case
-    why: str
 
 
 @dataclass(frozen=True)
@@ -177,10 +168,9 @@ def embed_shard(shard: Shard, folder: Path, embedder: Embedder, progress: Callab
             progress(case.id)
         return
     embedded = []
-    for result in embedder.cases(shard.cases, folder):
-        one = result if isinstance(result, EmbeddedCase) else Skipped(*result)
+    for case, one in zip(shard.cases, embedder.cases(shard.cases, folder), strict=True):
         embedded.append(one)
-        progress(one.case.id)
+        progress(case.id)
     write_shard(shard, embedded, embedder)
 
 
@@ -191,10 +181,10 @@ def write_shard(shard: Shard, embedded: Sequence[EmbeddedCase | Skipped], embedd
     rows: list[np.ndarray[Any, Any]] = [np.empty((0, width), np.float32)]
     values = []
     jpegs: list[bytes] = []
-    for one, content in zip(embedded, shard.contents, strict=True):
-        head: dict[str, Any] = {"case": one.case.model_dump(mode="json", exclude_defaults=True), "content": content}
+    for case, one, content in zip(shard.cases, embedded, shard.contents, strict=True):
+        head: dict[str, Any] = {"case": case.model_dump(mode="json", exclude_defaults=True), "content": content}
         if isinstance(one, Skipped):
-            head["skipped"] = one.why
+            head["skipped"] = one.reason
         else:
             rows += [one.scans, one.report, one.history]
             values.append(one.measurements)
@@ -253,7 +243,7 @@ def _read(file: Path) -> Iterator[EmbeddedCase | Skipped]:
         for head in heads:
             case = Case.model_validate(head["case"])
             if "skipped" in head:
-                yield Skipped(case, head["skipped"])
+                yield Skipped(case.id, head["skipped"])
                 continue
             ends = np.cumsum([row, len(head["numbers"]), head["report"], head["history"]])
             scans, report, history = (vectors[a:b] for a, b in pairwise(ends))
@@ -312,7 +302,7 @@ def embed_archive(
         OutputError: it cannot be written.
     """
     source = ServingModel(Layout(model).serving.root, threads=threads)
-    source.verify_probes()
+    source.verify_references()
     with open_shards(out, source.fingerprint):
         return embedded_locally(cases, folder, source, out, progress)
 

@@ -18,7 +18,8 @@ from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedding.embedder import EmbeddedCase
 from medclip.errors import CaseError
-from medclip.evaluation.held_out import caption_figures, measure_labels, pose
+from medclip.evaluation.baseline import baseline_figures
+from medclip.evaluation.held_out import caption_figures, measure_labels, pose_under
 from medclip.evaluation.protocols import (
     LABEL_PROTOCOLS,
     SUBSETS,
@@ -31,15 +32,16 @@ from medclip.evaluation.protocols import (
 from medclip.fusion import Fuser, fuser_names
 from medclip.fusion.base import require_fuser
 from medclip.index import CaseIndex
-from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding, measured
+from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding
 from medclip.training.attention import attention_of
-from medclip.training.baseline import BASELINE, BaselineSettings, Pictures, baseline_figures, read_pictures
+from medclip.training.baseline import BASELINE, Pictures, read_pictures
 from medclip.training.features import CaseFeatures, compute_features
-from medclip.training.joint import FuserSettings, TrainedFuser, embed_features, train_fuser
+from medclip.training.joint import TrainedFuser, embed_features, train_fuser
 from medclip.training.projection import Projection
 from medclip.training.run import Reporter, exported_towers
+from medclip.training.settings import BaselineSettings, FuserSettings, Settings
 from medclip.training.towers import load_towers
-from medclip.training.trainer import Settings, train_projection
+from medclip.training.trainer import train_projection
 
 __all__ = ["cross_validate"]
 
@@ -53,7 +55,7 @@ def _embedded(features: CaseFeatures, scans: Array, texts: Array, coding: Measur
     for i, case in enumerate(rows.cases):
         own = np.flatnonzero(rows.scan_case == i)
         report, history = (texts[rows.texts(i, kind)[:1]] for kind in ("report", "history"))
-        values = coding.encode(measured(case))
+        values = coding.encode(case.measured)
         if len(own) or len(report) or len(history) or np.any(values):
             out.append(EmbeddedCase(case, tuple(range(len(own))), scans[own], report, history, values))
     return out
@@ -78,7 +80,7 @@ def _frozen_figures(train: CaseFeatures, unseen: CaseFeatures, protocols: Sequen
     fuser = Fuser(train.scans.shape[2] + train.texts.shape[1], coding.width)
     figures: list[Figure] = []
     for protocol in protocols:
-        known, queries = (pose(part, fuser, protocol) for part in (learnt, asked))
+        known, queries = (pose_under(protocol, part, fuser) for part in (learnt, asked))
         for label_set in sorted({name for p in queries for name in p.labels}):
             classes = [*shared_classes((p.labels[label_set], p.patient) for p in known if label_set in p.labels)]
             rows = [p for p in known if p.labels.get(label_set) in classes]
@@ -120,7 +122,7 @@ def _indexed_figures(
     fuser = trained.fuser()
     learnt, asked = (_whole(projection, part, trained) for part in (train, unseen))
     if without is not None:
-        learnt = [case for case in (_stripped(case, without) for case in learnt) if case.parts().composition]
+        learnt = [case for case in (_stripped(case, without) for case in learnt) if case.parts().known]
     with tempfile.TemporaryDirectory() as folder:
         write_index(learnt, fuser, "cross-validation", Path(folder))
         index = CaseIndex.open(Path(folder))

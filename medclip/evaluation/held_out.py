@@ -3,68 +3,43 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.assistant.answer import LabelAnswer
 from medclip.assistant.assistant import Among, Assistant
 from medclip.cases.case import Case
-from medclip.diagnosis.diagnoser import Composition
+from medclip.diagnosis.label_answer import LabelAnswer
 from medclip.embedding.embedder import EmbeddedCase
+from medclip.embedding.posing import Posed, pose, question_showing, scan_questions
 from medclip.errors import CaseError
 from medclip.evaluation.protocols import (
     LABEL_PROTOCOLS,
     SHOWN,
     Figure,
-    Posed,
     Predicted,
     classification_figures,
     retrieval_figures,
     with_families,
 )
-from medclip.fusion import Fuser, Parts
+from medclip.fusion import Fuser
 from medclip.metrics.retrieval import measure_captions
 
-__all__ = ["caption_figures", "measure_index", "measure_labels", "pose", "require_unseen"]
+__all__ = ["caption_figures", "measure_index", "measure_labels", "pose_under", "require_unseen"]
 
 Vector = NDArray[np.float32]
 
 
-def pose(cases: Sequence[EmbeddedCase], fuser: Fuser, protocol: str) -> list[Posed]:
+def pose_under(protocol: str, cases: Sequence[EmbeddedCase], fuser: Fuser) -> list[Posed]:
     """Unseen cases as the queries of a label protocol; a case that lacks what the protocol asks with asks with the rest.
 
     A case asks only if it has the modality that the protocol's name begins with.
     """
-    asked: list[tuple[Parts, dict[str, str], str]] = []
-    for embedded in cases:
-        case = embedded.case
-        if protocol == "scan-only":
-            asked += [
-                (embedded.scan(position), case.scan_labels(case.scans[number]), case.patient)
-                for position, number in enumerate(embedded.numbers)
-            ]
-            continue
-        shown = SHOWN[protocol]
-        parts = embedded.parts(
-            scans="scan" in shown,
-            report="report" in shown,
-            history="history" in shown,
-            measured="measurements" in shown,
-        )
-        there = {
-            "scan": len(parts.scans) > 0,
-            "history": len(embedded.history) > 0,
-            "measurements": bool(np.any(parts.measurements)),
-        }
-        if there[shown[0]]:
-            asked.append((parts, case.case_labels, case.patient))
-    vectors = fuser.fuse([parts for parts, _, _ in asked]) if asked else np.empty((0, fuser.width), np.float32)
-    return [
-        Posed(vector, cast(Composition, parts.composition), labels, patient)
-        for vector, (parts, labels, patient) in zip(vectors, asked, strict=True)
-    ]
+    if protocol == "scan-only":
+        return pose([question for case in cases for question in scan_questions(case)], fuser)
+    first, *_ = shown = SHOWN[protocol]
+    asked = [question_showing(case, shown) for case in cases if question_showing(case, [first]) is not None]
+    return pose([question for question in asked if question is not None], fuser)
 
 
 def require_unseen(assistant: Assistant, cases: Sequence[Case]) -> None:
@@ -108,7 +83,7 @@ def measure_labels(
     figures: list[Figure] = []
     for protocol in protocols:
         rows: dict[str, list[tuple[LabelAnswer, str]]] = defaultdict(list)
-        for posed in pose(unseen, fuser, protocol):
+        for posed in pose_under(protocol, unseen, fuser):
             answers, _, _ = assistant.diagnose(posed.vector, posed.composition, Among(exclude_patient=posed.patient))
             for answer in answers:
                 if answer.label_set in posed.labels:

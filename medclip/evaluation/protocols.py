@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.diagnosis.diagnoser import Composition
 from medclip.label_sets import family_of
 from medclip.metrics.classification import measure_classification
 from medclip.metrics.retrieval import Retrieval
@@ -27,7 +26,6 @@ __all__ = [
     "SHOWN",
     "SUBSETS",
     "Figure",
-    "Posed",
     "Predicted",
     "average",
     "classification_figures",
@@ -52,16 +50,6 @@ SHOWN: dict[str, tuple[str, ...]] = {
 
 SUBSETS = tuple(SHOWN)
 """Those that an ablation measures."""
-
-
-@dataclass(frozen=True)
-class Posed:
-    """One unseen case or scan as a query of a protocol."""
-
-    vector: NDArray[np.float32]  # (d,) unit vector
-    composition: Composition
-    labels: dict[str, str]  # label set → right class
-    patient: str
 
 
 @dataclass(frozen=True)

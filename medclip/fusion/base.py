@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medclip.errors import BundleError
+from medclip.fusion.composition import MODALITIES
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["MODALITIES", "FuserShape", "build_network", "fuser_names", "require_fuser"]
-
-MODALITIES = ("scan", "text", "measurements")
-"""The order of a case's tokens: one for each modality."""
+__all__ = ["FuserShape", "build_network", "fuser_names", "require_fuser"]
 
 
 @dataclass(frozen=True)

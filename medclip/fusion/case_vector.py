@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.fusion.base import MODALITIES
+from medclip.fusion.composition import MODALITIES, Composition, composition_of
 
 __all__ = ["Fuser", "Parts", "unit"]
 
@@ -38,10 +38,20 @@ class Parts:
     measurements: Array  # (c,); zeros where none is known
 
     @property
-    def composition(self) -> str:
-        """The modalities that are there, joined by plus signs."""
-        there = (len(self.scans) > 0, len(self.texts) > 0, bool(np.any(self.measurements)))
-        return "+".join(name for name, present in zip(MODALITIES, there, strict=True) if present)
+    def known(self) -> bool:
+        """Whether anything is."""
+        return bool(len(self.scans) or len(self.texts) or np.any(self.measurements))
+
+    @property
+    def composition(self) -> Composition:
+        """The modalities that are there.
+
+        Raises:
+            LookupError: none is.
+        """
+        return composition_of(
+            scan=len(self.scans) > 0, text=len(self.texts) > 0, measurements=bool(np.any(self.measurements))
+        )
 
     def without(self, modality: str) -> "Parts":
         """The same, less one modality."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.diagnosis.combination import calibration_error
+from medclip.metrics.probabilities import calibration_error
 
 __all__ = ["CLASSIFICATION_METRICS", "measure_classification"]
 

@@ -8,7 +8,7 @@ out of the loss. It sees one scan of a case at a time; its answer for a case is 
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,25 +19,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medclip.cases.case import Case
-from medclip.cases.manifest import read_cases
-from medclip.cases.splits import Fold
 from medclip.diagnosis.diagnoser import shared_classes
 from medclip.errors import CaseError, ScanError
-from medclip.evaluation.protocols import Figure, Predicted, classification_figures, with_families
-from medclip.files.outputs import new_folder
 from medclip.files.plain import write_json
 from medclip.files.tensors import write_tensors
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.scan.read import read_scan
-from medclip.training.run import choose_fold
+from medclip.training.settings import BaselineSettings
 
-__all__ = ["BASELINE", "BaselineSettings", "baseline_figures", "read_pictures", "train_baseline"]
+__all__ = ["BASELINE", "MANIFEST", "Baseline", "Pictures", "fit_baseline", "read_pictures", "save_baseline"]
 
 BASELINE = "cnn-lstm"
-_PROTOCOL = "scan+history"
-"""The design asks with a scan and a text, so it is measured where a query has both and nothing else."""
-
 _SIZE = 224
 _CHANNELS = (16, 32, 64)
 _WORD, _UNITS = 100, 64
@@ -45,20 +38,10 @@ _MOST_WORDS, _LONGEST = 10_000, 200
 _WORDS = re.compile(r"\w+")
 _PAD, _UNKNOWN = 0, 1
 _PREPARING = Preprocessing(size=_SIZE, resize="pad", interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1))
-_MANIFEST = "baseline.json"
+MANIFEST = "baseline.json"
 
 Pictures = dict[str, list[GreyPicture]]
 """Case id → its scans that could be read, each (224, 224) uint8."""
-
-
-@dataclass(frozen=True)
-class BaselineSettings:
-    """How long and how it is trained; the cases choose nothing."""
-
-    seed: int = 0
-    epochs: int = 15
-    batch: int = 16
-    learning_rate: float = 1e-4
 
 
 class _Network(nn.Module):
@@ -127,7 +110,9 @@ def read_pictures(
 
 
 @dataclass(frozen=True)
-class _Baseline:
+class Baseline:
+    """The trained design: a network, its words, and the classes of each label set."""
+
     network: _Network
     words: _Words
     classes: dict[str, list[str]]
@@ -144,8 +129,17 @@ class _Baseline:
         return {name: np.stack(own) for name, own in rows.items()}
 
 
-def _fit(cases: Sequence[Case], pictures: Pictures, settings: BaselineSettings,
-         progress: Callable[[int, int], None]) -> _Baseline:  # fmt: skip
+def fit_baseline(
+    cases: Sequence[Case],
+    pictures: Pictures,
+    settings: BaselineSettings,
+    progress: Callable[[int, int], None] = lambda _i, _n: None,
+) -> Baseline:
+    """Train the design on these cases' scans and histories.
+
+    Raises:
+        CaseError: no label set has two classes that two patients share.
+    """
     cases = [case for case in cases if pictures[case.id]]
     named = sorted({name for case in cases for name in case.case_labels})
     labelled = {name: [(c.case_labels[name], c.patient) for c in cases if name in c.case_labels] for name in named}
@@ -177,55 +171,11 @@ def _fit(cases: Sequence[Case], pictures: Pictures, settings: BaselineSettings,
                 torch.stack(losses).mean().backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
         progress(epoch + 1, settings.epochs)
-    return _Baseline(network.eval(), words, classes)
+    return Baseline(network.eval(), words, classes)
 
 
-def _measure(baseline: _Baseline, unseen: Sequence[Case], pictures: Pictures) -> list[Figure]:
-    unseen = [case for case in unseen if pictures[case.id]]
-    figures: list[Figure] = []
-    for name, probabilities in baseline.probabilities(unseen, pictures).items():
-        known = [i for i, case in enumerate(unseen) if name in case.case_labels]
-        labels = [unseen[i].case_labels[name] for i in known]
-        if known:
-            predicted = Predicted(baseline.classes[name], probabilities[known], labels)
-            figures += classification_figures(_PROTOCOL, name, BASELINE, predicted)
-    return with_families(figures)
-
-
-def baseline_figures(
-    fold: Fold,
-    pictures: Pictures,
-    settings: BaselineSettings,
-    progress: Callable[[int, int], None] = lambda _i, _n: None,
-) -> list[Figure]:
-    """Train on a fold's cases, and measure on its unseen ones."""
-    return _measure(_fit(fold.train, pictures, settings, progress), fold.unseen, pictures)
-
-
-def train_baseline(
-    folder: Path,
-    out: Path,
-    settings: BaselineSettings,
-    *,
-    force: bool = False,
-    stage: Callable[[str], None] = lambda _: None,
-    progress: Callable[[int, int], None] = lambda _i, _n: None,
-) -> list[Figure]:
-    """Train the baseline on scans and histories of the train cases, write it, and return its figures on the dev cases.
-
-    Raises:
-        CaseError: the cases cannot be read or trained on.
-        OutputError: `out` exists (without `force`) or cannot be written.
-    """
-    cases = read_cases(folder)
-    fold = choose_fold(cases, settings.seed)
-    with new_folder(out, force=force, marker=_MANIFEST) as target:
-        stage("reading scans")
-        pictures = read_pictures([*fold.train, *fold.unseen], folder, progress)
-        stage("training the baseline")
-        trained = _fit(fold.train, pictures, settings, progress)
-        figures = _measure(trained, fold.unseen, pictures)
-        write_tensors(target / "weights.safetensors", trained.network.state_dict())
-        facts = {"design": BASELINE, "settings": asdict(settings), "classes": trained.classes}
-        write_json(target / _MANIFEST, {**facts, "words": trained.words.number, "dev": [asdict(f) for f in figures]})
-    return figures
+def save_baseline(baseline: Baseline, settings: BaselineSettings, facts: Mapping[str, object], folder: Path) -> None:
+    """Write it into an existing folder, with what else is known of it."""
+    write_tensors(folder / "weights.safetensors", baseline.network.state_dict())
+    known = {"design": BASELINE, "settings": asdict(settings), "classes": baseline.classes}
+    write_json(folder / MANIFEST, {**known, "words": baseline.words.number, **facts})

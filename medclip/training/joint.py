@@ -13,7 +13,7 @@ Scan and text vectors enter as constants: labels shape the joint block alone, ne
 import copy
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -26,13 +26,14 @@ from medclip.fusion import MODALITIES, Fuser
 from medclip.fusion.base import FuserShape, build_network, require_fuser
 from medclip.fusion.case_vector import unit
 from medclip.label_sets import family_of
-from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding, measured
+from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding
 from medclip.training.features import CaseFeatures
-from medclip.training.losses import LossWeights, contrastive_loss, supervised_contrastive_loss
+from medclip.training.losses import contrastive_loss, supervised_contrastive_loss
 from medclip.training.projection import Projection
+from medclip.training.settings import FuserSettings
 from medclip.training.trainer import set_rate
 
-__all__ = ["FuserSettings", "TrainedFuser", "embed_features", "run_network", "train_fuser"]
+__all__ = ["TrainedFuser", "embed_features", "run_network", "train_fuser"]
 
 Array = NDArray[np.float32]
 
@@ -42,28 +43,6 @@ _PAIR_SCALE = 10.0  # inverse temperature of both contrastive terms
 _HELD, _LEAST_HELD = 0.2, 10  # share of the patients held out to choose the number of steps, and cases it takes
 _HELD_VIEWS = 4  # of each case held out
 _CHECKED, _PATIENCE = 50, 8  # steps between checks, and checks without a better loss before the end
-
-
-@dataclass(frozen=True)
-class FuserSettings:
-    """Everything that decides what a fuser becomes, besides the cases and the projection."""
-
-    name: str = "sum"
-    weights: LossWeights = field(default_factory=LossWeights)
-    steps: int = 1000  # at most
-    batch: int = 128  # cases
-    learning_rate: float = 2e-3
-    weight_decay: float = 1.0
-    hidden: int = 128
-    joint: int = 128
-    drop: float = 0.2
-    share: float = 0.15  # squared length of the joint block, of 1
-    whole: float = 0.5  # chance that a view shows every modality that the case has, and
-    modality_kept: float = 0.65  # that it shows each where it does not
-    value_kept: float = 0.8  # chance that a view shows a measurement that the case has
-    noise: float = 0.5  # length of the random vector added to a scan's or text's
-    smoothing: float = 0.1  # of labels
-    averaging: float = 0.99
 
 
 def run_network(network: nn.Module, tokens: Array) -> Array:
@@ -117,7 +96,7 @@ class _Views:
         self._history = _padded([rows.texts(i, "history")[:1] for i in cases])[:, 0]
         kinds = ("report", "findings", "caption", "sentence")
         self._report = _padded([np.concatenate([rows.texts(i, kind) for kind in kinds]) for i in cases])
-        self._scores = np.stack([coding.scores(measured(case)) for case in rows.cases])
+        self._scores = np.stack([coding.scores(case.measured) for case in rows.cases])
         self._coding, self._settings = coding, settings
         self.has = np.stack(
             [

@@ -1,38 +1,10 @@
 """The losses."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medclip.errors import CaseError
-
-__all__ = ["LossWeights", "contrastive_loss", "parse_weights", "supervised_contrastive_loss"]
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """What each term of the joint loss counts."""
-
-    alignment: float = 1.0  # two views of a case, made of whatever modalities, find each other
-    labels: float = 1.0  # cross-entropy on every label set, averaged; unknown labels masked, classes balanced
-    similarity: float = 0.3  # supervised contrastive: cases of one class lie together
-
-
-def parse_weights(written: str) -> LossWeights:
-    """``alignment,labels,similarity``, each a number from 0 up.
-
-    Raises:
-        CaseError: it is not written so.
-    """
-    try:
-        alignment, labels, similarity = (float(part) for part in written.split(","))
-    except ValueError:
-        raise CaseError(f"--loss-weights {written}: give three numbers, as in 1,1,0.3") from None
-    if not all(0 <= weight < 1e6 for weight in (alignment, labels, similarity)):
-        raise CaseError(f"--loss-weights {written}: give three numbers from 0 up, as in 1,1,0.3")
-    return LossWeights(alignment, labels, similarity)
+__all__ = ["contrastive_loss", "supervised_contrastive_loss"]
 
 
 def contrastive_loss(scans: Tensor, texts: Tensor, cases: Tensor, scale: Tensor) -> Tensor:

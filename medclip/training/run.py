@@ -14,7 +14,7 @@ from torch import Tensor
 from medclip.bundle.layout import FORMAT, Layout, ServingLayout, ServingManifest
 from medclip.bundle.serving import ServingTowers
 from medclip.cases.case import Case
-from medclip.cases.splits import Fold, hold_out, published_split
+from medclip.cases.splits import choose_fold
 from medclip.errors import OutputError
 from medclip.files.outputs import check_free, named_failures, new_folder, replaced_file
 from medclip.files.plain import digest_of, write_json
@@ -26,20 +26,20 @@ from medclip.modalities.text.clean import require_readable
 from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer
 from medclip.training.attention import attention_of
+from medclip.training.card import Provenance
 from medclip.training.export import export_fuser, export_heads, export_towers
 from medclip.training.features import CaseFeatures, Progress, TowerRunner, compute_features
-from medclip.training.joint import FuserSettings, train_fuser
-from medclip.training.save import Provenance, save_bundle
+from medclip.training.joint import train_fuser
+from medclip.training.save import save_bundle
+from medclip.training.settings import FuserSettings, Settings, TuneSettings
 from medclip.training.towers import Towers, copy_tokenizer, load_towers
-from medclip.training.trainer import Epoch, Settings, Trained, retrieval_of, train_projection
-from medclip.training.unfreeze import TuneSettings, tune_towers
+from medclip.training.trainer import Epoch, Trained, retrieval_of, train_projection
+from medclip.training.unfreeze import tune_towers
 
-__all__ = ["Reporter", "TrainingReport", "choose_fold", "exported_towers", "train_model"]
+__all__ = ["Reporter", "TrainingReport", "exported_towers", "train_model"]
 
 _REQUEST = "request.json"
 """In the folder of unfinished work: what it was begun for."""
-
-_DEV_SHARE = 0.1  # of the patients, where the cases name no dev split
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,6 @@ class TrainingReport:
     best_epoch: int
     epochs: int
     figures: dict[str, float]  # retrieval on the dev cases, by name
-
-
-def choose_fold(cases: Sequence[Case], seed: int) -> Fold:
-    """The published train and dev split, or a tenth of the patients held out."""
-    return published_split(cases) or hold_out([case for case in cases if case.split != "test"], _DEV_SHARE, seed)
 
 
 def _token_sample(towers: Towers, tokenizer: Path) -> Tensor:

@@ -21,30 +21,9 @@ from medclip.training.checkpoint import Checkpoint, State, optimiser_tensors, re
 from medclip.training.features import CaseFeatures, CaseRows
 from medclip.training.losses import contrastive_loss
 from medclip.training.projection import Projection, Shape
+from medclip.training.settings import Settings
 
-__all__ = ["Batch", "Epoch", "Sampler", "Settings", "Trained", "retrieval_of", "set_rate", "train_projection"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides what training gives, besides the cases and the towers."""
-
-    seed: int = 0
-    epochs: int = 30
-    batch: int = 128
-    learning_rate: float = 1e-3
-    weight_decay: float = 1.0
-    copies: int = 6  # augmented copies of each scan
-    findings_share: float = 0.3  # of texts in a batch that are the case's findings
-    sentence_share: float = 0.3  # of texts in a batch that are one sentence of its report
-    text_noise: float = 0.3  # standard deviation, in units of the text features' mean spread
-    averaging: float = 0.99  # decay of the weights' moving average, which is what is kept
-    patience: int = 10  # epochs without a better dev recall before training stops
-    aligned: int = 256
-    hidden: int = 512
-    scan_kept: int = 512
-    text_kept: int = 384
-    aligned_share: float = 0.3
+__all__ = ["Batch", "Epoch", "Sampler", "Trained", "retrieval_of", "set_rate", "train_projection"]
 
 
 @dataclass(frozen=True)

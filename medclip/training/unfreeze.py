@@ -1,7 +1,7 @@
 """`--unfreeze`: the towers themselves are tuned, on pixels and tokens, before the projection is trained."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +19,11 @@ from medclip.training.checkpoint import Checkpoint, State, optimiser_tensors, re
 from medclip.training.features import CaseFeatures, augment, gather
 from medclip.training.losses import contrastive_loss
 from medclip.training.projection import Projection, Shape
+from medclip.training.settings import TuneSettings
 from medclip.training.towers import Towers, copy_tokenizer
 from medclip.training.trainer import Epoch, Sampler, retrieval_of, set_rate
 
-__all__ = ["TuneSettings", "tune_towers"]
-
-
-@dataclass(frozen=True)
-class TuneSettings:
-    """Everything that decides what tuning gives, besides the cases and the towers."""
-
-    seed: int = 0
-    epochs: int = 5
-    batch: int = 32
-    scan_rate: float = 1e-4
-    text_rate: float = 1e-5
-    head_rate: float = 1e-3
-    weight_decay: float = 0.05
-    findings_share: float = 0.3
-    sentence_share: float = 0.3
+__all__ = ["tune_towers"]
 
 
 class _Data:

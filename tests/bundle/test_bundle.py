@@ -16,10 +16,10 @@ from medclip.bundle.verify import verify_bundle
 from medclip.cases import Case
 from medclip.embedding.embedder import EmbeddedCase, Embedder
 from medclip.errors import BundleError
-from medclip.modalities.measurements.coding import measured
 from medclip.modalities.scan.read import read_scan
 
 pytest.importorskip("torch", reason="needs the extra train")
+from medclip.training.verify import verify_torch
 
 
 @pytest.fixture
@@ -31,8 +31,7 @@ def copy(model: Path, tmp_path: Path) -> Path:
 def test_both_paths_give_what_training_saw(model: Path) -> None:
     found = verify_bundle(model)
     assert found.onnx_cosine > LEAST_COSINE
-    assert found.torch_cosine is not None
-    assert found.torch_cosine > LEAST_COSINE
+    assert verify_torch(model) > LEAST_COSINE
 
 
 def test_the_card_says_what_happened(model: Path) -> None:
@@ -102,7 +101,7 @@ def test_probes_notice_what_checksums_were_made_to_hide(copy: Path) -> None:
     other = manifest.preprocessing.model_copy(update={"resize": "crop", "interpolation": "bilinear"})
     file.write_text(manifest.model_copy(update={"preprocessing": other}).model_dump_json())
     with pytest.raises(BundleError, match="another picture"):
-        ServingModel(file.parent).verify_probes()
+        ServingModel(file.parent).verify_references()
 
 
 def test_embeddings_are_unit_vectors_whatever_the_batch(model: Path, sample: Path, sample_cases: list[Case]) -> None:
@@ -120,7 +119,7 @@ def test_a_query_walks_the_same_way_as_an_archived_case(model: Path, sample: Pat
     archived = next(iter(embedder.cases([case], sample)))
     assert isinstance(archived, EmbeddedCase)
     texts = [case.report, case.note_text("history")]
-    query = embedder.query([sample / s.file for s in case.scans], texts, measured(case))
+    query = embedder.query([sample / s.file for s in case.scans], texts, case.measured)
     fused = next(view.vector for view in archived.views(embedder.fuser) if view.kind == "fused")
     assert float(embedder.fuser.fuse([query.parts])[0] @ fused) > 0.9999
 

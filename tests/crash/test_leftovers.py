@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from medclip import fitting
-from medclip.archive.build import REPORT, build_index
+from medclip.archive import fitting
+from medclip.archive.build import build_index
 from medclip.archive.fitting import fitted_on
+from medclip.archive.layout import REPORT
 from medclip.archive.moving import back_up
 from medclip.archive.upkeep import change_cases, remove_cases
 from medclip.bundle.layout import Layout

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medclip.archive.build import VOCABULARY, Place, build_index
+from medclip.archive.build import Place, build_index
+from medclip.archive.layout import VOCABULARY
 from medclip.archive.moving import back_up, export_index, import_index
 from medclip.archive.upkeep import change_cases, compact_index, remove_cases
 from medclip.archive.verify import verify_index
@@ -176,7 +177,7 @@ def act(action: str, world: World, here: Path) -> object:
 
 def _train(world: World, out: Path) -> object:
     from medclip.training.run import train_model
-    from medclip.training.trainer import Settings
+    from medclip.training.settings import Settings
 
     assert world.towers is not None
     return train_model(

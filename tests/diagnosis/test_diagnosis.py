@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medclip.assistant.answer import answer_label_set
-from medclip.diagnosis.combination import calibration_error, choose_combination, log_loss
+from medclip.diagnosis.combination import choose_combination
 from medclip.diagnosis.diagnoser import Example, fit_diagnoser
+from medclip.diagnosis.label_answer import answer_label_set
 from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers, save_diagnosers
 from medclip.diagnosis.voting import Ballot, vote
 from medclip.errors import ArchiveError
+from medclip.metrics.probabilities import calibration_error, log_loss
 
 EVEN = np.asarray([0.5, 0.5])
 

@@ -12,7 +12,8 @@ import pytest
 
 from medclip.errors import ArchiveError
 from medclip.index import CaseIndex
-from medclip.index.exchange import packed, read_export, write_export
+from medclip.index.exchange import read_export, write_export
+from medclip.index.packing import packed
 
 from .conftest import create, make_entries
 from .twin import same_entry

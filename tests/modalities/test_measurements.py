@@ -5,7 +5,7 @@ import pytest
 
 from medclip.cases.case import Case, Measurement
 from medclip.errors import MeasurementError
-from medclip.modalities.measurements.coding import fit_coding, measured
+from medclip.modalities.measurements.coding import fit_coding
 from medclip.modalities.measurements.values import parse_measurement, values_of
 
 
@@ -66,7 +66,7 @@ def test_missing_values_are_a_mask_not_a_guess() -> None:
     cases = _cases(20)
     coding = fit_coding(cases)
     assert coding.names == ("age", "sex", "temperature")
-    values = measured(cases[1])
+    values = cases[1].measured
     whole, less = coding.encode(values), coding.encode({k: v for k, v in values.items() if k != "temperature"})
     assert np.linalg.norm(whole) == pytest.approx(1, abs=1e-5)
     assert np.any(whole[6:])

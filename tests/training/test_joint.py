@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from medclip.errors import CaseError
-from medclip.training.losses import LossWeights, parse_weights, supervised_contrastive_loss
+from medclip.training.losses import supervised_contrastive_loss
+from medclip.training.settings import LossWeights, parse_weights
 
 Medclip = Callable  # type: ignore[type-arg]
 SINGLE, WHOLE = ("scans", "history", "measurements"), "scan+history+measurements"

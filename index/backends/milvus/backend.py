@@ -27,8 +27,8 @@ from medclip.errors import ArchiveError, MissingDependencyError
 from medclip.index import stored as read
 from medclip.index.backends.base import Backend, Making, Scope
 from medclip.index.backends.milvus.expressions import expression, literal
-from medclip.index.exchange import packed, unpacked
 from medclip.index.folder import BULK
+from medclip.index.packing import packed, unpacked
 from medclip.index.planner import candidates
 from medclip.index.records import Counts, Entry, Near, Record, Removed, Vectors, VectorView
 from medclip.index.structures.base import Spec

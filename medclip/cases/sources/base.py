@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
-from medclip.cases.case import Case
+from medclip.cases.case import Case, Skipped
 from medclip.errors import CaseError
 
 __all__ = ["Draft", "Options", "Skipped", "Source", "load_source", "source_names"]
@@ -20,14 +20,6 @@ class Draft:
     case: Case
     files: Mapping[str, Path | bytes] = field(default_factory=dict)
     mode: int = 0o777  # permissions beyond which no stored bytes and texts may go: those of what they were made from
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A case that could not be drafted."""
-
-    case_id: str
-    reason: str  # one line, with no patient data but the case id
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from medclip.cases.case import Case, Measurement, Modality, Note, Outcome, Scan
-from medclip.cases.manifest import describe
 from medclip.cases.sources.base import Draft, Options, Skipped
-from medclip.errors import CaseError, MeasurementError
+from medclip.errors import CaseError, MeasurementError, describe
 from medclip.modalities.measurements.values import standardise
 from medclip.modalities.text.clean import mask_words
 

@@ -20,13 +20,12 @@ from pydicom.dataset import Dataset
 
 from medclip.cases.case import Case, Modality
 from medclip.cases.deidentify import OLDEST, Key, age_years
-from medclip.cases.manifest import describe
 from medclip.cases.privacy.header import Identifier, identifiers_of
 from medclip.cases.privacy.scrub import Scrubber
 from medclip.cases.sources.base import Draft, Options, Skipped
 from medclip.cases.structured_report import report_sections
 from medclip.cases.table import CASE_COLUMNS, case_fields, first, grouped_rows
-from medclip.errors import CaseError, MeasurementError, MedclipError, ScanError
+from medclip.errors import CaseError, MeasurementError, MedclipError, ScanError, describe
 from medclip.files.plain import permissions
 from medclip.modalities.scan.geometry import plane_of
 from medclip.modalities.scan.header import is_dicom, read_header

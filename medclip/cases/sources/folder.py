@@ -28,10 +28,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from medclip.cases.case import Case
-from medclip.cases.manifest import describe
 from medclip.cases.sources.base import Draft, Options, Skipped
 from medclip.cases.table import CASE_COLUMNS, NOTE_KINDS, case_fields, first, grouped_rows
-from medclip.errors import CaseError, MeasurementError, ScanError
+from medclip.errors import CaseError, MeasurementError, ScanError, describe
 from medclip.files.plain import permissions
 from medclip.modalities.scan.read import as_tiff, read_scan
 

@@ -15,9 +15,8 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from medclip.cases.case import Case, Modality, Note, Outcome, Scan, Sex, Split
-from medclip.cases.manifest import describe
 from medclip.cases.sources.base import Draft, Options, Skipped
-from medclip.errors import CaseError
+from medclip.errors import CaseError, describe
 from medclip.files.plain import read_regular
 
 NAME = "medpix-2.0"

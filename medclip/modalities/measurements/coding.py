@@ -6,23 +6,37 @@ training cases on either side (too much and too little can mean the same). Missi
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from medclip.cases.case import Case
+from medclip.modalities.measurements.measurement import AGE, SEX, Measurement
 
-__all__ = ["AGE", "SEX", "SEX_VALUE", "MeasurementCoding", "fit_coding", "measured"]
+__all__ = ["Measured", "MeasurementCoding", "fit_coding"]
 
 Array = NDArray[np.float32]
 
-AGE, SEX = "age", "sex"
-SEX_VALUE = {"female": -1.0, "male": 1.0, "other": 0.0}
 _LEAST = 5  # patients a column must be known of
 _LIMIT = 3.0  # standard scores; anything beyond counts as that
 _PER_COLUMN = 3
 _MEAN_DISTANCE = 0.8  # of a normal distribution from its middle, in standard deviations
+
+
+class Measured(Protocol):
+    """What of a case a coding is fitted on."""
+
+    @property
+    def patient(self) -> str: ...
+
+    @property
+    def measurements(self) -> Sequence[Measurement]: ...
+
+    @property
+    def measured(self) -> Mapping[str, float]:
+        """Name → value: age in years, sex as `SEX_VALUE`, and the measurements in their units."""
+        ...
 
 
 class _Column(BaseModel):
@@ -73,22 +87,7 @@ class MeasurementCoding(BaseModel):
         return vector
 
 
-def measured(case: Case) -> dict[str, float]:
-    """The measurements of a case by name: age in years, sex as −1 to 1, and the rest in their units.
-
-    Of several values of one name the first holds.
-    """
-    values: dict[str, float] = {}
-    if case.age is not None:
-        values[AGE] = case.age
-    if case.sex is not None:
-        values[SEX] = SEX_VALUE[case.sex]
-    for measurement in case.measurements:
-        values.setdefault(measurement.name, measurement.value)
-    return values
-
-
-def fit_coding(cases: Sequence[Case]) -> MeasurementCoding:
+def fit_coding(cases: Sequence[Measured]) -> MeasurementCoding:
     """The measurements that at least five patients of the training cases have, with mean and standard deviation.
 
     Of a measurement that medclip does not know, the first unit holds; values in another one are left out.
@@ -98,7 +97,7 @@ def fit_coding(cases: Sequence[Case]) -> MeasurementCoding:
     units = {AGE: "a", SEX: "1"}
     for case in cases:
         units |= {m.name: m.unit for m in case.measurements}
-        for name, value in measured(case).items():
+        for name, value in case.measured.items():
             values[name].append(value)
             patients[name].add(case.patient)
     columns = [

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from medclip.cases.case import Measurement
 from medclip.errors import MeasurementError
-from medclip.modalities.measurements.coding import AGE, SEX, SEX_VALUE, MeasurementCoding
+from medclip.modalities.measurements.coding import MeasurementCoding
+from medclip.modalities.measurements.measurement import AGE, SEX, SEX_VALUE, Measurement
 
 __all__ = ["KNOWN", "Known", "measurement_of", "parse_measurement", "standardise", "values_of"]
 

@@ -1,0 +1,86 @@
+"""An archived or unseen case posed as a query, as a new patient like it would be asked about."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from medclip.embedding.embedder import Array, EmbeddedCase
+from medclip.fusion import Fuser, Parts
+from medclip.fusion.composition import Composition
+
+__all__ = ["PARTS", "Posed", "Question", "every_question", "pose", "question_showing", "scan_questions"]
+
+PARTS = ("scan", "report", "history", "measurements")
+"""What of a case a query may show."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Some of what is known of a case, and the labels that are right for it."""
+
+    parts: Parts
+    labels: dict[str, str]  # label set → right class
+    patient: str
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A question as a vector."""
+
+    vector: Array  # (d,) unit vector
+    composition: Composition
+    labels: dict[str, str]
+    patient: str
+
+
+def _present(case: EmbeddedCase) -> tuple[str, ...]:
+    """Which of `PARTS` a case has."""
+    there = (len(case.scans), len(case.report), len(case.history), np.any(case.measurements))
+    return tuple(name for name, known in zip(PARTS, there, strict=True) if known)
+
+
+def question_showing(case: EmbeddedCase, shown: Collection[str]) -> Question | None:
+    """The case as a query that shows those of these `PARTS` that it has; None where it has none of them."""
+    there = set(shown).intersection(_present(case))
+    if not there:
+        return None
+    parts = case.parts(
+        scans="scan" in there, report="report" in there, history="history" in there, measured="measurements" in there
+    )
+    return Question(parts, case.case.case_labels, case.case.patient)
+
+
+def scan_questions(case: EmbeddedCase) -> Iterator[Question]:
+    """Each scan alone, with its own labels."""
+    for position, number in enumerate(case.numbers):
+        yield Question(case.scan(position), case.case.scan_labels(case.case.scans[number]), case.case.patient)
+
+
+def every_question(case: EmbeddedCase) -> Iterator[Question]:
+    """A case as all the queries that a new patient like it could make.
+
+    Scans, one or all, or none; with report, history, both or neither; with measurements or without: as far as the case
+    has them.
+    """
+    there = _present(case)
+    for flags in product((True, False), repeat=len(there)):
+        shown = [name for name, wanted in zip(there, flags, strict=True) if wanted]
+        if shown == ["scan"] and len(case.scans) == 1:
+            continue  # the scan alone, below
+        question = question_showing(case, shown)
+        if question is not None:
+            yield question
+    yield from scan_questions(case)
+
+
+def pose(questions: Sequence[Question], fuser: Fuser) -> list[Posed]:
+    """The questions as vectors."""
+    if not questions:
+        return []
+    vectors = fuser.fuse([one.parts for one in questions])
+    return [
+        Posed(vector, one.parts.composition, one.labels, one.patient)
+        for vector, one in zip(vectors, questions, strict=True)
+    ]

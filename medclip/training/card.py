@@ -1,0 +1,74 @@
+"""The model card: what a model was trained on, how, and what it reached."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from medclip import DISCLAIMER
+from medclip.bundle.layout import Layout
+from medclip.cases.case import Case
+from medclip.cases.splits import Fold
+from medclip.files.plain import write_json
+from medclip.training.joint import TrainedFuser
+from medclip.training.projection import Shape
+from medclip.training.settings import Settings, TuneSettings
+from medclip.training.towers import Towers
+from medclip.training.trainer import Epoch
+
+__all__ = ["Provenance", "write_card"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model comes from."""
+
+    fold: Fold
+    settings: Settings
+    tune: TuneSettings | None
+    device: str
+    epochs: list[Epoch]
+    best: int
+    figures: dict[str, float]
+
+
+def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Shape, fused: TrainedFuser) -> None:
+    """Write ``training.json`` and ``README.md`` of a model folder."""
+    fold = provenance.fold
+    facts: dict[str, Any] = {
+        "towers": towers.name,
+        "origin": towers.origin,
+        "shape": asdict(shape),
+        "fuser": asdict(fused.settings),
+        "fuser_shape": asdict(fused.shape),
+        "measurements": list(fused.coding.names),
+        "settings": asdict(provenance.settings),
+        "tuning": asdict(provenance.tune) if provenance.tune else None,
+        "device": provenance.device,
+        "train": _counts(fold.train),
+        "dev": _counts(fold.unseen),
+        "epochs": [asdict(epoch) for epoch in provenance.epochs],
+        "best_epoch": provenance.best,
+        "figures": provenance.figures,
+        "versions": {name: version(name) for name in ("medclip-assistant", "torch", "open_clip_torch", "onnxruntime")},
+    }
+    write_json(layout.training, facts)
+    environment = Environment(
+        loader=PackageLoader("medclip.training", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    card = environment.get_template("card.md.jinja").render(
+        facts=facts, disclaimer=DISCLAIMER, size=towers.preprocessing.size
+    )
+    layout.card.write_text(card, encoding="utf-8")
+
+
+def _counts(cases: Sequence[Case]) -> dict[str, Any]:
+    return {
+        "cases": len(cases),
+        "patients": len({case.patient for case in cases}),
+        "scans": sum(len(case.scans) for case in cases),
+        "synthetic": sum(case.synthetic for case in cases),
+        "sources": sorted({case.source or "unknown" for case in cases}),
+    }
