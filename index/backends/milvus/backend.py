@@ -10,7 +10,6 @@ builds as asked are asked for, and what was built is checked. A snapshot holds t
 meanwhile is gone from it.
 """
 
-import hashlib
 import json
 import logging
 import re
@@ -23,10 +22,15 @@ from typing import Any
 
 import numpy as np
 
-from medclip.errors import ArchiveError, MissingDependencyError
+from medclip.errors import ArchiveError
 from medclip.index import stored as read
 from medclip.index.backends.base import Backend, Making, Scope
+from medclip.index.backends.milvus.check import entity_faults
+from medclip.index.backends.milvus.connection import absolute, connected, named
+from medclip.index.backends.milvus.entities import entities_of, file_of
 from medclip.index.backends.milvus.expressions import expression, literal
+from medclip.index.backends.milvus.schema import make_collections
+from medclip.index.backends.milvus.state import State, commit_state, read_state
 from medclip.index.folder import BULK
 from medclip.index.packing import packed, unpacked
 from medclip.index.planner import candidates
@@ -37,45 +41,13 @@ __all__ = ["MilvusBackend"]
 
 _BATCH, _MOST = 500, 16_384  # entities an insert; what Milvus returns at most
 _CASES = 64  # that are looked up at a time
-_TEXT = 60_000  # bytes of a text that are searched for words; Milvus takes 65,535
-_STATE = "state"
 _FILE = re.compile(r"[0-9a-f]{64}")
 _INSIDE = re.compile(r"[^/\\]+\.db")
+EF = 128
+"""HNSW's list of candidates, at least; twice as many as are wanted (Malkov & Yashunin 2018, section 5)."""
+NPROBE = 64
+"""Lists of an inverted file that a search reads."""
 _KINDS = {"flat": "FLAT", "hnsw": "HNSW", "ivf-flat": "IVF_FLAT", "ivf-sq8": "IVF_SQ8", "ivf-pq": "IVF_SQ8"}
-
-
-def _client(uri: str) -> Any:
-    try:
-        from pymilvus import MilvusClient
-    except ImportError as error:
-        raise MissingDependencyError("pymilvus is not installed", "milvus") from error
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    with _named(uri):
-        return MilvusClient(uri, timeout=20)
-
-
-@contextmanager
-def _named(uri: str) -> Iterator[None]:
-    """Turn Milvus's errors into one line."""
-    import grpc
-    from pymilvus.exceptions import MilvusException
-
-    try:
-        yield
-    except (MilvusException, grpc.RpcError, ConnectionError, ValueError) as error:
-        said = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-        raise ArchiveError(
-            f"{uri}: Milvus cannot be reached or refused ({said}); the index is as it was before. Start it, or check --uri"
-        ) from error
-
-
-def _facts(record: Record) -> dict[str, Any]:
-    """A number stands alone, texts in a list."""
-    return {
-        name: values[0] if isinstance(values[0], float) else list(values)
-        for name, values in record.facts.items()
-        if values
-    }
 
 
 class MilvusBackend(Backend):
@@ -101,9 +73,9 @@ class MilvusBackend(Backend):
         self._fs, self._files = fsspec.core.url_to_fs(
             str(folder / BULK) if files is None else read.text(files, "the place of the files")
         )
-        self._client = _client(self._uri)
+        self._client = connected(self._uri)
         self._depth = 0
-        self._seen: dict[str, Any] | None = None
+        self._seen: State | None = None
 
     @classmethod
     def create(cls, folder: Path, making: Making, entries: Iterable[Entry], fields: dict[str, str]) -> dict[str, Any]:
@@ -112,22 +84,22 @@ class MilvusBackend(Backend):
         path = Path(making.uri)
         inside = "://" not in making.uri and path.resolve().parent == folder.resolve()
         stored = {
-            "uri": path.name if inside else _absolute(making.uri),
+            "uri": path.name if inside else absolute(making.uri),
             "inside": inside,
-            "files": None if making.files is None else _absolute(making.files),
+            "files": None if making.files is None else absolute(making.files),
             "collection": f"medclip_{uuid.uuid4().hex[:12]}",
             **making.stored(),
             "fields": fields,
         }
         self = cls(folder, making.dimension, stored)
         try:
-            with _named(self._uri):
-                self._make_collections()
+            with named(self._uri):
+                make_collections(self._client, self._collection, self._states, self._dimension)
             self._insert(entries, 1)
             self._commit(1, [])
             self._build(self._choice())
         except BaseException:
-            with _named(self._uri):
+            with named(self._uri):
                 self._client.drop_collection(self._collection)
                 self._client.drop_collection(self._states)
             raise
@@ -139,7 +111,7 @@ class MilvusBackend(Backend):
     def open(cls, folder: Path, dimension: int, stored: dict[str, Any], *, mmap: bool) -> "MilvusBackend":
         del mmap  # Milvus keeps its own
         self = cls(folder, dimension, stored)
-        with _named(self._uri):
+        with named(self._uri):
             if not self._client.has_collection(self._collection):
                 raise ArchiveError(
                     f"{self._uri}: has no collection {self._collection}; it was deleted, or --uri is another"
@@ -155,44 +127,12 @@ class MilvusBackend(Backend):
         database = Path(self._uri).name
         return {BULK, *((database, f".{database}.lock") if self._inside else ())}
 
-    def _make_collections(self) -> None:
-        from pymilvus import DataType, Function, FunctionType
-
-        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("row", DataType.VARCHAR, max_length=64, is_primary=True)
-        for name, longest in (("case_id", 1000), ("patient", 1000), ("kind", 100), ("content", 200), ("file", 200)):
-            schema.add_field(name, DataType.VARCHAR, max_length=longest)
-        schema.add_field("number", DataType.INT64)
-        schema.add_field("born", DataType.INT64)
-        schema.add_field("head", DataType.BOOL)  # the first view of a case stands for it
-        schema.add_field("labels", DataType.VARCHAR, max_length=65_535)
-        schema.add_field("facts", DataType.JSON)
-        schema.add_field("text", DataType.VARCHAR, max_length=65_535, enable_analyzer=True)
-        schema.add_field("words", DataType.SPARSE_FLOAT_VECTOR)
-        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self._dimension)
-        schema.add_function(
-            Function(
-                name="bm25", function_type=FunctionType.BM25, input_field_names=["text"], output_field_names=["words"]
-            )
-        )
-        index = self._client.prepare_index_params()
-        index.add_index("vector", index_type="FLAT", metric_type="IP")
-        index.add_index("words", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
-        self._client.create_collection(self._collection, schema=schema, index_params=index, consistency_level="Strong")
-        states = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
-        states.add_field("name", DataType.VARCHAR, max_length=20, is_primary=True)
-        states.add_field("value", DataType.JSON)
-        states.add_field("unused", DataType.FLOAT_VECTOR, dim=2)  # Milvus wants one
-        index = self._client.prepare_index_params()
-        index.add_index("unused", index_type="FLAT", metric_type="IP")
-        self._client.create_collection(self._states, schema=states, index_params=index, consistency_level="Strong")
-
     # ---- state
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         if self._depth == 0:
-            with _named(self._uri):
+            with named(self._uri):
                 self._seen = self._read_state()
         self._depth += 1
         try:
@@ -204,32 +144,22 @@ class MilvusBackend(Backend):
             if self._depth == 0:
                 self._seen = None
 
-    def _read_state(self) -> dict[str, Any]:
-        found = self._client.get(self._states, ids=[_STATE], output_fields=["value"])
-        if not found:
-            raise ArchiveError(f"{self._uri}: the state of {self._collection} is missing; restore it from a backup")
-        value = read.mapping(found[0]["value"], "the state")
-        read.whole(value.get("generation"), "the generation")
-        read.fields(json.dumps(value.get("fields")))
-        if not isinstance(value.get("drops"), list):
-            raise read.GarbledError("the list of deleted cases is none")
-        return value
+    def _read_state(self) -> State:
+        return read_state(self._client, self._states, self._uri)
 
     def _commit(self, generation: int, drops: Sequence[str]) -> None:
-        value = {"generation": generation, "drops": list(drops), "fields": self._fields}
-        with _named(self._uri):
+        with named(self._uri):
             self._client.flush(self._collection)
-            self._client.upsert(self._states, [{"name": _STATE, "value": value, "unused": [1.0, 0.0]}])
-            self._client.flush(self._states)
+            commit_state(self._client, self._states, generation, drops, self._fields)
+
+    @property
+    def _state(self) -> State:
+        """That of the open snapshot."""
+        assert self._seen is not None
+        return self._seen
 
     def _visible(self, extra: str = "") -> str:
-        """The entities that count in the open snapshot."""
-        assert self._seen is not None
-        generation, drops = self._seen["generation"], self._seen["drops"]
-        parts = [f"born <= {generation}"]
-        if drops:
-            parts.append(f"not (case_id in {literal(drops)} and born < {generation})")
-        return " and ".join([*parts, *([extra] if extra else [])])
+        return self._state.visible(extra)
 
     # ---- changes
 
@@ -269,16 +199,15 @@ class MilvusBackend(Backend):
         Args:
             drop: what the commit deletes; it is looked at when all is inserted.
         """
-        assert self._seen is not None
-        state = self._seen
-        self._fields = dict(state["fields"])  # which another process may have added to
-        new = int(state["generation"]) + 1
+        state = self._state
+        self._fields = dict(state.fields)  # which another process may have added to
+        new = state.generation + 1
         try:
             self._insert(put, new)
             self._commit(new, drop)
         except BaseException:
             # Not committed: what was inserted is of a change that never was. A server that is down is cleared later.
-            self._fields = state["fields"]
+            self._fields = dict(state.fields)
             try:
                 self.tidy()
             except ArchiveError:
@@ -299,9 +228,9 @@ class MilvusBackend(Backend):
 
     def tidy(self) -> None:
         """Delete what is of no state: what was never committed, and what the last commit deleted."""
-        with _named(self._uri):
+        with named(self._uri):
             state = self._read_state()
-            generation, drops = state["generation"], state["drops"]
+            generation, drops = state.generation, list(state.drops)
             old = [f"born > {generation}"]
             old += [
                 f"case_id in {literal(drops[i : i + _BATCH])} and born < {generation}"
@@ -315,7 +244,7 @@ class MilvusBackend(Backend):
                     if self._fs.exists(self._path(file)):
                         self._fs.rm(self._path(file))
             if drops:
-                self._fields = state["fields"]
+                self._fields = dict(state.fields)
                 self._commit(generation, [])
 
     def _insert(self, entries: Iterable[Entry], born: int) -> None:
@@ -324,35 +253,16 @@ class MilvusBackend(Backend):
             record = entry.record
             for name, values in record.facts.items():
                 self._fields.setdefault(name, "number" if values and isinstance(values[0], float) else "text")
-            file = hashlib.sha256(f"{record.id}\x00{born}".encode()).hexdigest()
+            file = file_of(record.id, born)
             self._fs.makedirs(self._files, exist_ok=True)
             self._fs.pipe_file(self._path(file), packed(entry).encode())
-            for place, view in enumerate(entry.views):
-                key = hashlib.sha256(f"{record.id}\x00{view.kind}\x00{view.number}\x00{born}".encode()).hexdigest()
-                text = record.text.encode()[:_TEXT].decode(errors="ignore") if place == 0 else ""
-                batch.append(
-                    {
-                        "row": key,
-                        "case_id": record.id,
-                        "patient": record.patient,
-                        "kind": view.kind,
-                        "number": view.number,
-                        "content": record.content,
-                        "file": file,
-                        "born": born,
-                        "head": place == 0,
-                        "labels": json.dumps(view.labels, sort_keys=True),
-                        "facts": _facts(record),
-                        "text": text,
-                        "vector": view.vector.tolist(),
-                    }
-                )
+            batch += entities_of(entry, born, file)
             if len(batch) >= _BATCH:
-                with _named(self._uri):
+                with named(self._uri):
                     self._client.insert(self._collection, batch)
                 batch = []
         if batch:
-            with _named(self._uri):
+            with named(self._uri):
                 self._client.insert(self._collection, batch)
 
     def _path(self, file: str) -> str:
@@ -369,7 +279,7 @@ class MilvusBackend(Backend):
         params = {"HNSW": {"M": 32, "efConstruction": 80}, "FLAT": {}}.get(
             kind, {"nlist": spec.settings.get("nlist", 1)}
         )
-        with _named(self._uri):
+        with named(self._uri):
             if self._built() != kind:
                 self._client.release_collection(self._collection)
                 self._client.drop_index(self._collection, "vector")
@@ -386,16 +296,16 @@ class MilvusBackend(Backend):
     def compact(self) -> None:
         self.tidy()
         self._build(self._choice())
-        with _named(self._uri):
+        with named(self._uri):
             self._client.compact(self._collection)
             state = self._read_state()
-        self._fields = state["fields"]
-        self._commit(state["generation"] + 1, [])
+        self._fields = dict(state.fields)
+        self._commit(state.generation + 1, [])
 
     # ---- search
 
     def nearest(self, query: Vectors, want: int, scope: Scope) -> list[Near]:
-        with self.snapshot(), _named(self._uri):
+        with self.snapshot(), named(self._uri):
             found = self._client.search(
                 self._collection,
                 [query.tolist()],
@@ -403,7 +313,7 @@ class MilvusBackend(Backend):
                 limit=min(want, _MOST),
                 filter=self._visible(self._condition(scope)),
                 output_fields=["case_id", "patient", "kind", "number", "labels"],
-                search_params={"params": {"ef": max(128, 2 * want), "nprobe": 64}},
+                search_params={"params": {"ef": max(EF, 2 * want), "nprobe": NPROBE}},
             )[0]
         near = []
         for hit in found:
@@ -422,7 +332,7 @@ class MilvusBackend(Backend):
         return " and ".join(parts)
 
     def words(self, text: str, want: int, scope: Scope) -> dict[str, str]:
-        with self.snapshot(), _named(self._uri):
+        with self.snapshot(), named(self._uri):
             found = self._client.search(
                 self._collection,
                 data=[text],
@@ -440,7 +350,7 @@ class MilvusBackend(Backend):
     # ---- reading
 
     def _count(self, condition: str) -> int:
-        with _named(self._uri):
+        with named(self._uri):
             return int(
                 self._client.query(self._collection, filter=condition, output_fields=["count(*)"])[0]["count(*)"]
             )
@@ -456,7 +366,7 @@ class MilvusBackend(Backend):
         return rows
 
     def _of_case(self, case_id: str, fields: list[str]) -> list[dict[str, Any]]:
-        with self.snapshot(), _named(self._uri):
+        with self.snapshot(), named(self._uri):
             return self._rows(self._visible(f"case_id == {literal(case_id)}"), fields)
 
     def views_of(self, case_id: str) -> list[VectorView]:
@@ -505,21 +415,20 @@ class MilvusBackend(Backend):
         )
         conditions = ["head == true"] if among is None else [f"case_id in {literal(p)} and head == true" for p in parts]
         for condition in conditions:
-            with _named(self._uri):
+            with named(self._uri):
                 yield from self._rows(self._visible(condition), fields)
 
     def cases_of_patient(self, patient: str) -> list[str]:
-        with self.snapshot(), _named(self._uri):
+        with self.snapshot(), named(self._uri):
             rows = self._rows(self._visible(f"patient == {literal(patient)} and head == true"), ["case_id"])
         return sorted(row["case_id"] for row in rows)
 
     def fields(self) -> dict[str, str]:
         with self.snapshot():
-            assert self._seen is not None
-            return dict(self._seen["fields"])
+            return dict(self._state.fields)
 
     def counts(self) -> Counts:
-        with self.snapshot(), _named(self._uri):
+        with self.snapshot(), named(self._uri):
             heads = self._rows(self._visible("head == true"), ["patient"])
             return Counts(len(heads), len({row["patient"] for row in heads}), self._count(self._visible()))
 
@@ -528,11 +437,11 @@ class MilvusBackend(Backend):
             return self._count(self._visible("head == true"))
 
     def generation(self) -> int:
-        with _named(self._uri):
-            return int(self._read_state()["generation"])
+        with named(self._uri):
+            return self._read_state().generation
 
     def stats(self) -> dict[str, Any]:
-        with _named(self._uri):
+        with named(self._uri):
             return {
                 "structure": self._built(),
                 "uri": self._uri,
@@ -542,7 +451,7 @@ class MilvusBackend(Backend):
 
     def advice(self) -> list[str]:
         choice = self._choice()
-        with _named(self._uri):
+        with named(self._uri):
             built = self._built()
         if built == _KINDS[choice.name]:
             return []
@@ -551,30 +460,12 @@ class MilvusBackend(Backend):
     # ---- checking
 
     def faults(self) -> list[str]:
-        found = []
-        with self.snapshot(), _named(self._uri):
+        with self.snapshot(), named(self._uri):
             rows = self._rows(self._visible(), ["case_id", "kind", "number", "labels", "vector", "file", "head"])
-        stored: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            stored.setdefault(row["case_id"], []).append(row)
-        for case_id, views in stored.items():
-            try:
-                entry = self._file(case_id)
-            except ArchiveError as error:
-                found.append(str(error))
-                continue
-            expected = {(v.kind, v.number): v for v in entry.views} if entry else {}
-            if {(row["kind"], row["number"]) for row in views} != set(expected) or sum(r["head"] for r in views) != 1:
-                found.append(f"{self._collection}: views of case {case_id} are missing or too many")
-            elif any(
-                not np.array_equal(np.asarray(row["vector"], np.float32), expected[row["kind"], row["number"]].vector)
-                for row in views
-            ):
-                found.append(f"{self._collection}: a vector of case {case_id} has changed since it was written")
-        return found
+        return entity_faults(self._collection, rows, self._file)
 
     def traces(self) -> list[str]:
-        with _named(self._uri):
+        with named(self._uri):
             others = [name for name in self._client.list_collections() if name.startswith("medclip_")]
         others = [name for name in others if name not in (self._collection, self._states)]
         found = [f"{self._uri}: Milvus keeps what was deleted in its segments until  medclip index compact"]
@@ -595,7 +486,3 @@ class MilvusBackend(Backend):
             f"{self._uri}: a Milvus server is backed up by its own means (milvus-backup); "
             f"medclip index export  writes all cases into one file"
         )
-
-
-def _absolute(uri: str) -> str:
-    return uri if "://" in uri else str(Path(uri).resolve())
