@@ -55,7 +55,7 @@ def evaluate(
         if index is not None:
             from medclip.evaluation.held_out import measure_index
 
-            bar.stage("embedding unseen cases", len(loaded))
+            bar.stage("embedding held-out cases", len(loaded))
             measured = measure_index(index, loaded, cases, threads=threads, progress=bar.advance)
         else:
             from medclip.cli.model import choose_device, choose_towers

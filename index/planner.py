@@ -125,7 +125,7 @@ def _report(
         "vectors": structure.count,
         "demands": asdict(demands),
         "measured": measured,
-        "effort": structure.effort,
+        "effort": structure.search_parameters,
         "tried": tried,
     }
 

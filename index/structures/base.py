@@ -160,7 +160,7 @@ class Structure(ABC):
 
     @property
     @abstractmethod
-    def effort(self) -> dict[str, int]:
+    def search_parameters(self) -> dict[str, int]:
         """The search parameters, for the report."""
 
 

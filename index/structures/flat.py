@@ -57,5 +57,5 @@ class FlatStructure(Structure):
         return int(self.index.ntotal)
 
     @property
-    def effort(self) -> dict[str, int]:
+    def search_parameters(self) -> dict[str, int]:
         return {}

@@ -82,7 +82,7 @@ class HnswStructure(Structure):
         return int(self.index.ntotal)
 
     @property
-    def effort(self) -> dict[str, int]:
+    def search_parameters(self) -> dict[str, int]:
         return {"ef": self._ef}
 
 

@@ -160,7 +160,7 @@ class IvfFlatStructure(Structure):
         return len(self._lists)
 
     @property
-    def effort(self) -> dict[str, int]:
+    def search_parameters(self) -> dict[str, int]:
         return {f"nprobe at selectivity {share:g}": probes for share, probes in self._probes.items()}
 
 

@@ -16,10 +16,10 @@ DEV_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Fold:
-    """Cases to learn from and cases that are unseen."""
+    """Cases to learn from, and cases held out."""
 
     train: tuple[Case, ...]
-    unseen: tuple[Case, ...]
+    held_out: tuple[Case, ...]
 
 
 def _patients(cases: Sequence[Case]) -> list[str]:
@@ -27,7 +27,7 @@ def _patients(cases: Sequence[Case]) -> list[str]:
 
 
 def kfold(cases: Sequence[Case], folds: int, seed: int) -> list[Fold]:
-    """Patients dealt into `folds` parts at random; each part is unseen once.
+    """Patients dealt into `folds` parts at random; each part is held out once.
 
     Raises:
         CaseError: there are fewer patients than folds.
@@ -40,14 +40,14 @@ def kfold(cases: Sequence[Case], folds: int, seed: int) -> list[Fold]:
     return [
         Fold(
             train=tuple(case for case in cases if part[case.patient] != i),
-            unseen=tuple(case for case in cases if part[case.patient] == i),
+            held_out=tuple(case for case in cases if part[case.patient] == i),
         )
         for i in range(folds)
     ]
 
 
 def hold_out(cases: Sequence[Case], share: float, seed: int) -> Fold:
-    """A share of the patients, at least one, is unseen.
+    """A share of the patients, at least one, is held out.
 
     Raises:
         CaseError: there are fewer than two patients.
@@ -57,10 +57,10 @@ def hold_out(cases: Sequence[Case], share: float, seed: int) -> Fold:
         raise CaseError("all cases are of one patient; at least two patients are needed")
     order = np.random.default_rng(seed).permutation(len(patients))
     count = min(len(patients) - 1, max(1, round(share * len(patients))))
-    unseen = {patients[p] for p in order[:count]}
+    held_out = {patients[p] for p in order[:count]}
     return Fold(
-        train=tuple(case for case in cases if case.patient not in unseen),
-        unseen=tuple(case for case in cases if case.patient in unseen),
+        train=tuple(case for case in cases if case.patient not in held_out),
+        held_out=tuple(case for case in cases if case.patient in held_out),
     )
 
 

@@ -73,10 +73,10 @@ def _held_out(
     """(n, classes) probe predictions, each row by a probe that has not seen its patient."""
     out = np.tile(prior, (len(vectors), 1))
     for fold in range(_FOLDS):
-        unseen = folds == fold
-        if unseen.any() and len(np.unique(labels[~unseen])) > 1:
-            fitted = fit_probe(vectors[~unseen], labels[~unseen], weights[~unseen], classes, STRENGTH)
-            out[unseen] = fitted.probabilities(vectors[unseen])
+        apart = folds == fold
+        if apart.any() and len(np.unique(labels[~apart])) > 1:
+            fitted = fit_probe(vectors[~apart], labels[~apart], weights[~apart], classes, STRENGTH)
+            out[apart] = fitted.probabilities(vectors[apart])
     return out
 
 

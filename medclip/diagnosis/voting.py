@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from medclip.metrics.probabilities import Probabilities
 
-__all__ = ["Ballot", "Vote", "vote"]
+__all__ = ["FALL_OFF", "PRIOR_VOTES", "Ballot", "Vote", "vote"]
 
-_TEMPERATURE = 0.08
-"""In units of cosine; smaller listens to the nearest case more. Of 0.01 to 0.16 the best or nearly the best in
+FALL_OFF = 0.08
+"""Of a vote's weight, in units of cosine; smaller listens to the nearest case more. Of 0.01 to 0.16 the best or nearly so in
 cross-validation on MedPix."""
 
-_PRIOR_VOTES = 1.0
+PRIOR_VOTES = 1.0
 """The archive's class frequencies take part with the weight of one vote as similar as the most similar case."""
 
 
@@ -36,7 +36,7 @@ class Vote:
 
 
 def vote(ballots: Sequence[Ballot], classes: Sequence[str], prior: Probabilities) -> Vote:
-    """Similarity-weighted vote: a ballot weighs exp((similarity − highest similarity) / temperature).
+    """Similarity-weighted vote: a ballot weighs exp((similarity − highest similarity) / `FALL_OFF`).
 
     Args:
         ballots: one a patient, most similar first.
@@ -47,9 +47,9 @@ def vote(ballots: Sequence[Ballot], classes: Sequence[str], prior: Probabilities
     weights = np.zeros(len(ballots))
     if known.any():
         similarity = np.asarray([ballot.similarity for ballot in ballots])
-        weights[known] = np.exp((similarity[known] - similarity[known].max()) / _TEMPERATURE)
-    total = weights.sum() + _PRIOR_VOTES
-    probabilities = prior * (_PRIOR_VOTES / total)
+        weights[known] = np.exp((similarity[known] - similarity[known].max()) / FALL_OFF)
+    total = weights.sum() + PRIOR_VOTES
+    probabilities = prior * (PRIOR_VOTES / total)
     for ballot, weight in zip(ballots, weights, strict=True):
         if weight > 0 and ballot.label is not None:
             probabilities[position[ballot.label]] += weight / total

@@ -1,4 +1,4 @@
-"""An archived or unseen case posed as a query, as a new patient like it would be asked about."""
+"""An archived or held-out case posed as a query, as a new patient like it would be asked about."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass

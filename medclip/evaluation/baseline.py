@@ -18,12 +18,12 @@ _PROTOCOL = "scan+history"
 """The design asks with a scan and a text, so it is measured where a query has both and nothing else."""
 
 
-def _measure(baseline: Baseline, unseen: Sequence[Case], pictures: Pictures) -> list[Figure]:
-    unseen = [case for case in unseen if pictures[case.id]]
+def _measure(baseline: Baseline, held_out: Sequence[Case], pictures: Pictures) -> list[Figure]:
+    held_out = [case for case in held_out if pictures[case.id]]
     figures: list[Figure] = []
-    for name, probabilities in baseline.probabilities(unseen, pictures).items():
-        known = [i for i, case in enumerate(unseen) if name in case.case_labels]
-        labels = [unseen[i].case_labels[name] for i in known]
+    for name, probabilities in baseline.probabilities(held_out, pictures).items():
+        known = [i for i, case in enumerate(held_out) if name in case.case_labels]
+        labels = [held_out[i].case_labels[name] for i in known]
         if known:
             predicted = Predicted(baseline.classes[name], probabilities[known], labels)
             figures += classification_figures(_PROTOCOL, name, BASELINE, predicted)
@@ -36,8 +36,8 @@ def baseline_figures(
     settings: BaselineSettings,
     progress: Callable[[int, int], None] = lambda _i, _n: None,
 ) -> list[Figure]:
-    """Train on a fold's cases, and measure on its unseen ones."""
-    return _measure(fit_baseline(fold.train, pictures, settings, progress), fold.unseen, pictures)
+    """Train on a fold's cases, and measure on those held out."""
+    return _measure(fit_baseline(fold.train, pictures, settings, progress), fold.held_out, pictures)
 
 
 def train_baseline(
@@ -59,9 +59,9 @@ def train_baseline(
     fold = choose_fold(cases, settings.seed)
     with new_folder(out, force=force, marker=MANIFEST) as target:
         stage("reading scans")
-        pictures = read_pictures([*fold.train, *fold.unseen], folder, progress)
+        pictures = read_pictures([*fold.train, *fold.held_out], folder, progress)
         stage("training the baseline")
         trained = fit_baseline(fold.train, pictures, settings, progress)
-        figures = _measure(trained, fold.unseen, pictures)
+        figures = _measure(trained, fold.held_out, pictures)
         save_baseline(trained, settings, {"dev": [asdict(figure) for figure in figures]}, target)
     return figures

@@ -73,10 +73,10 @@ def _frozen(train: CaseFeatures, features: CaseFeatures) -> tuple[Array, Array]:
     return blocks[0], blocks[1]
 
 
-def _frozen_figures(train: CaseFeatures, unseen: CaseFeatures, protocols: Sequence[str]) -> list[Figure]:
+def _frozen_figures(train: CaseFeatures, held_out: CaseFeatures, protocols: Sequence[str]) -> list[Figure]:
     """The same linear probe on the frozen towers' features, under every label protocol and label set."""
     coding = fit_coding(train.rows.cases)
-    learnt, asked = (_embedded(f, *_frozen(train, f), coding) for f in (train, unseen))
+    learnt, asked = (_embedded(f, *_frozen(train, f), coding) for f in (train, held_out))
     fuser = Fuser(train.scans.shape[2] + train.texts.shape[1], coding.width)
     figures: list[Figure] = []
     for protocol in protocols:
@@ -114,13 +114,13 @@ def _indexed_figures(
     trained: TrainedFuser,
     projection: Projection,
     train: CaseFeatures,
-    unseen: CaseFeatures,
+    held_out: CaseFeatures,
     protocols: Sequence[str],
     without: str | None = None,
 ) -> list[Figure]:
-    """An index of the training cases, less a modality if one is named, measured on the unseen ones."""
+    """An index of the training cases, less a modality if one is named, measured on those held out."""
     fuser = trained.fuser()
-    learnt, asked = (_whole(projection, part, trained) for part in (train, unseen))
+    learnt, asked = (_whole(projection, part, trained) for part in (train, held_out))
     if without is not None:
         learnt = [case for case in (_stripped(case, without) for case in learnt) if case.parts().known]
     with tempfile.TemporaryDirectory() as folder:
@@ -146,32 +146,32 @@ class _Work:
     """One fold with its trained projection."""
 
     train: CaseFeatures
-    unseen: CaseFeatures
+    held_out: CaseFeatures
     projection: Projection
     settings: Settings
 
 
 def _measure_fold(work: _Work, fuser: FuserSettings) -> list[Figure]:
     """Retrieval, and every label protocol by every method."""
-    scans, texts = embed_features(work.projection, work.unseen)
-    rows = work.unseen.rows
+    scans, texts = embed_features(work.projection, work.held_out)
+    rows = work.held_out.rows
     shown = rows.caption_row[rows.caption_row >= 0]
     figures = caption_figures(scans[0], rows.scan_case, texts[shown], rows.text_case[shown])
     fused = train_fuser(work.projection, work.train, fuser, seed=work.settings.seed)
-    figures += _indexed_figures(fused, work.projection, work.train, work.unseen, LABEL_PROTOCOLS)
-    return figures + _frozen_figures(work.train, work.unseen, LABEL_PROTOCOLS)
+    figures += _indexed_figures(fused, work.projection, work.train, work.held_out, LABEL_PROTOCOLS)
+    return figures + _frozen_figures(work.train, work.held_out, LABEL_PROTOCOLS)
 
 
 def _ablate_fold(work: _Work, fuser: FuserSettings, pictures: Pictures, report: Reporter) -> list[Figure]:
     """Every fuser on every subset of the modalities, the baseline, the frozen towers' probe and the majority class."""
-    figures = _frozen_figures(work.train, work.unseen, SUBSETS)
+    figures = _frozen_figures(work.train, work.held_out, SUBSETS)
     report.stage(f"the {BASELINE} baseline")
-    fold = Fold(work.train.rows.cases, work.unseen.rows.cases)
+    fold = Fold(work.train.rows.cases, work.held_out.rows.cases)
     figures += baseline_figures(fold, pictures, BaselineSettings(seed=work.settings.seed), report.features)
     for name in fuser_names():
         report.stage(f"the {name} fuser")
         fused = train_fuser(work.projection, work.train, replace(fuser, name=name), seed=work.settings.seed)
-        measured = _indexed_figures(fused, work.projection, work.train, work.unseen, SUBSETS)
+        measured = _indexed_figures(fused, work.projection, work.train, work.held_out, SUBSETS)
         figures += [replace(figure, method=name) for figure in measured if figure.method == "combined"]
         figures += [figure for figure in measured if figure.method == "majority" and name == "sum"]
     return figures + _blind_figures(work, fuser, report)
@@ -183,7 +183,7 @@ def _blind_figures(work: _Work, fuser: FuserSettings, report: Reporter) -> list[
     for modality, protocol in _LACKING.items():
         report.stage(f"the {fuser.name} fuser without {modality}")
         blind = train_fuser(work.projection, work.train, fuser, seed=work.settings.seed, without=modality)
-        measured = _indexed_figures(blind, work.projection, work.train, work.unseen, (protocol,), without=modality)
+        measured = _indexed_figures(blind, work.projection, work.train, work.held_out, (protocol,), without=modality)
         figures += [replace(f, method=f"{fuser.name}, never seen") for f in measured if f.method == "combined"]
     return figures
 
@@ -204,7 +204,7 @@ def cross_validate(
 ) -> list[Figure]:
     """Train and measure on the published train and dev split, or on `folds` patient-disjoint folds.
 
-    The unseen cases choose nothing: every fold trains for the same number of epochs.
+    The held-out cases choose nothing: every fold trains for the same number of epochs.
 
     Args:
         fuser: what to fuse with; for `ablate`, the settings of every fuser but its name.
@@ -227,18 +227,18 @@ def cross_validate(
         towers = load_towers(towers_name, crops=crops)
         runner = exported_towers(towers, Path(scratch) / "towers", threads=threads)
         report.stage("reading scans and texts")
-        chosen = [case for part in parts[:1] for case in (*part.train, *part.unseen)]
+        chosen = [case for part in parts[:1] for case in (*part.train, *part.held_out)]
         features = compute_features(
-            chosen, cases_folder, runner, copies=settings.copies, seed=settings.seed, cache=Path(scratch),
+            chosen, cases_folder, runner, augmentations=settings.augmentations, seed=settings.seed, cache=Path(scratch),
             fingerprint=towers_name, progress=report.features,
         )  # fmt: skip
         pictures = read_pictures(chosen, cases_folder, report.features) if ablate else {}
         measured = []
         for number, part in enumerate(parts, start=1):
             report.stage(f"fold {number} of {len(parts)}" if len(parts) > 1 else "training on train, measuring on dev")
-            seen, asked = features.select(part.train), features.select(part.unseen)
+            seen, asked = features.select(part.train), features.select(part.held_out)
             attention = attention_of(seen, seed=settings.seed)
-            train, unseen = seen.pooled(attention), asked.pooled(attention)
+            train, held_out = seen.pooled(attention), asked.pooled(attention)
             projection = train_projection(
                 train,
                 None,
@@ -246,6 +246,6 @@ def cross_validate(
                 device=device,
                 progress=lambda epoch: report.epoch(epoch, settings.epochs),
             ).projection
-            work = _Work(train, unseen, projection, settings)
+            work = _Work(train, held_out, projection, settings)
             measured.append(_ablate_fold(work, fuser, pictures, report) if ablate else _measure_fold(work, fuser))
     return average(measured)

@@ -25,7 +25,7 @@ from medclip.evaluation.protocols import (
 from medclip.fusion import Fuser
 from medclip.metrics.retrieval import measure_captions
 
-__all__ = ["caption_figures", "measure_index", "measure_labels", "pose_under", "require_unseen"]
+__all__ = ["caption_figures", "measure_index", "measure_labels", "pose_under", "require_held_out"]
 
 Vector = NDArray[np.float32]
 
@@ -42,7 +42,7 @@ def pose_under(protocol: str, cases: Sequence[EmbeddedCase], fuser: Fuser) -> li
     return pose([question for question in asked if question is not None], fuser)
 
 
-def require_unseen(assistant: Assistant, cases: Sequence[Case]) -> None:
+def require_held_out(assistant: Assistant, cases: Sequence[Case]) -> None:
     """Refuse cases that the index holds, or whose patient it holds.
 
     Raises:
@@ -77,13 +77,13 @@ def _majority(assistant: Assistant, label_set: str, labels: Sequence[str]) -> Pr
 
 
 def measure_labels(
-    assistant: Assistant, unseen: Sequence[EmbeddedCase], fuser: Fuser, protocols: Sequence[str] = LABEL_PROTOCOLS
+    assistant: Assistant, held_out: Sequence[EmbeddedCase], fuser: Fuser, protocols: Sequence[str] = LABEL_PROTOCOLS
 ) -> list[Figure]:
     """Vote, probe, their combination and the majority class, under every label protocol and label set."""
     figures: list[Figure] = []
     for protocol in protocols:
         rows: dict[str, list[tuple[LabelAnswer, str]]] = defaultdict(list)
-        for posed in pose_under(protocol, unseen, fuser):
+        for posed in pose_under(protocol, held_out, fuser):
             answers, _, _ = assistant.diagnose(posed.vector, posed.composition, Among(exclude_patient=posed.patient))
             for answer in answers:
                 if answer.label_set in posed.labels:
@@ -99,7 +99,7 @@ def measure_labels(
 def caption_figures(
     scans: Vector, scan_cases: NDArray[np.int64], captions: Vector, caption_cases: NDArray[np.int64]
 ) -> list[Figure]:
-    """Both directions of retrieval between unseen scans and captions; none where there is no caption."""
+    """Both directions of retrieval between held-out scans and captions; none where there is no caption."""
     measured = measure_captions(scans, scan_cases, captions, caption_cases)
     if measured is None:
         return []
@@ -124,9 +124,9 @@ def measure_index(
         ArchiveError, BundleError: the index is damaged.
     """
     assistant = Assistant.open(folder, threads=threads)
-    require_unseen(assistant, cases)
+    require_held_out(assistant, cases)
     embedder = assistant.embedder
-    unseen: list[EmbeddedCase] = []
+    held_out: list[EmbeddedCase] = []
     scans: list[Vector] = []
     captions: list[Vector] = []
     scan_cases: list[int] = []
@@ -134,7 +134,7 @@ def measure_index(
     for number, result in enumerate(embedder.cases(cases, cases_folder)):
         if not isinstance(result, EmbeddedCase):
             continue
-        unseen.append(result)
+        held_out.append(result)
         progress(result.case.id)
         for scan, vector in zip(result.numbers, result.scans, strict=True):
             scans.append(vector)
@@ -142,11 +142,11 @@ def measure_index(
             if caption := result.case.scans[scan].caption:
                 captions.append(embedder.texts([caption])[0])
                 caption_cases.append(number)
-    if not unseen:
+    if not held_out:
         raise CaseError(f"{cases_folder}: no case could be embedded; see  medclip cases check {cases_folder}")
     retrieval = (
         caption_figures(np.stack(scans), np.asarray(scan_cases), np.stack(captions), np.asarray(caption_cases))
         if captions
         else []
     )
-    return [*retrieval, *measure_labels(assistant, unseen, embedder.fuser)]
+    return [*retrieval, *measure_labels(assistant, held_out, embedder.fuser)]

@@ -3,10 +3,10 @@
 ===================  ================================================  =====================================
 protocol             query                                             counts as right
 ===================  ================================================  =====================================
-``caption-to-scan``  the caption of an unseen scan, among unseen scans  a scan of the same case
-``scan-to-caption``  an unseen scan, among captions of unseen scans     a caption of the same case
-``scan-only``        one unseen scan, against the training cases        its label
-``scan+history``     all scans and the history of an unseen case        its label
+``caption-to-scan``  the caption of a held-out scan, among held-out scans   a scan of the same case
+``scan-to-caption``  a held-out scan, among captions of held-out scans     a caption of the same case
+``scan-only``        one held-out scan, against the training cases        its label
+``scan+history``     all scans and the history of a held-out case        its label
 ``full``             scans, history, findings and captions              its label
 ===================  ================================================  =====================================
 """

@@ -48,7 +48,7 @@ def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Sh
         "tuning": asdict(provenance.tune) if provenance.tune else None,
         "device": provenance.device,
         "train": _counts(fold.train),
-        "dev": _counts(fold.unseen),
+        "dev": _counts(fold.held_out),
         "epochs": [asdict(epoch) for epoch in provenance.epochs],
         "best_epoch": provenance.best,
         "figures": provenance.figures,

@@ -6,7 +6,6 @@ sees it five times sooner than from torch on a CPU); with a GPU they come from t
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from medclip.cases.case import Case
 from medclip.errors import CaseError, TextError
@@ -25,13 +23,13 @@ from medclip.modalities.scan.pictures import GreyPicture, attend, picture_featur
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.scan.read import read_scan
 from medclip.modalities.text.clean import require_readable
+from medclip.training.augmentation import augment
 
 __all__ = [
     "CaseFeatures",
     "CaseRows",
     "PictureFeatures",
     "TowerRunner",
-    "augment",
     "compute_features",
     "gather",
     "sentences",
@@ -65,44 +63,6 @@ def sentences(text: str) -> list[str]:
     return [part for raw in _SENTENCE.split(text) if len(part := raw.strip()) >= _LEAST_SENTENCE]
 
 
-def augment(picture: GreyPicture, how: Preprocessing, rng: np.random.Generator) -> GreyPicture:
-    """A scan as another scanner, window or positioning could have shown it.
-
-    Rotation within 12°, zoom 0.8 to 1.25, shift within 7 %, gamma, contrast and noise. Never a left-right flip: the
-    side is part of the finding, and the heart and liver have theirs.
-    """
-    square = picture
-    if how.resize != "squash":
-        height, width = picture.shape
-        side = max(height, width) if how.resize == "pad" else min(height, width)
-        canvas = Image.new("L", (side, side), 0)
-        canvas.paste(Image.fromarray(picture), ((side - width) // 2, (side - height) // 2))
-        square = np.asarray(canvas)
-    height, width = square.shape
-    angle, zoom = math.radians(rng.uniform(-12, 12)), math.exp(rng.uniform(math.log(0.8), math.log(1.25)))
-    stretch = math.exp(rng.uniform(-0.1, 0.1))
-    cos, sin, middle = math.cos(angle) / zoom, math.sin(angle) / zoom, how.size / 2
-    sx, sy = width / how.size, height / how.size
-    dx, dy = rng.uniform(-0.07, 0.07, 2)
-    matrix = (
-        cos * stretch * sx,
-        sin * sx,
-        width * (0.5 + dx) - (cos * stretch + sin) * middle * sx,
-        -sin * stretch * sy,
-        cos * sy,
-        height * (0.5 + dy) - (cos - sin * stretch) * middle * sy,
-    )
-    moved = Image.fromarray(square).transform(
-        (how.size, how.size), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
-    )
-    x = np.asarray(moved, np.float32) / 255
-    x = x ** math.exp(rng.uniform(-0.35, 0.35))
-    x = (x - 0.5) * rng.uniform(0.8, 1.2) + 0.5 + rng.uniform(-0.08, 0.08)
-    if rng.random() < 0.3:
-        x = x + rng.normal(0, 0.03, x.shape)
-    return np.asarray(np.clip(x, 0, 1) * 255, np.uint8)
-
-
 @dataclass(frozen=True)
 class CaseRows:
     """Which scan and which text belongs to which case.
@@ -127,7 +87,7 @@ class CaseFeatures:
     """Tower features of a set of cases, one row a scan."""
 
     rows: CaseRows
-    scans: Array  # (1 + copies, s, d_scan): the scans as they are, then augmented
+    scans: Array  # (1 + augmentations, s, d_scan): the scans as they are, then augmented
     texts: Array  # (t, d_text)
     attention: Array  # (d_scan,) by which the pictures of each scan were pooled
 
@@ -137,7 +97,7 @@ class PictureFeatures:
     """Tower features of a set of cases, one row a picture: a slice of a volume, a scan, a crop."""
 
     rows: CaseRows
-    pictures: Array  # (1 + copies, p, d_scan)
+    pictures: Array  # (1 + augmentations, p, d_scan)
     picture_scan: NDArray[np.int64]  # (p,) which scan each belongs to, ascending
     texts: Array  # (t, d_text)
 
@@ -213,9 +173,9 @@ def gather(cases: Sequence[Case], scripts: tuple[str, ...] | None) -> tuple[Case
     return rows, texts
 
 
-def _key(cases: Sequence[Case], folder: Path, copies: int, seed: int, towers: str) -> str:
+def _key(cases: Sequence[Case], folder: Path, augmentations: int, seed: int, towers: str) -> str:
     """What the features depend on: the towers, every case, the size and time of every scan, and the augmentation."""
-    digest = hashlib.sha256(json.dumps([towers, copies, seed]).encode())
+    digest = hashlib.sha256(json.dumps([towers, augmentations, seed]).encode())
     for case in cases:
         digest.update(case.model_dump_json().encode())
         for scan in case.scans:
@@ -229,7 +189,7 @@ def compute_features(
     folder: Path,
     runner: TowerRunner,
     *,
-    copies: int,
+    augmentations: int,
     seed: int,
     cache: Path,
     fingerprint: str,
@@ -238,10 +198,10 @@ def compute_features(
     """Tower features of every scan and text of `cases`; finished parts are taken from `cache` after a kill.
 
     Args:
-        copies: how many augmented copies of each scan to add.
+        augmentations: how many augmentations of each scan to add.
         cache: a folder; parts are named by what they depend on.
         fingerprint: names the towers' weights.
-        progress: called with scans done and scans to do, copies counted.
+        progress: called with scans done and scans to do, augmentations counted.
 
     Raises:
         CaseError: no case has a scan.
@@ -251,9 +211,9 @@ def compute_features(
     files = [folder / scan.file for case in cases for scan in case.scans]
     if not files:
         raise CaseError("no case has a scan; scans and texts are what training aligns")
-    key = _key(cases, folder, copies, seed, fingerprint)
+    key = _key(cases, folder, augmentations, seed, fingerprint)
     cache.mkdir(parents=True, exist_ok=True)
-    total = len(files) * (copies + 1)
+    total = len(files) * (augmentations + 1)
 
     def part(name: str, compute: Callable[[], Array]) -> Array:
         file = cache / f"{key}-{name}.npy"
@@ -291,7 +251,7 @@ def compute_features(
         return np.concatenate(list(workers.map(runner.text_features, parts)))[np.argsort(order)]
 
     with ThreadPoolExecutor(runner.threads) as workers:
-        found = [part(f"pictures{number}", lambda number=number: copied(number)) for number in range(copies + 1)]  # type: ignore[misc]
+        found = [part(f"pictures{number}", lambda number=number: copied(number)) for number in range(augmentations + 1)]  # type: ignore[misc]
         text_rows = part("texts", written)
     progress(total, total)
     counts = np.load(cache / f"{key}-counts.npy", allow_pickle=False).astype(np.int64)

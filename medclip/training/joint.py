@@ -1,7 +1,7 @@
 """Training of the fuser on what the projection gives: one joint loss of alignment, labels and similarity.
 
 Every step draws two views of each case of a batch: each view of some of its modalities, some of its scans as themselves
-or as augmented copies, one of its texts or two, some of its measurements. So the network meets every subset that a
+or as augmentations, one of its texts or two, some of its measurements. So the network meets every subset that a
 query may come with (modality dropout), and the two views of a case must find each other whatever they are made of.
 
 How many steps are taken is chosen first, on patients left out: where the labels can be learnt from few cases the network
@@ -69,10 +69,10 @@ class TrainedFuser:
         return Fuser(base, self.coding.width, self.shape.joint, self.settings.share, partial(run_network, self.network))
 
 
-def embed_features(projection: Projection, features: CaseFeatures, copies: int = 0) -> tuple[Array, Array]:
-    """(1 + copies, s, base) vectors of the scans, then as augmented, and (t, base) of the texts."""
+def embed_features(projection: Projection, features: CaseFeatures, augmentations: int = 0) -> tuple[Array, Array]:
+    """(1 + augmentations, s, base) vectors of the scans, then as augmented, and (t, base) of the texts."""
     with torch.inference_mode():
-        scans = [projection.embed_scan(torch.from_numpy(own)).numpy() for own in features.scans[: copies + 1]]
+        scans = [projection.embed_scan(torch.from_numpy(own)).numpy() for own in features.scans[: augmentations + 1]]
         return np.stack(scans), projection.embed_text(torch.from_numpy(features.texts)).numpy()
 
 
@@ -114,8 +114,8 @@ class _Views:
         rows = np.take_along_axis(rows, order, 1)
         wanted = 1 + (rng.random(len(cases)) * (rows >= 0).sum(1)).astype(np.int64)
         chosen = (rows >= 0) & (np.arange(rows.shape[1]) < wanted[:, None])
-        copies = rng.integers(0, len(self._scans), rows.shape)
-        vectors = self._scans[copies, rows] * chosen[..., None]
+        augmentations = rng.integers(0, len(self._scans), rows.shape)
+        vectors = self._scans[augmentations, rows] * chosen[..., None]
         return np.asarray(vectors.sum(1) / np.maximum(chosen.sum(1, keepdims=True), 1), np.float32)
 
     def _text(self, cases: NDArray[np.int64], rng: np.random.Generator) -> Array:

@@ -248,10 +248,10 @@ def _train(
     report.stage("reading scans and texts")
     features = [
         compute_features(
-            part, cases_folder, runner, copies=copies, seed=settings.seed, cache=work / "features",
+            part, cases_folder, runner, augmentations=augmentations, seed=settings.seed, cache=work / "features",
             fingerprint=f"{fingerprint}{device}{crops}", progress=report.features,
         )
-        for part, copies in ((fold.unseen, 0), (fold.train, settings.copies))
+        for part, augmentations in ((fold.held_out, 0), (fold.train, settings.augmentations))
     ]  # fmt: skip
     attention = attention_of(features[1], seed=settings.seed)
     dev, train = (part.pooled(attention) for part in features)
@@ -287,7 +287,7 @@ def _train(
         save_bundle(folder, towers, trained.projection, fused, provenance, cases_folder)
     return TrainingReport(
         train_cases=len(fold.train),
-        dev_cases=len(fold.unseen),
+        dev_cases=len(fold.held_out),
         train_scans=train.scans.shape[1],
         best_epoch=trained.best,
         epochs=len(trained.epochs),

@@ -16,7 +16,7 @@ class Settings:
     batch: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 1.0
-    copies: int = 6  # augmented copies of each scan
+    augmentations: int = 6  # of each scan
     findings_share: float = 0.3  # of texts in a batch that are the case's findings
     sentence_share: float = 0.3  # of texts in a batch that are one sentence of its report
     text_noise: float = 0.3  # standard deviation, in units of the text features' mean spread

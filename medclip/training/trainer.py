@@ -1,6 +1,6 @@
 """Training of the projection on cached tower features.
 
-A batch is a set of scans, each as itself or as one of its augmented copies, beside one text of its case: its caption
+A batch is a set of scans, each as itself or as one of its augmentations, beside one text of its case: its caption
 most of the time, else the findings or one sentence. Texts get Gaussian noise. What each of these is worth stands in
 README.md under "What helped".
 """
@@ -39,7 +39,7 @@ class Epoch:
 class Batch:
     """Rows of one batch, each (b,): which copy of which scan beside which text."""
 
-    copies: NDArray[np.int64]
+    augmentations: NDArray[np.int64]
     scans: NDArray[np.int64]
     texts: NDArray[np.int64]
 
@@ -69,9 +69,9 @@ class Sampler:
     """Draws batches; every draw depends on the seed and the epoch alone, so that a resumed run repeats it."""
 
     def __init__(
-        self, rows: CaseRows, *, seed: int, batch: int, copies: int, findings_share: float, sentence_share: float
+        self, rows: CaseRows, *, seed: int, batch: int, augmentations: int, findings_share: float, sentence_share: float
     ) -> None:
-        self._rows, self._seed, self._size, self._copies = rows, seed, batch, copies
+        self._rows, self._seed, self._size, self._augmentations = rows, seed, batch, augmentations
         self._findings, self._sentence = findings_share, sentence_share
         cases = range(len(rows.cases))
         self._by_kind = {kind: [rows.texts(c, kind) for c in cases] for kind in ("findings", "sentence", "history")}
@@ -105,9 +105,9 @@ class Sampler:
         batches = []
         for start in range(0, len(order) - size + 1, size):
             scans = order[start : start + size]
-            copies = rng.integers(0, self._copies + 1, size)
+            augmentations = rng.integers(0, self._augmentations + 1, size)
             texts = [self._text(int(i), float(u), rng) for i, u in zip(scans, rng.random(size), strict=True)]
-            batches.append(Batch(copies, scans, np.asarray(texts, np.int64)))
+            batches.append(Batch(augmentations, scans, np.asarray(texts, np.int64)))
         return batches
 
 
@@ -123,7 +123,7 @@ def train_projection(
     """Train a projection on `train`.
 
     With `dev`, the epoch of best recall on it is kept, and training stops when it no longer improves; without, training
-    runs to the last epoch, which is kept: a figure measured on unseen cases must have chosen nothing.
+    runs to the last epoch, which is kept: a figure measured on held-out cases must have chosen nothing.
 
     Raises:
         CaseError: there are too few scans with a text, or the checkpoint was begun with other settings.
@@ -133,7 +133,7 @@ def train_projection(
         train.rows,
         seed=settings.seed,
         batch=settings.batch,
-        copies=len(train.scans) - 1,
+        augmentations=len(train.scans) - 1,
         findings_share=settings.findings_share,
         sentence_share=settings.sentence_share,
     )
@@ -171,7 +171,7 @@ def train_projection(
             picked = texts[batch.texts]
             picked = picked + noise * torch.randn(picked.shape, generator=generator).to(device)
             loss = contrastive_loss(
-                projection.aligned_scan(scans[batch.copies, batch.scans]),
+                projection.aligned_scan(scans[batch.augmentations, batch.scans]),
                 projection.aligned_text(picked),
                 cases[batch.scans],
                 projection.log_scale.exp().clamp(max=100),

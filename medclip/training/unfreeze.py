@@ -15,8 +15,9 @@ from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.scan.read import read_scan
 from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer
+from medclip.training.augmentation import augment
 from medclip.training.checkpoint import Checkpoint, State, optimiser_tensors, restore_optimiser
-from medclip.training.features import CaseFeatures, augment, gather
+from medclip.training.features import CaseFeatures, gather
 from medclip.training.losses import contrastive_loss
 from medclip.training.projection import Projection, Shape
 from medclip.training.settings import TuneSettings
@@ -86,14 +87,14 @@ def tune_towers(
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     copy_tokenizer(towers, checkpoint.parent)
     tokenizer = TextTokenizer(checkpoint.parent / "tokenizer.json", towers.reading)
-    train, dev = (_Data(cases, folder, towers, tokenizer) for cases in (fold.train, fold.unseen))
+    train, dev = (_Data(cases, folder, towers, tokenizer) for cases in (fold.train, fold.held_out))
     scan_tower = ScanTower(towers.model.visual, towers.preprocessing).to(device).eval()  # type: ignore[arg-type]
     text_tower = TextTower(towers.model, towers.reading).to(device).eval()
     sampler = Sampler(
         train.rows,
         seed=settings.seed,
         batch=settings.batch,
-        copies=0,
+        augmentations=0,
         findings_share=settings.findings_share,
         sentence_share=settings.sentence_share,
     )

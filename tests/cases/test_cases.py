@@ -88,9 +88,9 @@ def test_no_patient_stands_on_both_sides() -> None:
     cases = [_case(i, f"p{i % 17}") for i in range(60)]
     folds = kfold(cases, 5, seed=3)
     for fold in [*folds, hold_out(cases, 0.2, seed=1)]:
-        assert not {c.patient for c in fold.train} & {c.patient for c in fold.unseen}
-        assert len(fold.train) + len(fold.unseen) == 60
-    assert sorted(c.id for fold in folds for c in fold.unseen) == sorted(c.id for c in cases)
+        assert not {c.patient for c in fold.train} & {c.patient for c in fold.held_out}
+        assert len(fold.train) + len(fold.held_out) == 60
+    assert sorted(c.id for fold in folds for c in fold.held_out) == sorted(c.id for c in cases)
     assert folds == kfold(cases, 5, seed=3) != kfold(cases, 5, seed=4)
 
 
@@ -102,7 +102,7 @@ def test_a_patient_in_train_and_dev_is_refused() -> None:
 def test_test_cases_train_nothing() -> None:
     fold = published_split([_case(1, "a", split="train"), _case(2, "b", split="dev"), _case(3, "c", split="test")])
     assert fold is not None
-    assert [c.id for c in (*fold.train, *fold.unseen)] == ["c1", "c2"]
+    assert [c.id for c in (*fold.train, *fold.held_out)] == ["c1", "c2"]
 
 
 def _png(seed: int) -> bytes:

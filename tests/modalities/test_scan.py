@@ -11,7 +11,7 @@ from medclip.errors import ScanError
 from medclip.modalities.scan.pictures import SLICES
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.scan.read import read_scan
-from medclip.training.features import augment
+from medclip.training.augmentation import augment
 
 HOW = Preprocessing(size=64, resize="pad", interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 

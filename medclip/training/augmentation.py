@@ -1,0 +1,49 @@
+"""A scan as another scanner, window or positioning could have shown it."""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from medclip.modalities.scan.pictures import GreyPicture
+from medclip.modalities.scan.prepare import Preprocessing
+
+__all__ = ["augment"]
+
+
+def augment(picture: GreyPicture, how: Preprocessing, rng: np.random.Generator) -> GreyPicture:
+    """A scan as another scanner, window or positioning could have shown it.
+
+    Rotation within 12°, zoom 0.8 to 1.25, shift within 7 %, gamma, contrast and noise. Never a left-right flip: the
+    side is part of the finding, and the heart and liver have theirs.
+    """
+    square = picture
+    if how.resize != "squash":
+        height, width = picture.shape
+        side = max(height, width) if how.resize == "pad" else min(height, width)
+        canvas = Image.new("L", (side, side), 0)
+        canvas.paste(Image.fromarray(picture), ((side - width) // 2, (side - height) // 2))
+        square = np.asarray(canvas)
+    height, width = square.shape
+    angle, zoom = math.radians(rng.uniform(-12, 12)), math.exp(rng.uniform(math.log(0.8), math.log(1.25)))
+    stretch = math.exp(rng.uniform(-0.1, 0.1))
+    cos, sin, middle = math.cos(angle) / zoom, math.sin(angle) / zoom, how.size / 2
+    sx, sy = width / how.size, height / how.size
+    dx, dy = rng.uniform(-0.07, 0.07, 2)
+    matrix = (
+        cos * stretch * sx,
+        sin * sx,
+        width * (0.5 + dx) - (cos * stretch + sin) * middle * sx,
+        -sin * stretch * sy,
+        cos * sy,
+        height * (0.5 + dy) - (cos - sin * stretch) * middle * sy,
+    )
+    moved = Image.fromarray(square).transform(
+        (how.size, how.size), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
+    )
+    x = np.asarray(moved, np.float32) / 255
+    x = x ** math.exp(rng.uniform(-0.35, 0.35))
+    x = (x - 0.5) * rng.uniform(0.8, 1.2) + 0.5 + rng.uniform(-0.08, 0.08)
+    if rng.random() < 0.3:
+        x = x + rng.normal(0, 0.03, x.shape)
+    return np.asarray(np.clip(x, 0, 1) * 255, np.uint8)
