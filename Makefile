@@ -3,19 +3,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test lint types bench bench-hybrid bench-index bench-labels bench-languages bench-memory bench-privacy \
+.PHONY: setup demo check test lint types bench bench-hybrid bench-index bench-labels bench-languages bench-memory bench-privacy \
   bench-speech crash fuzz light clean
 
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+	@$(PYTHON) .ci/set_up.py $(VENV)
+	@touch $@
 
+# The whole way on a drawn cohort: some 3 minutes after the set-up.
 demo: setup
-	$(BIN)/medclip demo --out demo --force
+	@$(BIN)/medclip demo --out demo --force
 
 demo/model:
 	$(MAKE) demo
@@ -26,6 +25,10 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy -p medclip
+
+# For while one works: a minute or so. A test that takes longer than the limit must be marked slow (tests/quick.py).
+check: lint types
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow" --quick-limit 5
 
 test: lint types
 	$(BIN)/python -m pytest
@@ -74,4 +77,4 @@ bench-languages: setup
 	$(BIN)/python benchmarks/languages.py $(CASES) $(MODEL)
 
 clean:
-	rm -rf $(VENV) .venv-light demo fuzz-failures build dist *.egg-info
+	rm -rf $(VENV) .venv-light demo fuzz-failures build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
