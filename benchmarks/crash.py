@@ -31,7 +31,8 @@ def _model(cases: Path) -> Path:
     from medclip.training.settings import Settings
 
     out = cases.parent / "model"
-    towers = tiny_towers(cases.parent / "towers")
+    towers = cases.parent / "towers"
+    tiny_towers(towers)
     train_model(
         read_cases(cases), cases, out, towers_name=f"local-dir:{towers}", settings=Settings(epochs=3), threads=1
     )

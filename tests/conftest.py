@@ -1,5 +1,6 @@
-"""One fixture a real thing, made once a session."""
+"""One fixture a real thing, made once a run: what is trained or built is shared by all processes of a run."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from medclip.cases import Case, read_cases, write_cases
 from tests.tiny import tiny_towers
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+pytest_plugins = ["tests.quick"]
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -53,12 +56,40 @@ def medclip() -> Callable[..., Ran]:
     return run_medclip
 
 
+class Shared:
+    """A folder of this run. What several tests need is made in it once, by whichever process asks first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, name: str, make: Callable[[Path], None]) -> Path:
+        """``FOLDER/NAME``, made by `make` unless it is there; who comes meanwhile waits."""
+        place, done = self._folder / name, self._folder / f"{name}.made"
+        with (self._folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                make(place)
+                done.touch()
+        return place
+
+
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return Shared(folder)
+
+
+def _ran(*arguments: object) -> None:
+    done = run_medclip(*arguments)
+    assert done.code == 0, done.err
+
+
+@pytest.fixture(scope="session")
+def sample(shared: Shared) -> Path:
     """The synthetic cohort, imported."""
-    out = tmp_path_factory.mktemp("sample") / "cases"
-    assert run_medclip("cases", "import", "sample", "--out", out).code == 0
-    return out
+    return shared("sample", lambda out: _ran("cases", "import", "sample", "--out", out))
 
 
 @pytest.fixture(scope="session")
@@ -67,47 +98,45 @@ def sample_cases(sample: Path) -> list[Case]:
 
 
 @pytest.fixture(scope="session")
-def model(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(sample: Path, shared: Shared) -> Path:
     """A model trained on the synthetic cohort with the default towers."""
-    out = tmp_path_factory.mktemp("model") / "model"
-    done = run_medclip("train", sample, "--out", out, "--epochs", 12, "--device", "cpu")
-    assert done.code == 0, done.err
-    return out
+    return shared("model", lambda out: _ran("train", sample, "--out", out, "--epochs", 12, "--device", "cpu"))
 
 
 @pytest.fixture(scope="session")
-def few(sample: Path, sample_cases: list[Case], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def few(sample: Path, sample_cases: list[Case], shared: Shared) -> Path:
     """Twenty of the sample's cases: quick to train on."""
-    out = tmp_path_factory.mktemp("few") / "cases"
-    shutil.copytree(sample, out)
-    chosen = [c for c in sample_cases if c.split == "train"][:14] + [c for c in sample_cases if c.split == "dev"][:6]
-    write_cases(out, chosen)
-    return out
+
+    def make(out: Path) -> None:
+        shutil.copytree(sample, out)
+        train, dev = ([case for case in sample_cases if case.split == split] for split in ("train", "dev"))
+        write_cases(out, [*train[:14], *dev[:6]])
+
+    return shared("few", make)
 
 
 @pytest.fixture(scope="session")
-def hub_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hub_layout(shared: Shared) -> Path:
     """Small towers, which nobody has trained."""
-    return tiny_towers(tmp_path_factory.mktemp("hub") / "tiny")
+    return shared("tiny-towers", tiny_towers)
 
 
 @pytest.fixture(scope="session")
-def tiny_model(few: Path, hub_layout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model(few: Path, hub_layout: Path, shared: Shared) -> Path:
     """A model with small towers, for tests that open it often."""
-    out = tmp_path_factory.mktemp("tiny") / "model"
     towers = f"local-dir:{hub_layout}"
-    done = run_medclip("train", few, "--out", out, "--towers", towers, "--epochs", 2, "--device", "cpu")
-    assert done.code == 0, done.err
-    return out
+    return shared(
+        "tiny-model",
+        lambda out: _ran("train", few, "--out", out, "--towers", towers, "--epochs", 2, "--device", "cpu"),
+    )
 
 
 @pytest.fixture(scope="session")
-def index(sample: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def index(sample: Path, model: Path, shared: Shared) -> Path:
     """An index of the cohort's train split."""
-    out = tmp_path_factory.mktemp("index") / "index"
-    done = run_medclip("index", "build", sample, "--model", model, "--split", "train", "--out", out)
-    assert done.code == 0, done.err
-    return out
+    return shared(
+        "index", lambda out: _ran("index", "build", sample, "--model", model, "--split", "train", "--out", out)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Which tests are quick enough for ``make check``: all that are not slow.
+"""Which tests are quick enough for ``make check``: all that are not slow; and which files come first in ``make test``.
 
 A test is slow if it is marked ``@pytest.mark.slow``, if it uses a fixture, directly or through another, that takes long to
 make, or if it runs over a backend that takes long to start. Nobody keeps a list of tests: with ``--quick-limit SECONDS`` a
@@ -9,13 +9,16 @@ from collections.abc import Generator
 
 import pytest
 
-__all__ = ["SLOW_FIXTURES", "SLOW_PARAMETERS"]
+__all__ = ["LONGEST", "SLOW_FIXTURES", "SLOW_PARAMETERS"]
 
 SLOW_FIXTURES = frozenset({"sample", "model", "tiny_model", "index", "medpix", "covid", "tree", "joint"})
 """Fixtures that draw a cohort, train, build an index, write a folder of studies or read a published set."""
 
 SLOW_PARAMETERS = frozenset({("backend", "milvus")})
 """Parameters of tests that run over others, too."""
+
+LONGEST = ("test_joint.py", "test_multilingual.py", "test_training.py", "test_labelling.py", "test_upkeep.py")
+"""Files that take a minute or more: they begin, so that no process works alone at the end of a run."""
 
 _TAKEN = pytest.StashKey[float]()
 
@@ -32,6 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
     seen: set[str] = set()
     for item in items:
         used = set(getattr(item, "fixturenames", ()))

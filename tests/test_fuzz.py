@@ -4,10 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 KINDS = "scan,cases,index,export,bundle"
 
 
+@pytest.mark.slow
 def test_damaged_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/fuzz", "--count", "100", "--kinds", KINDS, "--keep", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -48,6 +51,7 @@ for outcome in running.run(todo, None, hands=2, keep=Path(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_what_fails_is_seen_and_kept(tmp_path: Path) -> None:
     command = [sys.executable, "-c", BROKEN, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

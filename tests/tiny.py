@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 
-def tiny_towers(folder: Path) -> Path:
-    """Write it into a new folder; returns the folder."""
+def tiny_towers(folder: Path) -> None:
+    """Write it into a new folder."""
     import open_clip
     import torch
     from safetensors.torch import save_file
@@ -28,4 +28,3 @@ def tiny_towers(folder: Path) -> Path:
         json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}), encoding="utf-8"
     )
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder / "open_clip_model.safetensors")
-    return folder

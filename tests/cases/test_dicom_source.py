@@ -92,6 +92,7 @@ def test_no_identifier_of_the_header_is_anywhere_in_the_cases(tree: Path, tmp_pa
             assert not [word for word in known if word.lower() in content], file
 
 
+@pytest.mark.slow
 def test_the_key_decides_the_ids_and_is_the_owners_alone(tree: Path, tmp_path: Path) -> None:
     first = imported(tree, tmp_path / "a", key=tmp_path / "key")
     again = imported(tree, tmp_path / "b", key=tmp_path / "key")

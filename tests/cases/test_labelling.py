@@ -53,6 +53,7 @@ def _write(folder: Path, rows: list[dict[str, object]]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_labels_from_reports_are_kept_apart_from_verified_ones(tmp_path: Path, medclip: Medclip) -> None:
     said = ["Pleural effusion.", "No effusion.", "Possible effusion.", "Nothing of note."]
     rows = [
@@ -74,6 +75,7 @@ def test_labels_from_reports_are_kept_apart_from_verified_ones(tmp_path: Path, m
     assert (cases / "cases.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_no_frequent_finding_leaves_the_cases_as_they_are(tmp_path: Path, medclip: Medclip, refused: Medclip) -> None:
     cases = _write(tmp_path / "cases", [{"id": "c", "notes": [{"kind": "findings", "text": "No effusion."}]}])
     before = (cases / "cases.jsonl").read_bytes()

@@ -273,6 +273,7 @@ def _token(place: int, vr: str) -> Any:
     return tokens.get(vr, f"qzx{serial}")
 
 
+@pytest.mark.slow
 def test_no_value_that_the_reference_acts_on_survives_in_any_byte(tmp_path: Path, medclip: Callable) -> None:  # type: ignore[type-arg]
     table = dict(_tables())["2024b"]
     scan, nested = radiograph(), Dataset()
@@ -309,6 +310,7 @@ def test_no_value_that_the_reference_acts_on_survives_in_any_byte(tmp_path: Path
     assert str(10**6).encode() not in found  # the files' names
 
 
+@pytest.mark.slow
 def test_planted_identifiers_are_removed_and_other_words_stay() -> None:
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", str(BENCHMARK), "--studies", "2", "--seed", "3", "--json"],

@@ -146,6 +146,7 @@ def test_labels_that_occur_once_do_not_stop_a_build(
     assert "rare" not in json.loads(done.out)["label_sets"]
 
 
+@pytest.mark.slow
 def test_help_of_every_command(medclip: Medclip) -> None:
     for command in ([], ["cases"], ["model"], ["index"], ["train"], ["query"], ["similar"], ["evaluate"], ["demo"]):
         done = medclip(*command, "--help")

@@ -159,6 +159,7 @@ def test_a_field_that_came_with_a_case_can_still_be_asked_for_after_others_chang
     again.close()
 
 
+@pytest.mark.slow
 def test_a_reader_sees_a_change_at_its_next_search_and_never_within_one_snapshot(tmp_path: Path) -> None:
     entries = make_entries(1, 10)
     create(tmp_path, entries[:9], "faiss")

@@ -40,6 +40,7 @@ def _state(folder: Path) -> dict[str, str] | None:
     return contents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_killed_writer_leaves_the_state_before_or_after(
     action: str, tmp_path: Path, forks: "multiprocessing.context.ForkServerContext"

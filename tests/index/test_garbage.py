@@ -112,6 +112,7 @@ def _columns(file: Path) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_garbage_in_any_column_is_named_or_does_no_harm(fresh: dict[str, Path], tmp_path: Path) -> None:
     tried = 0
     for table, column in _columns(fresh["small"] / "catalogue.sqlite"):
@@ -204,6 +205,7 @@ def test_one_changed_bit_of_the_manifest_is_noticed(fresh: dict[str, Path], tmp_
         assert same or isinstance(found, MedclipError), position
 
 
+@pytest.mark.slow
 def test_garbage_in_a_segment_is_named_and_mended(fresh: dict[str, Path], tmp_path: Path) -> None:
     before = _held(fresh["large"])
     [segment] = (fresh["large"] / "segments").iterdir()

@@ -84,6 +84,7 @@ def _heard(pipe: Connection) -> Any:
     return pipe.recv()
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.parametrize("logs", ["as left", "deleted before"])
 def test_whoever_may_only_read_has_one_state_or_the_other_while_the_owner_changes_it(

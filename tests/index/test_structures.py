@@ -138,6 +138,7 @@ def test_the_structure_follows_from_what_is_demanded() -> None:
     assert [found[0] for found in names] == ["ivf-flat", "hnsw", "ivf-sq8", "ivf-pq", "flat"]
 
 
+@pytest.mark.slow
 def test_a_large_index_chooses_measures_and_reports(tmp_path: Path) -> None:
     x = unit(np.random.default_rng(0), SMALL + 5000, 16)
     CaseIndex.create(tmp_path, _entries(x), fingerprint="f", demands=Demands(latency=1e-5, recall=0.9))

@@ -46,6 +46,7 @@ def test_attention_is_a_weighted_mean_and_leaves_single_pictures_as_they_are() -
     np.testing.assert_allclose(equal[0], [0.5, 0.5], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_attention_learns_which_slices_show_what_the_report_tells() -> None:
     """Of four pictures of a case one carries what the report says and is marked as such; the others are noise."""
     rng = np.random.default_rng(0)

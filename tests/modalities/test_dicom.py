@@ -198,6 +198,7 @@ def test_real_files_of_every_kind_read_as_the_pictures_they_are() -> None:
         assert abs(picture.std() - deviation) <= 2, name
 
 
+@pytest.mark.slow
 def test_every_file_of_pydicom_reads_or_says_in_one_line_why_not() -> None:
     import data_store
 
@@ -314,6 +315,7 @@ def test_what_holds_no_scan_says_so(ct: Callable[..., Path], tmp_path: Path) -> 
         read_scan(tmp_path / "empty")
 
 
+@pytest.mark.slow
 def test_a_deflated_bomb_is_refused_before_it_bursts(ct: Callable[..., Path], tmp_path: Path) -> None:
     import zlib
 

@@ -30,11 +30,13 @@ def _encode(texts: list[str], folder: Path) -> np.ndarray:  # type: ignore[type-
         return np.asarray(load_sentence_encoder()(torch.from_numpy(windows.ids)))
 
 
+@pytest.mark.slow
 def test_the_encoder_equals_its_package(tmp_path: Path) -> None:
     texts = ["Axial CT of the chest.", *PAIRS, "Épanchement pleural gauche; pas de pneumothorax."]
     np.testing.assert_allclose((_encode(texts, tmp_path) * USE().encode(texts)).sum(1), 1, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_chinese_findings_find_their_english_originals(tmp_path: Path) -> None:
     similarity = _encode([*PAIRS], tmp_path) @ _encode([*PAIRS.values()], tmp_path).T
     assert similarity.argmax(1).tolist() == [0, 1, 2, 3]

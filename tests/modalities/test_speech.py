@@ -136,6 +136,7 @@ def test_a_spoken_query_is_shown_and_searched_like_text(index: Path, medclip: Me
     assert heard["text"] in " ".join(medclip("query", index, "--audio", DICTATION).out.split())
 
 
+@pytest.mark.slow
 def test_recordings_of_cases_are_transcribed_once(tmp_path: Path, medclip: Medclip) -> None:
     source, cases = tmp_path / "source", tmp_path / "cases"
     source.mkdir()

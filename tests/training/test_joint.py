@@ -52,6 +52,7 @@ def test_the_ablation_has_every_fuser_the_baseline_and_the_floor(ablated: dict[t
     assert ablated["majority", WHOLE] == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.slow
 def test_an_answer_says_how_each_modality_moved_it(joint: Path, tmp_path: Path, medclip: Medclip) -> None:
     model, index = tmp_path / "model", tmp_path / "index"
     trained = medclip("train", joint, "--out", model, "--fuser", "gated", "--epochs", 3, "--device", "cpu")
