@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medclip.diagnosis.abstention import named
 from medclip.diagnosis.combination import choose_combination
 from medclip.diagnosis.diagnoser import Example, fit_diagnoser
 from medclip.diagnosis.label_answer import answer_label_set
@@ -112,12 +113,32 @@ def test_labels_that_occur_once_are_not_answered() -> None:
     assert fit_diagnoser("organ", {"scan": [lonely]}) is None
 
 
-def test_an_uncertain_answer_is_withheld() -> None:
-    diagnoser = fit_diagnoser("organ", {"scan": _examples(noise=3.0)})
-    assert diagnoser is not None
-    answered = [
-        answer_label_set(diagnoser, "scan", np.asarray(v, np.float32), []) for v in ([0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
-    ]
-    for found in answered:
-        assert found is not None
-        assert (found.answer.answer is None) == (found.answer.ranked[0].probability < 0.5)
+def _three_classes(noise: float) -> list[Example]:
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(90):
+        v = np.eye(3, dtype=np.float32)[i % 3] + rng.normal(0, noise, 3).astype(np.float32)
+        name = "xyz"[i % 3]
+        ballots = [Ballot("n", 0.9, name if noise < 1 else "xyz"[int(rng.integers(3))])]
+        rows.append(Example((v / np.linalg.norm(v)).astype(np.float32), f"p{i}", name, 1.0, ballots))
+    return rows
+
+
+def test_an_answer_is_withheld_where_no_class_is_more_likely_right_than_wrong() -> None:
+    """Of two classes one always has half; it takes three for an answer to be withheld."""
+    query, alike = np.asarray([1, 0, 0], np.float32), [Ballot("n", 0.9, "x")]
+    sure, unsure = (fit_diagnoser("organ", {"scan": _three_classes(noise)}) for noise in (0.2, 10.0))
+    assert sure is not None
+    assert unsure is not None
+    given, withheld = answer_label_set(sure, "scan", query, alike), answer_label_set(unsure, "scan", query, alike)
+    assert given is not None
+    assert withheld is not None
+    assert given.answer.answer == "x"
+    assert given.answer.ranked[0].probability > 0.8
+    assert withheld.answer.answer is None
+    assert withheld.answer.ranked[0].probability < 0.5
+
+
+def test_the_limit_is_one_half() -> None:
+    assert named("x", 0.5) == "x"
+    assert named("x", 0.4999) is None

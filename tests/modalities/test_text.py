@@ -11,10 +11,7 @@ from medclip.modalities.text.clean import clean_text, mask_words, require_readab
 
 def test_label_words_are_masked_whole() -> None:
     text = "COVID-19 pneumonia, RT-PCR positive for SARS-CoV-2; no effusion."
-    masked = mask_words(text, LABEL_WORDS)
-    assert masked == "[masked], [masked] positive for [masked] no effusion." or "covid" not in masked.lower()
-    assert "effusion" in masked
-    assert "pneumonia" not in masked
+    assert mask_words(text, LABEL_WORDS) == "[masked] positive for [masked] no effusion."
 
 
 def test_a_word_that_only_contains_a_label_word_stays() -> None:

@@ -65,8 +65,8 @@ def test_an_answer_says_how_each_modality_moved_it(joint: Path, tmp_path: Path, 
     assert answer["query"] == "scan+text+measurements"
     moved = {part["modality"]: part for part in answer["contributions"]}
     assert set(moved) == {"scan", "text", "measurements"}
-    assert all(0 <= part["shift"]["course"] <= 1 for part in moved.values())
-    assert moved["measurements"]["shift"]["course"] > 0.1  # the label turns on each of the three
+    for part in moved.values():  # the label turns on each of the three
+        assert part["shift"]["course"] > 0.1, part
     assert "without the measurements" in medclip(*asked).out
 
 
