@@ -5,7 +5,7 @@ export HF_HUB_OFFLINE := 1
 # A file's tests in one process, in the order that tests/quick.py gives the files.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo check test coverage lint types bench bench-hybrid bench-index bench-labels bench-languages bench-memory bench-privacy \
+.PHONY: setup demo check test coverage lint types bench bench-hybrid bench-index bench-labels bench-languages bench-memory bench-privacy bench-settings \
   bench-speech crash docs fuzz light clean
 
 setup: $(VENV)/.ready
@@ -84,6 +84,10 @@ bench-labels: setup
 	$(BIN)/python benchmarks/labels.py
 
 # Dictations and Chinese captions, on MedPix: CASES, INDEX and MODEL name what README.md makes under "Figures".
+# How much each knob of training matters, on MedPix's dev split: some 15 minutes. CASES as above.
+bench-settings: setup
+	$(BIN)/python benchmarks/settings.py $(CASES)
+
 bench-speech: setup
 	$(BIN)/python benchmarks/speech.py $(CASES) $(INDEX)
 

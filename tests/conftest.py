@@ -16,6 +16,8 @@ from medclip.cases import Case, read_cases, write_cases
 from tests.tiny import tiny_towers
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several on these cores: more threads would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["tests.quick"]
 
@@ -98,9 +100,21 @@ def sample_cases(sample: Path) -> list[Case]:
 
 
 @pytest.fixture(scope="session")
-def model(sample: Path, shared: Shared) -> Path:
+def demo(shared: Shared) -> Path:
+    """What ``medclip demo`` makes of the same cohort, and in ``demo.said`` beside it what it says."""
+
+    def make(out: Path) -> None:
+        done = run_medclip("demo", "--out", out.name, cwd=out.parent)
+        assert done.code == 0, done.err
+        out.with_name("demo.said").write_text(done.out, encoding="utf-8")
+
+    return shared("demo", make)
+
+
+@pytest.fixture(scope="session")
+def model(demo: Path) -> Path:
     """A model trained on the synthetic cohort with the default towers."""
-    return shared("model", lambda out: _ran("train", sample, "--out", out, "--epochs", 12, "--device", "cpu"))
+    return demo / "model"
 
 
 @pytest.fixture(scope="session")
@@ -132,11 +146,9 @@ def tiny_model(few: Path, hub_layout: Path, shared: Shared) -> Path:
 
 
 @pytest.fixture(scope="session")
-def index(sample: Path, model: Path, shared: Shared) -> Path:
+def index(demo: Path) -> Path:
     """An index of the cohort's train split."""
-    return shared(
-        "index", lambda out: _ran("index", "build", sample, "--model", model, "--split", "train", "--out", out)
-    )
+    return demo / "index"
 
 
 @pytest.fixture(scope="session")

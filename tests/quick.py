@@ -11,7 +11,7 @@ import pytest
 
 __all__ = ["LONGEST", "SLOW_FIXTURES", "SLOW_PARAMETERS"]
 
-SLOW_FIXTURES = frozenset({"sample", "model", "tiny_model", "index", "medpix", "covid", "tree", "joint"})
+SLOW_FIXTURES = frozenset({"sample", "demo", "model", "tiny_model", "index", "medpix", "covid", "tree", "joint"})
 """Fixtures that draw a cohort, train, build an index, write a folder of studies or read a published set."""
 
 SLOW_PARAMETERS = frozenset({("backend", "milvus")})

@@ -16,8 +16,12 @@ __all__ = ["relevance"]
 
 Array = NDArray[np.float32]
 
-_SIDE = 0.4  # of the picture's longer side
-_STEPS = 6  # crops along either axis
+SIDE, STEPS = 0.4, 6
+"""Side of a crop, of the picture's longer side, and crops along either axis. Not tuned: a crop must hold an organ, or the
+tower has nothing to tell, and time grows with their number."""
+
+FAINTEST = 0.01
+"""What a crop weighs at its very edge, beside 1 at its middle, so that every place is covered."""
 
 
 def relevance(embedder: Embedder, picture: GreyPicture, target: Array) -> Array:
@@ -32,12 +36,12 @@ def relevance(embedder: Embedder, picture: GreyPicture, target: Array) -> Array:
         which weigh most at their middle.
     """
     height, width = picture.shape
-    boxes = crop_boxes(height, width, _STEPS, _SIDE)
+    boxes = crop_boxes(height, width, STEPS, SIDE)
     how = embedder.model.manifest.preprocessing
     crops = [[prepare_scan(picture[t:b, left:right], how)] for t, left, b, right in boxes]
     similarities = embedder.model.embed_scans(crops) @ unit(target[: embedder.fuser.base])
     side = boxes[0][2] - boxes[0][0]
-    across = np.hanning(side + 2)[1:-1].astype(np.float32) + 0.01
+    across = np.hanning(side + 2)[1:-1].astype(np.float32) + FAINTEST
     bell = np.outer(across, across)
     total, weight = np.zeros((2, height, width), np.float32)
     for (top, left, bottom, right), similarity in zip(boxes, similarities, strict=True):

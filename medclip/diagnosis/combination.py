@@ -30,7 +30,7 @@ class Combination:
 
 def choose_combination(vote: Probabilities, probe: Probabilities, labels: NDArray[np.int64]) -> Combination:
     """The weight and temperature of least log loss on held-out predictions, (n, classes) each."""
-    grid = [
+    grid = [  # vote weights by tenths; temperatures from a third to two and a half, a tenth apart
         Combination(float(weight), float(temperature))
         for weight in np.linspace(0, 1, 11)
         for temperature in np.geomspace(0.3, 2.5, 22)

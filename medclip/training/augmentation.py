@@ -7,16 +7,20 @@ from PIL import Image
 
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.prepare import Preprocessing
+from medclip.training.settings import Augmentation
 
 __all__ = ["augment"]
 
 
-def augment(picture: GreyPicture, how: Preprocessing, rng: np.random.Generator) -> GreyPicture:
+def augment(
+    picture: GreyPicture, how: Preprocessing, rng: np.random.Generator, ranges: Augmentation | None = None
+) -> GreyPicture:
     """A scan as another scanner, window or positioning could have shown it.
 
-    Rotation within 12°, zoom 0.8 to 1.25, shift within 7 %, gamma, contrast and noise. Never a left-right flip: the
-    side is part of the finding, and the heart and liver have theirs.
+    Rotation, zoom, shift, gamma, contrast, brightness and noise. Never a left-right flip: the side is part of the
+    finding, and the heart and liver have theirs.
     """
+    by = ranges or Augmentation()
     square = picture
     if how.resize != "squash":
         height, width = picture.shape
@@ -25,11 +29,14 @@ def augment(picture: GreyPicture, how: Preprocessing, rng: np.random.Generator) 
         canvas.paste(Image.fromarray(picture), ((side - width) // 2, (side - height) // 2))
         square = np.asarray(canvas)
     height, width = square.shape
-    angle, zoom = math.radians(rng.uniform(-12, 12)), math.exp(rng.uniform(math.log(0.8), math.log(1.25)))
-    stretch = math.exp(rng.uniform(-0.1, 0.1))
+    angle, zoom = (
+        math.radians(rng.uniform(-by.rotation, by.rotation)),
+        math.exp(rng.uniform(math.log(by.zoom[0]), math.log(by.zoom[1]))),
+    )
+    stretch = math.exp(rng.uniform(-by.stretch, by.stretch))
     cos, sin, middle = math.cos(angle) / zoom, math.sin(angle) / zoom, how.size / 2
     sx, sy = width / how.size, height / how.size
-    dx, dy = rng.uniform(-0.07, 0.07, 2)
+    dx, dy = rng.uniform(-by.shift, by.shift, 2)
     matrix = (
         cos * stretch * sx,
         sin * sx,
@@ -42,8 +49,8 @@ def augment(picture: GreyPicture, how: Preprocessing, rng: np.random.Generator) 
         (how.size, how.size), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
     )
     x = np.asarray(moved, np.float32) / 255
-    x = x ** math.exp(rng.uniform(-0.35, 0.35))
-    x = (x - 0.5) * rng.uniform(0.8, 1.2) + 0.5 + rng.uniform(-0.08, 0.08)
-    if rng.random() < 0.3:
-        x = x + rng.normal(0, 0.03, x.shape)
+    x = x ** math.exp(rng.uniform(-by.gamma, by.gamma))
+    x = (x - 0.5) * rng.uniform(*by.contrast) + 0.5 + rng.uniform(-by.brightness, by.brightness)
+    if rng.random() < by.noisy:
+        x = x + rng.normal(0, by.noise, x.shape)
     return np.asarray(np.clip(x, 0, 1) * 255, np.uint8)

@@ -37,13 +37,6 @@ __all__ = ["TrainedFuser", "embed_features", "run_network", "train_fuser"]
 
 Array = NDArray[np.float32]
 
-_SCANS = 6  # at most, in a view
-_LABEL_SCALE = 8.0  # of a unit vector before the classifier
-_PAIR_SCALE = 10.0  # inverse temperature of both contrastive terms
-_HELD, _LEAST_HELD = 0.2, 10  # share of the patients held out to choose the number of steps, and cases it takes
-_HELD_VIEWS = 4  # of each case held out
-_CHECKED, _PATIENCE = 50, 8  # steps between checks, and checks without a better loss before the end
-
 
 def run_network(network: nn.Module, tokens: Array) -> Array:
     """(n, modalities, token + 1) of `Fuser.tokens` through a fuser's network, in eval mode: (n, joint) unit vectors."""
@@ -110,7 +103,7 @@ class _Views:
     def _scan(self, cases: NDArray[np.int64], rng: np.random.Generator) -> Array:
         """Mean vector of some of each case's scans."""
         rows = self._scan_rows[cases]
-        order = np.where(rows >= 0, rng.random(rows.shape), 2).argsort(1)[:, :_SCANS]
+        order = np.where(rows >= 0, rng.random(rows.shape), 2).argsort(1)[:, : self._settings.scans]
         rows = np.take_along_axis(rows, order, 1)
         wanted = 1 + (rng.random(len(cases)) * (rows >= 0).sum(1)).astype(np.int64)
         chosen = (rows >= 0) & (np.arange(rows.shape[1]) < wanted[:, None])
@@ -124,8 +117,8 @@ class _Views:
         count = (reports >= 0).sum(1)
         report = reports[np.arange(len(cases)), (rng.random(len(cases)) * count).astype(np.int64)]
         draw = rng.random(len(cases))
-        with_history = (history >= 0) & ((draw < 0.7) | (count == 0))
-        with_report = (count > 0) & ((draw > 0.4) | (history < 0))
+        with_history = (history >= 0) & ((draw < self._settings.history) | (count == 0))
+        with_report = (count > 0) & ((draw > 1 - self._settings.report) | (history < 0))
         summed = self._texts[history] * with_history[:, None] + self._texts[report] * with_report[:, None]
         return np.asarray(summed, np.float32)
 
@@ -212,11 +205,11 @@ def _train(
     fit = _Fit(settings, shape, views, _label_sets(features), seed)
     usable = np.flatnonzero(views.has.any(1))
     patients = sorted({features.rows.cases[i].patient for i in usable})
-    chosen = np.random.default_rng((seed, 2)).permutation(len(patients))[: round(_HELD * len(patients))]
+    chosen = np.random.default_rng((seed, 2)).permutation(len(patients))[: round(settings.held * len(patients))]
     held_patients = {patients[i] for i in chosen}
     held = np.asarray([features.rows.cases[i].patient in held_patients for i in usable], bool)
     steps = settings.steps
-    if fit.sets and held.sum() >= _LEAST_HELD:
+    if fit.sets and held.sum() >= settings.least_held:
         steps = fit.run(usable[~held], settings.steps, held=usable[held]).best
     return TrainedFuser(settings, coding, shape, fit.run(usable, steps).network)
 
@@ -262,11 +255,11 @@ class _Fit:
             with torch.no_grad():
                 for kept, parameter in zip(average.parameters(), trained.parameters(), strict=True):
                     kept.lerp_(parameter, 1 - decay)
-            if held is not None and (step + 1) % _CHECKED == 0:
+            if held is not None and (step + 1) % s.check_every == 0:
                 losses.append(self._held_loss(average, held))
-                if len(losses) - int(np.argmin(losses)) > _PATIENCE:
+                if len(losses) - int(np.argmin(losses)) > s.patience:
                     break
-        best = (int(np.argmin(losses)) + 1) * _CHECKED if losses else steps
+        best = (int(np.argmin(losses)) + 1) * s.check_every if losses else steps
         return _Fitted(average[0], best)
 
     def _loss(
@@ -274,12 +267,14 @@ class _Fit:
     ) -> Tensor:
         weights = self.settings.weights
         first, second = (network(*self.views.draw(batch, rng)) for _ in range(2))
-        loss = weights.alignment * contrastive_loss(first, second, torch.from_numpy(batch), torch.tensor(_PAIR_SCALE))
+        loss = weights.alignment * contrastive_loss(
+            first, second, torch.from_numpy(batch), torch.tensor(self.settings.pair_scale)
+        )
         joint = torch.cat([first, second])
         loss = loss + weights.labels * self._label_loss(classifiers, joint, np.tile(batch, 2))
         for found in self.sets.values():
             labels = torch.from_numpy(np.tile(found.labels[batch], 2))
-            similar = supervised_contrastive_loss(joint, labels, _PAIR_SCALE)
+            similar = supervised_contrastive_loss(joint, labels, self.settings.pair_scale)
             loss = loss + weights.similarity * found.share * similar
         return loss
 
@@ -289,7 +284,7 @@ class _Fit:
             labels = torch.from_numpy(found.labels[rows])
             if bool((labels >= 0).any()):
                 loss = loss + found.share * functional.cross_entropy(
-                    classifier(joint * _LABEL_SCALE),
+                    classifier(joint * self.settings.label_scale),
                     labels,
                     found.weights,
                     ignore_index=-1,
@@ -300,7 +295,7 @@ class _Fit:
     def _held_loss(self, average: nn.ModuleList, held: NDArray[np.int64]) -> float:
         """Label loss on views of cases held out, the same views at each step."""
         rng = np.random.default_rng((self.seed, 3))
-        rows = np.tile(held, _HELD_VIEWS)
+        rows = np.tile(held, self.settings.held_views)
         with torch.inference_mode():
             joint = average[0](*self.views.draw(rows, rng))
             return float(self._label_loss(average[1], joint, rows))  # type: ignore[arg-type]

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medclip.training.settings import FIRST_SCALE, HIDDEN_DROPOUT, SCAN_DROPOUT, TEXT_DROPOUT
+
 __all__ = ["Projection", "Shape"]
 
 Array = NDArray[np.float32]
@@ -44,12 +46,15 @@ class Shape:
 class _Head(nn.Module):
     """Linear + MLP, summed."""
 
-    def __init__(self, features: int, shape: Shape, drop_in: float, drop: float) -> None:
+    def __init__(self, features: int, shape: Shape, dropout: float) -> None:
         super().__init__()
-        self.drop_in = nn.Dropout(drop_in)
+        self.drop_in = nn.Dropout(dropout)
         self.linear = nn.Linear(features, shape.aligned)
         self.mlp = nn.Sequential(
-            nn.Linear(features, shape.hidden), nn.GELU(), nn.Dropout(drop), nn.Linear(shape.hidden, shape.aligned)
+            nn.Linear(features, shape.hidden),
+            nn.GELU(),
+            nn.Dropout(HIDDEN_DROPOUT),
+            nn.Linear(shape.hidden, shape.aligned),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,12 +69,12 @@ class _Side(nn.Module):
     scale: Tensor
     basis: Tensor
 
-    def __init__(self, features: int, kept: int, shape: Shape, drop_in: float, drop: float) -> None:
+    def __init__(self, features: int, kept: int, shape: Shape, dropout: float) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("basis", torch.zeros(features, kept))
-        self.head = _Head(features, shape, drop_in, drop)
+        self.head = _Head(features, shape, dropout)
 
     def standardise(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.scale
@@ -87,9 +92,9 @@ class Projection(nn.Module):
         super().__init__()
         self.shape = shape
         self.register_buffer("attention", torch.zeros(shape.scan_features))
-        self.scan = _Side(shape.scan_features, shape.scan_kept, shape, drop_in=0.5, drop=0.3)
-        self.text = _Side(shape.text_features, shape.text_kept, shape, drop_in=0.1, drop=0.3)
-        self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.07))))
+        self.scan = _Side(shape.scan_features, shape.scan_kept, shape, SCAN_DROPOUT)
+        self.text = _Side(shape.text_features, shape.text_kept, shape, TEXT_DROPOUT)
+        self.log_scale = nn.Parameter(torch.tensor(float(np.log(FIRST_SCALE))))
 
     def attend(self, features: Tensor) -> Tensor:
         """(n, 1) logarithm of what each picture weighs among those of its scan."""

@@ -1,10 +1,67 @@
-"""Every knob of training, in one place: what is turned, in which unit, and what chose its value."""
+"""Every knob of training, in one place: what is turned, in which unit, and what chose its value.
+
+Where a comment ends with three figures, they are what ``make bench-settings`` measured at half the value, at the value, and
+at double: the mean recall@10 of both directions between scans and captions on MedPix's dev split. SPREAD
+*Not tuned* means that a usual value was taken and none other tried.
+"""
 
 from dataclasses import dataclass, field
 
 from medclip.errors import CaseError
 
-__all__ = ["BaselineSettings", "FuserSettings", "LossWeights", "Settings", "TuneSettings", "parse_weights"]
+__all__ = [
+    "AttentionSettings",
+    "Augmentation",
+    "BaselineSettings",
+    "FuserSettings",
+    "LossWeights",
+    "Settings",
+    "TuneSettings",
+    "parse_weights",
+]
+
+MOST_SCALE = 100.0
+"""Largest inverse temperature of the contrastive loss that is learnt, and
+`FIRST_SCALE` where it begins: as in CLIP (Radford et al. 2021, arXiv 2103.00020, section 2.5)."""
+FIRST_SCALE = 1 / 0.07
+
+WARM_UP = 50
+"""Steps over which the learning rate rises. Not tuned: an epoch or two of some hundred cases."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a scan is changed, each by a number drawn evenly from the range; none of the ranges is tuned.
+
+    They are to stay within what another positioning, scanner or window would show. Six of them, together, raised dev
+    recall@10 by 0.06 (docs/figures.md, "What helped").
+    """
+
+    rotation: float = 12.0  # degrees to either side
+    zoom: tuple[float, float] = (0.8, 1.25)  # even on a logarithmic scale
+    stretch: float = 0.1  # logarithm of width over height, to either side
+    shift: float = 0.07  # of the side, in either direction along each axis
+    gamma: float = 0.35  # logarithm of the exponent, to either side
+    contrast: tuple[float, float] = (0.8, 1.2)  # about the middle grey
+    brightness: float = 0.08  # of white, to either side
+    noisy: float = 0.3  # share of the pictures that get noise, and
+    noise: float = 0.03  # its standard deviation, of white
+
+
+@dataclass(frozen=True)
+class AttentionSettings:
+    """The attention over the pictures of a scan; its few weights (one a feature) are learnt in seconds."""
+
+    steps: int = 300  # ATTENTION_STEPS
+    batch: int = 128  # cases a step, as in `Settings`
+    width: int = 128  # of the heads, which are thrown away; not tuned
+    scale: float = 14.0  # inverse temperature: `FIRST_SCALE`, rounded and not learnt. ATTENTION_SCALE
+    most: int = 16  # pictures of a case in a step: more than the 12 slices of a volume, so that few are left out
+    least_cases: int = 8  # with a report and several pictures; of fewer nothing can be learnt
+    learning_rate: float = 1e-3  # that of `Settings`
+    weight_decay: float = 1.0  # the same
+    dropout: float = 0.5  # of the pooled features, as the projection's
+    limit: float = 20.0  # of a logarithmic weight: exp(20) is all the weight there is
 
 
 @dataclass(frozen=True)
@@ -12,21 +69,26 @@ class Settings:
     """Everything that decides what training gives, besides the cases and the towers."""
 
     seed: int = 0
-    epochs: int = 30
-    batch: int = 128
-    learning_rate: float = 1e-3
-    weight_decay: float = 1.0
-    augmentations: int = 6  # of each scan
-    findings_share: float = 0.3  # of texts in a batch that are the case's findings
-    sentence_share: float = 0.3  # of texts in a batch that are one sentence of its report
-    text_noise: float = 0.3  # standard deviation, in units of the text features' mean spread
-    averaging: float = 0.99  # decay of the weights' moving average, which is what is kept
-    patience: int = 10  # epochs without a better dev recall before training stops
-    aligned: int = 256
-    hidden: int = 512
-    scan_kept: int = 512
-    text_kept: int = 384
-    aligned_share: float = 0.3
+    epochs: int = 30  # at most; not tuned: with a dev set, `patience` ends training
+    batch: int = 128  # scans. BATCH
+    learning_rate: float = 1e-3  # AdamW's usual. LEARNING_RATE
+    weight_decay: float = 1.0  # strong, for some hundred cases. WEIGHT_DECAY
+    augmentations: int = 6  # of each scan; 0 cost 0.06 of dev recall@10 (docs/figures.md, "What helped")
+    findings_share: float = 0.3  # of texts in a batch that are the case's findings. FINDINGS_SHARE
+    sentence_share: float = 0.3  # of texts in a batch that are one sentence of its report. SENTENCE_SHARE
+    text_noise: float = 0.3  # standard deviation, in units of the text features' mean spread. TEXT_NOISE
+    averaging: float = 0.99  # decay of the weights' moving average, which is what is kept; not tuned
+    patience: int = 10  # epochs without a better dev recall before training stops; not tuned
+    aligned: int = 256  # width of the aligned block. ALIGNED
+    hidden: int = 512  # width inside the MLP. HIDDEN
+    scan_kept: int = 512  # principal axes of the scan tower's features; not tuned
+    text_kept: int = 384  # all that MiniLM has
+    aligned_share: float = 0.3  # squared length of the aligned block, of 1; chosen on MedPix's folds (docs/figures.md)
+
+
+SCAN_DROPOUT, TEXT_DROPOUT, HIDDEN_DROPOUT = 0.5, 0.1, 0.3
+"""Shares of a scan's features, of a text's, and of the MLP's hidden units that a step leaves out. A scan tower's
+features are many and repeat each other, a sentence's do not. HALF_DOUBLE"""
 
 
 @dataclass(frozen=True)
@@ -55,29 +117,50 @@ def parse_weights(written: str) -> LossWeights:
 
 @dataclass(frozen=True)
 class FuserSettings:
-    """Everything that decides what a fuser becomes, besides the cases and the projection."""
+    """Everything that decides what a fuser becomes, besides the cases and the projection.
 
-    name: str = "sum"
+    Dropping, noise, smoothing and share were chosen together on folds of covid-chestxray and on the synthetic joint cohort
+    (docs/figures.md, "Every modality, fused"); what is not tuned says so.
+    """
+
+    name: str = "sum"  # which ranks best (docs/figures.md)
     weights: LossWeights = field(default_factory=LossWeights)
-    steps: int = 1000  # at most
-    batch: int = 128  # cases
-    learning_rate: float = 2e-3
-    weight_decay: float = 1.0
-    hidden: int = 128
-    joint: int = 128
-    drop: float = 0.2
+    steps: int = 1000  # at most; the patients held out choose how many
+    batch: int = 128  # cases, as in `Settings`
+    learning_rate: float = 2e-3  # not tuned
+    weight_decay: float = 1.0  # as in `Settings`
+    hidden: int = 128  # not tuned
+    joint: int = 128  # width of the joint block; not tuned
+    drop: float = 0.2  # of a token's numbers
     share: float = 0.15  # squared length of the joint block, of 1
     whole: float = 0.5  # chance that a view shows every modality that the case has, and
     modality_kept: float = 0.65  # that it shows each where it does not
     value_kept: float = 0.8  # chance that a view shows a measurement that the case has
     noise: float = 0.5  # length of the random vector added to a scan's or text's
-    smoothing: float = 0.1  # of labels
-    averaging: float = 0.99
+    smoothing: float = 0.1  # of labels (Szegedy et al. 2016, arXiv 1512.00567)
+    averaging: float = 0.99  # as in `Settings`
+    scans: int = 6  # of a case, at most, in a view; not tuned
+    history: float = 0.7  # chance that a view's text is, or holds, the history where there are both, and
+    report: float = 0.6  # that it is, or holds, a text of the report; so one view in three holds both
+    label_scale: float = (
+        8.0  # of a unit vector before the classifier: a logit of ±8 can be as sure as smoothing lets it
+    )
+    pair_scale: float = (
+        10.0  # inverse temperature of both contrastive terms; SupCon's 1/0.1 (Khosla et al. 2020, section 4)
+    )
+    held: float = 0.2  # share of the patients held out to choose the number of steps; not tuned
+    least_held: int = 10  # cases that takes
+    held_views: int = 4  # of each of them, so that the loss is less of a draw
+    check_every: int = 50  # steps
+    patience: int = 8  # checks without a better loss before the end; not tuned
 
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """Everything that decides what tuning gives, besides the cases and the towers."""
+    """Everything that decides what tuning gives, besides the cases and the towers.
+
+    Not tuned, since no GPU was at hand: small rates for what is pretrained, a larger one for the new layers.
+    """
 
     seed: int = 0
     epochs: int = 5
@@ -92,9 +175,9 @@ class TuneSettings:
 
 @dataclass(frozen=True)
 class BaselineSettings:
-    """How long and how it is trained; the cases choose nothing."""
+    """How long and how the reference design is trained; the cases choose nothing."""
 
     seed: int = 0
-    epochs: int = 15
-    batch: int = 16
-    learning_rate: float = 1e-4
+    epochs: int = 15  # not tuned
+    batch: int = 16  # not tuned
+    learning_rate: float = 1e-4  # as published

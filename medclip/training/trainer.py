@@ -21,7 +21,7 @@ from medclip.training.checkpoint import Checkpoint, State, optimiser_tensors, re
 from medclip.training.features import CaseFeatures, CaseRows
 from medclip.training.losses import contrastive_loss
 from medclip.training.projection import Projection, Shape
-from medclip.training.settings import Settings
+from medclip.training.settings import MOST_SCALE, WARM_UP, Settings
 
 __all__ = ["Batch", "Epoch", "Sampler", "Trained", "retrieval_of", "set_rate", "train_projection"]
 
@@ -174,7 +174,7 @@ def train_projection(
                 projection.aligned_scan(scans[batch.augmentations, batch.scans]),
                 projection.aligned_text(picked),
                 cases[batch.scans],
-                projection.log_scale.exp().clamp(max=100),
+                projection.log_scale.exp().clamp(max=MOST_SCALE),
             )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -219,8 +219,8 @@ def _shape(features: CaseFeatures, settings: Settings) -> Shape:
 
 
 def set_rate(optimiser: torch.optim.Optimizer, peaks: Sequence[float], step: int, total: int) -> None:
-    """Linear warm-up over 50 steps, then a cosine to zero (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
-    share = min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / total))
+    """Linear warm-up over `WARM_UP` steps, then a cosine to zero (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
+    share = min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / total))
     for group, peak in zip(optimiser.param_groups, peaks, strict=True):
         group["lr"] = peak * share
 

@@ -20,7 +20,7 @@ from medclip.training.checkpoint import Checkpoint, State, optimiser_tensors, re
 from medclip.training.features import CaseFeatures, gather
 from medclip.training.losses import contrastive_loss
 from medclip.training.projection import Projection, Shape
-from medclip.training.settings import TuneSettings
+from medclip.training.settings import MOST_SCALE, TuneSettings
 from medclip.training.towers import Towers, copy_tokenizer
 from medclip.training.trainer import Epoch, Sampler, retrieval_of, set_rate
 
@@ -135,7 +135,7 @@ def tune_towers(
                 projection.aligned_scan(scan_tower(pictures)),
                 projection.aligned_text(text_tower(train.tokens(batch.texts.tolist()).to(device))),
                 cases[batch.scans],
-                projection.log_scale.exp().clamp(max=100),
+                projection.log_scale.exp().clamp(max=MOST_SCALE),
             )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

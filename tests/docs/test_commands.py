@@ -48,12 +48,16 @@ def _written(page: Path) -> Iterator[Written]:
 COMMANDS = [one for page in PAGES if page.exists() for one in _written(page)]
 
 
-def _parse(words: tuple[str, ...]) -> None:
-    """Hold a command against the program's own, without running it.
+def _fault(words: tuple[str, ...]) -> str | None:
+    """What the program would say of a command before it runs it: an unknown command or option, a missing argument."""
+    try:
+        _parse(words)
+    except Exception as error:  # noqa: BLE001 (click's, which typer brings along under another name)
+        return f"{type(error).__name__}: {getattr(error, 'message', error)}"
+    return None
 
-    Raises:
-        click.UsageError: there is no such command or option, or an argument is missing.
-    """
+
+def _parse(words: tuple[str, ...]) -> None:
     command, rest = typer.main.get_command(app), list(words)
     context = typer.Context(command, info_name="medclip")
     while hasattr(command, "commands"):
@@ -71,17 +75,13 @@ def test_there_are_commands_on_every_kind_of_page() -> None:
 
 @pytest.mark.parametrize("written", COMMANDS, ids=str)
 def test_a_command_is_one_of_the_program_s(written: Written) -> None:
-    try:
-        _parse(written.words)
-    except Exception as error:  # of click's, which typer brings along under another name
-        missing = type(error).__name__ == "MissingParameter"
-        assert missing and not written.whole, f"{written}: {getattr(error, 'message', error)}"
+    wrong = _fault(written.words)
+    assert wrong is None or (not written.whole and wrong.startswith("MissingParameter")), f"{written}: {wrong}"
 
 
 @pytest.mark.parametrize("wrong", ["query index --scna a.png", "indx build cases", "cases import", "train cases --out"])
 def test_a_command_that_is_not_is_seen(wrong: str) -> None:
-    with pytest.raises(Exception, match=r"No such|Missing|requires an argument"):
-        _parse(tuple(shlex.split(wrong)))
+    assert _fault(tuple(shlex.split(wrong))) is not None
 
 
 def test_every_make_target_that_is_named_is_there() -> None:
@@ -110,7 +110,7 @@ def test_the_tutorial_works_as_printed(
     ran = []
     for written in _written(TUTORIAL):
         if written.words[:2] in {("cases", "import"), ("index", "build")} or written.words[0] == "train":
-            _parse(written.words)
+            assert _fault(written.words) is None
             continue
         done = medclip(*written.words, cwd=tmp_path)
         assert done.code == 0, (written, done.err)

@@ -18,10 +18,11 @@ __all__ = ["Measured", "MeasurementCoding", "fit_coding"]
 
 Array = NDArray[np.float32]
 
-_LEAST = 5  # patients a column must be known of
-_LIMIT = 3.0  # standard scores; anything beyond counts as that
+_LEAST = 5  # patients a column must be known of: of fewer, mean and spread are chance
+_LIMIT = 3.0  # standard scores; anything beyond (0.3 % of a normal distribution) counts as that
+_THERE = 0.5  # what being known weighs beside the standard score, of which most are below 1; not tuned
 _PER_COLUMN = 3
-_MEAN_DISTANCE = 0.8  # of a normal distribution from its middle, in standard deviations
+_MEAN_DISTANCE = 0.8  # (2/π)^½, of a normal distribution from its middle, in standard deviations
 
 
 class Measured(Protocol):
@@ -77,7 +78,7 @@ class MeasurementCoding(BaseModel):
         """(n, columns) standard scores → (n, width) unit vectors, or zeros where all are missing."""
         there = ~np.isnan(scores)
         known = np.where(there, scores, 0)
-        parts = np.stack([0.5 * there, known, (np.abs(known) - _MEAN_DISTANCE) * there], axis=2)
+        parts = np.stack([_THERE * there, known, (np.abs(known) - _MEAN_DISTANCE) * there], axis=2)
         flat = parts.reshape(len(scores), -1)
         return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12), np.float32)
 

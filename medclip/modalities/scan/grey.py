@@ -20,6 +20,10 @@ from medclip.modalities.scan.window import Window, ct_preset, from_percentiles, 
 
 __all__ = ["Decoded", "to_grey", "to_values"]
 
+LEAST_SPREAD = 4
+"""Standard deviation, in grey levels of 256, below which a preset shows next to nothing and the file's own range is taken.
+Not tuned: noise alone has a few levels, anything of a body dozens."""
+
 _LARGE = 1 << 22  # pixels; the values of larger frames wait for those of a dozen others in single precision
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's "L"
 
@@ -120,7 +124,7 @@ def to_grey(decoded: Sequence[Decoded], header: Dataset) -> tuple[list[GreyPictu
         window = from_percentiles(inner)
         if header.get("Modality") == "CT":
             preset = ct_preset(str(header.get("BodyPartExamined", "")))
-            window = preset if preset.apply(sampled(inner)).std() > 4 else window
+            window = preset if preset.apply(sampled(inner)).std() > LEAST_SPREAD else window
         for d, values in bare:
             d.picture = window.apply(values)
             d.values = None

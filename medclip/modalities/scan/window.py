@@ -15,9 +15,10 @@ from medclip.modalities.scan.pictures import GreyPicture, stretch
 __all__ = ["Window", "ct_preset", "from_percentiles", "looks_like_hounsfield", "sampled"]
 
 _PERCENTILES = (0.5, 99.5)
-_MOST_VALUES = 1 << 23
+"""Of the values, which become black and white where nothing else is known: outliers are clipped. Not tuned."""
+_MOST_VALUES = 1 << 23  # that percentiles are taken of: 64 MB
 
-_PRESETS = {
+_PRESETS = {  # Hounsfield units, centre and width. Radiopaedia, "Windowing (CT)"; soft tissue lies between its abdomen and liver
     "brain": (40, 80),
     "lung": (-600, 1500),
     "bone": (400, 1800),
