@@ -62,7 +62,7 @@ bench-index: demo/model
 bench-memory: demo/model
 	$(BIN)/python benchmarks/bench_memory.py
 
-# Vectors, words and both for text queries, on MedPix: CASES and INDEX (of its train split) name what README.md makes.
+# Vectors, words and both for text queries, on MedPix: CASES and INDEX (of its train split) name what docs/figures.md makes.
 bench-hybrid: setup
 	$(BIN)/python benchmarks/hybrid.py $(CASES) $(INDEX)
 
@@ -83,7 +83,7 @@ crash: setup
 bench-labels: setup
 	$(BIN)/python benchmarks/labels.py
 
-# Dictations and Chinese captions, on MedPix: CASES, INDEX and MODEL name what README.md makes under "Figures".
+# Dictations and Chinese captions, on MedPix: CASES, INDEX and MODEL name what docs/figures.md makes.
 # How much each knob of training matters, on MedPix's dev split: some 15 minutes. CASES as above.
 bench-settings: setup
 	$(BIN)/python benchmarks/settings.py $(CASES)

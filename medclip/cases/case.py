@@ -1,7 +1,7 @@
 """What a case is: one patient's presentation, the scans and texts of it, and what it turned out to be.
 
 Everything here is immutable and validated. The JSON form of a `Case` is one line of ``cases.jsonl``
-(`medclip.cases.manifest`); README.md shows one written by hand.
+(`medclip.cases.manifest`); docs/how-to/own-cases.md shows one written by hand.
 """
 
 import unicodedata

@@ -24,7 +24,7 @@ __all__ = ["DEFAULT", "MULTILINGUAL", "Towers", "load_towers", "rebuild_towers"]
 
 DEFAULT, MULTILINGUAL = "default", "multilingual"
 
-_DEFAULT_SIZE = 288  # pixels; ImageNet trained lite0 at 224, but a scan's texture needs more (README, "What helped")
+_DEFAULT_SIZE = 288  # pixels; ImageNet trained lite0 at 224, but a scan's texture needs more (docs/figures.md)
 _CONFIG = "open_clip_config.json"
 _ENCODER = "medclip_text_encoder"  # in an open_clip config: a text tower that open_clip does not know
 _TEXT_CONFIG = "text_config"  # folder with the Hugging Face config of a text tower, inside a bundle

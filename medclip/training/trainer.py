@@ -2,7 +2,7 @@
 
 A batch is a set of scans, each as itself or as one of its augmentations, beside one text of its case: its caption
 most of the time, else the findings or one sentence. Texts get Gaussian noise. What each of these is worth stands in
-README.md under "What helped".
+docs/figures.md under "What helped".
 """
 
 import math

@@ -1,5 +1,10 @@
-"""Every command in README and docs: that it can be understood by the program, and that those of the tutorial work as printed."""
+"""Every command in README and docs: that the program understands it, and that what the README and the tutorial print works.
 
+All are parsed; run are those of the README, of the tutorial and, upon an index, of the how-to pages (`ONLY_PARSED` names the
+others, with the reason).
+"""
+
+import json
 import re
 import shlex
 import shutil
@@ -10,12 +15,13 @@ from typing import NamedTuple
 import pytest
 import typer
 
+from medclip.cases import Case
+from medclip.cases.table import CASE_COLUMNS, NOTE_KINDS
 from medclip.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
          *sorted((ROOT / "docs").rglob("*.md"))]  # fmt: skip
-TUTORIAL = ROOT / "docs" / "tutorial.md"
 Medclip = Callable  # type: ignore[type-arg]
 
 
@@ -30,6 +36,29 @@ class Written(NamedTuple):
         return f"{self.page.relative_to(ROOT)}: {' '.join(self.words)}"
 
 
+README, TUTORIAL = ROOT / "README.md", ROOT / "docs" / "tutorial.md"
+HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+
+ONLY_PARSED = {
+    "http://milvus:19530": "asks a Milvus cluster and an object store",
+    "--ray": "asks a Ray cluster",
+    "--embedded": "takes what the Ray cluster made",
+    "MPX1009": "is a case of MedPix",
+    "evaluate": "trains or needs another hospital's cases: minutes",
+    "train": "is run for the README and the tutorial; here it stands with towers that take minutes",
+    "build": "is run for the README and the tutorial",
+    "verify model": "is run for the tutorial",
+    "transcribe": "loads Whisper; tests/modalities/test_speech.py runs it",
+    "--audio": "the same",
+    "label": "loads the lexicon; tests/cases/test_labelling.py runs it",
+    "import dicom": "is run for the README",
+}
+"""Words of commands on the how-to pages that are parsed and not run, and why."""
+
+CHEAPER = {"train": ["--towers", "local-dir:{towers}", "--epochs", "1", "--device", "cpu"]}
+"""What is added to a command so that it takes seconds: small towers for one epoch. The last of an option counts."""
+
+
 def _lines(block: str) -> Iterator[str]:
     yield from block.replace("\\\n", " ").splitlines()
 
@@ -38,13 +67,21 @@ def _written(page: Path) -> Iterator[Written]:
     """The commands in fenced blocks, and those in code within a line that name an option or a file."""
     text = page.read_text(encoding="utf-8")
     fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
-    inline = re.findall(r"`(medclip [a-z-]+ [^`]*\S)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
-    lines = [(line, True) for block in fenced for line in _lines(block)] + [(line, False) for line in inline]
-    for line, whole in lines:
+    for line in (line for block in fenced for line in _lines(block)):
         if line.lstrip().startswith("medclip "):
-            yield Written(page, tuple(shlex.split(line, comments=True)[1:]), whole)
+            yield Written(page, tuple(shlex.split(line, comments=True)[1:]), True)
+    for code in _inline(text):
+        words = shlex.split(code.removeprefix("medclip "))
+        if len(words) > 1 and (code.startswith("medclip ") or words[0] in PROGRAM.commands):  # type: ignore[attr-defined]
+            yield Written(page, tuple(words), False)
 
 
+def _inline(text: str) -> list[str]:
+    """Code within lines."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+
+
+PROGRAM = typer.main.get_command(app)
 COMMANDS = [one for page in PAGES if page.exists() for one in _written(page)]
 
 
@@ -58,7 +95,7 @@ def _fault(words: tuple[str, ...]) -> str | None:
 
 
 def _parse(words: tuple[str, ...]) -> None:
-    command, rest = typer.main.get_command(app), list(words)
+    command, rest = PROGRAM, list(words)
     context = typer.Context(command, info_name="medclip")
     while hasattr(command, "commands"):
         name, found, rest = command.resolve_command(context, rest)
@@ -100,21 +137,139 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert (page.parent / link).exists(), link
 
 
-def test_the_tutorial_works_as_printed(
-    sample: Path, model: Path, index: Path, tmp_path: Path, medclip: Medclip
-) -> None:
-    """What takes minutes is there already, made by the same commands; all else is run, in order, in an empty folder."""
-    made = {"cases": sample, "model": model, "index": index}
-    for name, place in made.items():
-        shutil.copytree(place, tmp_path / name)
+def _options(command: object) -> Iterator[str]:
+    for sub in getattr(command, "commands", {}).values():
+        yield from _options(sub)
+    for one in command.params:  # type: ignore[attr-defined]
+        yield from (*one.opts, *one.secondary_opts)
+
+
+def test_every_option_named_in_a_sentence_is_one_of_the_program_s() -> None:
+    known = set(_options(PROGRAM)) | {"--help"}
+    named = {(page.name, code.split()[0]) for page in PAGES if page.exists()
+             for code in _inline(page.read_text(encoding="utf-8")) if code.startswith("--")}  # fmt: skip
+    assert len(named) > 10
+    assert [one for one in sorted(named) if one[1] not in known] == []
+
+
+def test_every_message_that_is_explained_is_one_of_the_program_s() -> None:
+    sources = [file for top in ("medclip", "index", "cli") for file in sorted((ROOT / top).rglob("*.py"))]
+    said = " ".join(" ".join(file.read_text(encoding="utf-8") for file in sources).split())
+    page = (ROOT / "docs" / "how-to" / "trouble.md").read_text(encoding="utf-8")
+    messages = [code for row in re.findall(r"^\|([^|]+)\|", page, re.M) for code in _inline(row)]
+    assert len(messages) > 5
+    assert [one for one in messages if one not in said] == []
+
+
+def test_every_column_of_a_csv_is_explained() -> None:
+    page = (ROOT / "docs" / "how-to" / "own-cases.md").read_text(encoding="utf-8")
+    columns = {"case", "scan", "modality", "plane", "caption", *CASE_COLUMNS, *(f"{kind}.audio" for kind in NOTE_KINDS)}
+    assert {one for one in columns if f"`{one}`" not in page} == set()
+
+
+def test_only_what_is_on_a_page_is_left_out_of_the_run() -> None:
+    written = [" ".join(one.words) for page in HOW_TO for one in _written(page) if one.whole]
+    assert [word for word in ONLY_PARSED if not any(_is_in(word, one) for one in written)] == []
+
+
+def _is_in(words: str, written: str) -> bool:
+    return f" {words} " in f" {written} "
+
+
+@pytest.fixture(scope="module")
+def pacs(tmp_path_factory: pytest.TempPathFactory, medclip: Medclip) -> Path:
+    """A PACS export of a dozen patients of the sample, with the texts of their studies beside it."""
+    out = tmp_path_factory.mktemp("pacs") / "export"
+    assert medclip("cases", "sample-dicom", "--out", out).code == 0
+    for patient in sorted(out.glob("patient-*"))[12:]:
+        shutil.rmtree(patient)
+    return out
+
+
+class Desk:
+    """A folder with the things that a page takes for granted, in which its commands are run in order."""
+
+    def __init__(self, folder: Path, medclip: Medclip, towers: Path) -> None:
+        self.folder, self._medclip, self._towers = folder, medclip, towers
+
+    def put(self, name: str, thing: Path) -> None:
+        """A copy of a real thing, under the name that the page uses; replaces what is there."""
+        place = self.folder / name
+        if place.is_dir():
+            shutil.rmtree(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if thing.is_dir() else shutil.copy)(thing, place)
+
+    def run(self, written: Written) -> str:
+        """What a command says; it must do well."""
+        added = [word.format(towers=self._towers) for word in CHEAPER.get(written.words[0], [])]
+        done = self._medclip(*written.words, *added, cwd=self.folder)
+        assert done.code == 0, (str(written), done.err)
+        return str(done.out)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, medclip: Medclip, hub_layout: Path) -> Desk:
+    return Desk(tmp_path, medclip, hub_layout)
+
+
+def _run(desk: Desk, page: Path, after: dict[tuple[str, ...], dict[str, Path]]) -> list[tuple[str, str]]:
+    """Run the commands of a page; returns each one's first words and what it said.
+
+    Args:
+        desk: where.
+        page: whose commands.
+        after: first words of a command → what then takes the place of what it made, so that what follows is quick,
+            or answers as well as what the page's own command would have made in minutes.
+    """
     ran = []
-    for written in _written(TUTORIAL):
-        if written.words[:2] in {("cases", "import"), ("index", "build")} or written.words[0] == "train":
-            assert _fault(written.words) is None
-            continue
-        done = medclip(*written.words, cwd=tmp_path)
-        assert done.code == 0, (written, done.err)
-        ran.append((written.words[0], done.out))
-    assert [name for name, _ in ran] == ["cases", "model", "index", "query", "similar", "query"]
-    assert "similar cases" in ran[3][1]
-    assert (tmp_path / "answer.html").stat().st_size > 10_000
+    for written in (one for one in _written(page) if one.whole):
+        name = tuple(word for word in written.words[:2] if word in ("import", "build", "info", "check", "verify"))
+        name = (written.words[0], *name)
+        ran.append((" ".join(name), desk.run(written)))
+        for made, thing in after.get(name, {}).items():
+            assert (desk.folder / made).is_dir(), f"{written} made no {made}"
+            desk.put(made, thing)
+    return ran
+
+
+def test_the_readme_works_as_printed(desk: Desk, pacs: Path, few: Path, index: Path) -> None:
+    series = next(place for place in sorted(pacs.rglob("series-1")) if len(list(place.iterdir())) > 1)
+    for name, thing in {"path/to/PACS-export": pacs, "reports.csv": pacs / "reports.csv", "ct-series": series}.items():
+        desk.put(name, thing)
+    ran = _run(desk, README, {("cases", "import"): {"cases": few}, ("index", "build"): {"index": index}})
+    assert [name for name, _ in ran] == ["cases import", "cases check", "train", "index build", "query"]
+    assert " cases of 12 patients" in ran[0][1]
+    assert "page written to answer.html" in ran[-1][1]
+
+
+def test_the_tutorial_works_as_printed(desk: Desk, few: Path, index: Path) -> None:
+    ran = _run(desk, TUTORIAL, {("cases", "import"): {"cases": few}, ("index", "build"): {"index": index}})
+    assert [name for name, _ in ran] == [
+        "cases import", "cases check", "train", "model verify", "index build", "index info", "query", "similar", "query",
+    ]  # fmt: skip
+    said = dict(ran[:7])
+    assert all(word in said["query"] for word in ("similar cases", "without the scan", "without the text"))
+    assert "right for patients left out" in said["index info"]
+    assert "dev caption-to-scan recall@10" in said["train"]
+    assert (desk.folder / "answer.html").stat().st_size > 10_000
+
+
+def test_what_the_how_to_pages_do_with_cases_and_an_index_works(
+    desk: Desk, few: Path, sample: Path, index: Path, sample_cases: list[Case]
+) -> None:
+    left_out = []
+    own = {"cases": few, "new-cases": few, "index": index, "a.png": sample / "scans" / "sample-005-0.png"}
+    for page in HOW_TO:
+        for name, thing in own.items():
+            desk.put(name, thing)
+        for written in (one for one in _written(page) if one.whole):
+            if any(_is_in(word, " ".join(written.words)) for word in ONLY_PARSED):
+                left_out.append(written)
+                continue
+            (desk.folder / "answer.html").unlink(missing_ok=True)
+            desk.run(written)
+    assert len(left_out) < 25
+    kept = [json.loads(line) for line in (desk.folder / "masked" / "cases.jsonl").read_text("utf-8").splitlines()]
+    assert len(kept) == 20
+    assert {case["id"] for case in kept} <= {case.id for case in sample_cases}

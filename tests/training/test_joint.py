@@ -46,7 +46,7 @@ def ablated(joint: Path, tmp_path_factory: pytest.TempPathFactory, medclip: Medc
 def test_a_label_that_needs_all_modalities_is_found_by_fusing_them(
     fuser: str, ablated: dict[tuple[str, str], float]
 ) -> None:
-    assert ablated[fuser, WHOLE] >= 0.80  # the README's figures are higher; chance is 0.5
+    assert ablated[fuser, WHOLE] >= 0.80  # those of docs/figures.md are higher; chance is 0.5
     for alone in SINGLE:
         assert ablated[fuser, alone] <= 0.65
 
