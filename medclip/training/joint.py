@@ -30,7 +30,7 @@ from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding
 from medclip.training.features import CaseFeatures
 from medclip.training.losses import contrastive_loss, supervised_contrastive_loss
 from medclip.training.projection import Projection
-from medclip.training.settings import FuserSettings
+from medclip.training.settings import AVERAGING_START, FuserSettings
 from medclip.training.trainer import set_rate
 
 __all__ = ["TrainedFuser", "embed_features", "run_network", "train_fuser"]
@@ -251,7 +251,7 @@ class _Fit:
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            decay = min(s.averaging, (step + 1) / (step + 11))
+            decay = min(s.averaging, (step + 1) / (step + 1 + AVERAGING_START))
             with torch.no_grad():
                 for kept, parameter in zip(average.parameters(), trained.parameters(), strict=True):
                     kept.lerp_(parameter, 1 - decay)

@@ -26,6 +26,10 @@ MOST_SCALE = 100.0
 `FIRST_SCALE` where it begins: as in CLIP (Radford et al. 2021, arXiv 2103.00020, section 2.5)."""
 FIRST_SCALE = 1 / 0.07
 
+AVERAGING_START = 10
+"""Steps by which the moving average of the weights looks back less at the beginning, when they are far from what they become:
+its decay is (steps done) / (steps done + 10) until that exceeds `averaging`."""
+
 WARM_UP = 50
 """Steps over which the learning rate rises. Not tuned: an epoch or two of some hundred cases."""
 

@@ -21,7 +21,7 @@ from medclip.training.checkpoint import Checkpoint, State, optimiser_tensors, re
 from medclip.training.features import CaseFeatures, CaseRows
 from medclip.training.losses import contrastive_loss
 from medclip.training.projection import Projection, Shape
-from medclip.training.settings import MOST_SCALE, WARM_UP, Settings
+from medclip.training.settings import AVERAGING_START, MOST_SCALE, WARM_UP, Settings
 
 __all__ = ["Batch", "Epoch", "Sampler", "Trained", "retrieval_of", "set_rate", "train_projection"]
 
@@ -181,7 +181,7 @@ def train_projection(
             optimiser.step()
             losses.append(float(loss.detach()))
             done = (number - 1) * steps + step + 1
-            decay = min(settings.averaging, done / (done + 10))
+            decay = min(settings.averaging, done / (done + AVERAGING_START))
             with torch.no_grad():
                 for name, parameter in projection.named_parameters():
                     average[name].lerp_(parameter, 1 - decay)
