@@ -15,7 +15,7 @@ Columns (only ``case`` is required; rows with the same ``case`` are one case, an
 ``age``, ``sex``        years; female, male or other
 ``split``               train, dev or test
 ``label.<set>``         class of the case in that label set; empty means unknown
-``diagnosis``, ``confirmed_by``, ``differential``, ``treatment``, ``discussion``
+``impression``, ``diagnosis``, ``confirmed_by``, ``differential``, ``treatment``, ``discussion``
                         the outcome: shown with a similar case, never embedded
 ======================  ================================================================================
 """
