@@ -191,6 +191,7 @@ class Desk:
 
     def __init__(self, folder: Path, medclip: Medclip, towers: Path) -> None:
         self.folder, self._medclip, self._towers = folder, medclip, towers
+        self.stands_for: dict[str, str] = {}  # a word on the pages → the real thing's
 
     def put(self, name: str, thing: Path) -> None:
         """A copy of a real thing, under the name that the page uses; replaces what is there."""
@@ -203,7 +204,8 @@ class Desk:
     def run(self, written: Written) -> str:
         """What a command says; it must do well."""
         added = [word.format(towers=self._towers) for word in CHEAPER.get(written.words[0], [])]
-        done = self._medclip(*written.words, *added, cwd=self.folder)
+        words = [self.stands_for.get(word, word) for word in written.words]
+        done = self._medclip(*words, *added, cwd=self.folder)
         assert done.code == 0, (str(written), done.err)
         return str(done.out)
 
@@ -259,6 +261,7 @@ def test_what_the_how_to_pages_do_with_cases_and_an_index_works(
     desk: Desk, few: Path, sample: Path, index: Path, sample_cases: list[Case]
 ) -> None:
     left_out = []
+    desk.stands_for["p17"] = next(case.patient for case in sample_cases if case.split == "train")
     own = {"cases": few, "new-cases": few, "index": index, "a.png": sample / "scans" / "sample-005-0.png"}
     for page in HOW_TO:
         for name, thing in own.items():
