@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 
 from medclip.metrics.probabilities import calibration_error
 
-__all__ = ["CLASSIFICATION_METRICS", "measure_classification"]
-
-CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "macro_auroc", "calibration_error")
+__all__ = ["measure_classification"]
 
 
 def measure_classification(

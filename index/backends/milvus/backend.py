@@ -46,8 +46,8 @@ _INSIDE = re.compile(r"[^/\\]+\.db")
 EF = 128
 """HNSW's list of candidates, at least; twice as many as are wanted (Malkov & Yashunin 2018, section 5)."""
 NPROBE = 64
-"""Lists of an inverted file that a search reads. FAISS finds 0.89 of the 10 nearest so, of 100,000 vectors of 256 numbers in
-4 √n lists, drawn around 4,000 centres (16: 0.72, 256: 0.98): less than the local backend, which tunes it for each index."""
+"""Lists of an inverted file that a search reads; not tuned. What it finds depends on the vectors: with FAISS, of 100,000 in
+4 √n lists, 0.89 of the 10 nearest where they lie around 4,000 centres, all of them where around 400."""
 _KINDS = {"flat": "FLAT", "hnsw": "HNSW", "ivf-flat": "IVF_FLAT", "ivf-sq8": "IVF_SQ8", "ivf-pq": "IVF_SQ8"}
 
 
