@@ -31,16 +31,26 @@ def odd_parts(folder: Path, *, bulk: bool) -> Iterator[str]:
     """
     waiting = [folder]
     while waiting:
-        with os.scandir(waiting.pop()) as parts:
-            for part in sorted(parts, key=lambda part: part.name):
-                path = Path(part.path)
-                if part.is_symlink():
-                    yield f"{path}: is a symbolic link, which an index never holds: delete it, or copy there what it leads to"
-                elif part.is_dir(follow_symlinks=False):
-                    if bulk or path != folder / BULK:
-                        waiting.append(path)
-                elif not part.is_file(follow_symlinks=False):
-                    yield f"{path}: is no plain file, and an index holds no other: delete it"
+        for part in _listed(waiting.pop(), folder):
+            path = Path(part.path)
+            if part.is_symlink():
+                yield f"{path}: is a symbolic link, which an index never holds: delete it, or copy there what it leads to"
+            elif part.is_dir(follow_symlinks=False):
+                if bulk or path != folder / BULK:
+                    waiting.append(path)
+            elif not part.is_file(follow_symlinks=False):
+                yield f"{path}: is no plain file, and an index holds no other: delete it"
+
+
+def _listed(place: Path, root: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder, by name; nothing where a writer has deleted it since it was listed itself."""
+    try:
+        with os.scandir(place) as parts:
+            return sorted(parts, key=lambda part: part.name)
+    except FileNotFoundError:
+        if place == root:
+            raise
+        return []
 
 
 def check_plain(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from medclip.errors import ArchiveError, MedclipError
 from medclip.index import CaseIndex
+from medclip.index.folder import odd_parts
 from medclip.index.lock import writer_lock
 
 from .conftest import make_entries
@@ -133,3 +134,14 @@ def test_a_change_does_not_go_into_an_index_that_was_replaced(tmp_path: Path) ->
     again = CaseIndex.open(tmp_path / "index")
     assert len(again) == 4
     again.close()
+
+
+def test_a_segment_that_a_writer_deletes_meanwhile_holds_nothing_and_is_no_error(planted: Path) -> None:
+    (planted / "segments" / "0123456789ab").mkdir(parents=True)
+    (planted / "a link").symlink_to("anywhere")
+    looking = odd_parts(planted, bulk=False)
+    assert "a link" in next(looking)
+    shutil.rmtree(planted / "segments")
+    assert not list(looking)
+    with pytest.raises(FileNotFoundError):
+        list(odd_parts(planted / "segments", bulk=False))
