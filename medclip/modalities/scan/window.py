@@ -26,23 +26,13 @@ _PRESETS = {  # Hounsfield units, centre and width. Radiopaedia, "Windowing (CT)
     "soft tissue": (40, 400),
 }
 _TOKEN = re.compile(r"[A-Z]+")
-_REGIONS = (  # whole words, with the terms of PS3.16 annex L that run several together: EAR stands in HEART, too
-    ("brain", frozenset("HEAD HEADNECK BRAIN SKULL ORBIT ORBITS".split())),
-    (
-        "lung",
-        frozenset(
-            "CHEST CHESTABDOMEN CHESTABDPELVIS NECKCHEST NECKCHESTABDOMEN NECKCHESTABDPELV THORAX LUNG LUNGS".split()
-        ),
-    ),
-    (
-        "bone",
-        frozenset(
-            "SPINE CSPINE CTSPINE TSPINE TLSPINE LSPINE LSSPINE SSPINE EXTREMITY EXTREMITIES UPEXTREMITY LOWEXTREMITY "
-            "UPPEREXTREMITY LOWEREXTREMITY KNEE KNEES ANKLE ANKLES FOOT HAND HANDS WRIST WRISTS ELBOW ELBOWS SHOULDER "
-            "SHOULDERS SINUS SINUSES EAR EARS".split()
-        ),
-    ),
-)
+_REGIONS = {  # whole words, with the terms of PS3.16 annex L that run several together: EAR stands in HEART, too
+    "brain": "HEAD HEADNECK BRAIN SKULL ORBIT ORBITS",
+    "lung": "CHEST CHESTABDOMEN CHESTABDPELVIS NECKCHEST NECKCHESTABDOMEN NECKCHESTABDPELV THORAX LUNG LUNGS",
+    "bone": "SPINE CSPINE CTSPINE TSPINE TLSPINE LSPINE LSSPINE SSPINE EXTREMITY EXTREMITIES UPEXTREMITY LOWEXTREMITY "
+    "UPPEREXTREMITY LOWEREXTREMITY KNEE KNEES ANKLE ANKLES FOOT HAND HANDS WRIST WRISTS ELBOW ELBOWS SHOULDER SHOULDERS "
+    "SINUS SINUSES EAR EARS",
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,7 @@ def ct_preset(region: str) -> Window:
         region: DICOM's BodyPartExamined, of which each word counts as a whole: "C_SPINE" names a spine, "HEART" no ear.
     """
     said = set(_TOKEN.findall(region.upper()))
-    found = next((name for name, words in _REGIONS if said & words), "soft tissue")
+    found = next((name for name, words in _REGIONS.items() if said & {*words.split()}), "soft tissue")
     centre, width = _PRESETS[found]
     return Window(centre, width, f"preset {found}")
 
