@@ -48,9 +48,7 @@ def test_a_case_of_measurements_alone_is_embedded_from_those_that_the_model_know
     embedder: Embedder, tmp_path: Path
 ) -> None:
     cases = [KNOWN, UNKNOWN, OTHER_UNIT, WITH_TEXT, UNREADABLE, MEASURED_TOO]
-    found = {
-        one.case_id if isinstance(one, Skipped) else one.case.id: one for one in embedder.cases(cases, tmp_path)
-    }
+    found = {one.case_id if isinstance(one, Skipped) else one.case.id: one for one in embedder.cases(cases, tmp_path)}
     skipped = {name: one.reason for name, one in found.items() if isinstance(one, Skipped)}
     assert skipped.keys() == {"unknown", "other-unit", "unreadable"}
     assert skipped["unknown"] == "none of its measurements is known to this model: cortisol, renin"
