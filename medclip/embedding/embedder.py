@@ -16,6 +16,7 @@ from medclip.errors import MeasurementError, ScanError, TextError
 from medclip.fusion import Fuser, Parts
 from medclip.fusion.composition import ViewKind
 from medclip.modalities.measurements.coding import MeasurementCoding
+from medclip.modalities.measurements.shared_units import Amount
 from medclip.modalities.scan.crops import with_crops
 from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
 from medclip.modalities.scan.prepare import prepare_scan
@@ -211,16 +212,16 @@ class Embedder:
             tuple(loaded.problems),
         )
 
-    def query(self, scans: Sequence[Path], texts: Sequence[str], values: Mapping[str, float]) -> Query:
+    def query(self, scans: Sequence[Path], texts: Sequence[str], values: Mapping[str, Amount]) -> Query:
         """Embed what is known of a new patient.
 
         Args:
-            values: measurements by name, in the units of the model.
+            values: measurements by name; a number is in the unit of the model.
 
         Raises:
             ScanError: a scan cannot be read.
             TextError: a text cannot be embedded, or nothing is known at all.
-            MeasurementError: the model knows none of the measurements' names.
+            MeasurementError: the model does not know a measurement's name, or its unit cannot be converted to the model's.
         """
         if not scans and not texts and not values:
             raise TextError("nothing to ask with: give --scan FILE, --text TEXT, --measure NAME=VALUE or several")
@@ -228,5 +229,7 @@ class Embedder:
         if strange := [name for name in values if name not in coding.names]:
             known = ", ".join(coding.names) or "none"
             raise MeasurementError(f"{strange[0]}: too few archived cases have it for this model, which knows {known}")
+        if faults := coding.faults(values):
+            raise MeasurementError(faults[0])
         read = [read_scan(path) for path in scans]
         return Query(Parts(self.scans(read), self.texts(texts), coding.encode(values)), read)
