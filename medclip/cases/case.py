@@ -177,18 +177,18 @@ class Case(_Record):
         return "\n\n".join([*written, *spoken])
 
     @property
-    def measured(self) -> dict[str, float]:
-        """The measurements by name: age in years, sex as −1 to 1, and the rest in their units.
+    def measured(self) -> dict[str, float | Measurement]:
+        """By name: age in years, sex as −1 to 1, and the measurements, each with its unit.
 
         Of several values of one name the first holds.
         """
-        values: dict[str, float] = {}
+        values: dict[str, float | Measurement] = {}
         if self.age is not None:
             values[AGE] = self.age
         if self.sex is not None:
             values[SEX] = SEX_VALUE[self.sex]
         for measurement in self.measurements:
-            values.setdefault(measurement.name, measurement.value)
+            values.setdefault(measurement.name, measurement)
         return values
 
     @property

@@ -18,6 +18,7 @@ from medclip.cases.privacy.folder import look_for_leaks
 from medclip.errors import CaseError, ScanError
 from medclip.files.plain import digest_of
 from medclip.label_sets import family_of, is_verified
+from medclip.modalities.measurements.shared_units import left_out, units_of
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.read import read_scan
 
@@ -198,6 +199,13 @@ def _recordings(cases: Sequence[Case], folder: Path) -> list[Problem]:
     return [problem for problem in found if problem.count]
 
 
+def _units(cases: Sequence[Case]) -> list[Problem]:
+    """Measurements whose unit cannot be converted to that of the others of their name, so that no model learns of them."""
+    return [
+        Problem("other-unit", "warning", str(found), _ids(found.case_ids)) for found in left_out(cases, units_of(cases))
+    ]
+
+
 def _classes(cases: Sequence[Case]) -> tuple[dict[str, dict[str, int]], list[Problem]]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     patients: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -292,5 +300,5 @@ def check_cases(folder: Path, *, progress: Callable[[str], None] = lambda _: Non
     if textless:
         problems.append(Problem("no-text", "warning", "no text: cannot train the alignment", textless))
     label_sets, rare = _classes(cases)
-    problems += [*_duplicates(seen), *_splits(cases), *_label_words(cases), *rare]
+    problems += [*_duplicates(seen), *_splits(cases), *_label_words(cases), *_units(cases), *rare]
     return _report(cases, label_sets, problems)

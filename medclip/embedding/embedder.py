@@ -16,13 +16,14 @@ from medclip.errors import MeasurementError, ScanError, TextError
 from medclip.fusion import Fuser, Parts
 from medclip.fusion.composition import ViewKind
 from medclip.modalities.measurements.coding import MeasurementCoding
+from medclip.modalities.measurements.shared_units import Amount
 from medclip.modalities.scan.crops import with_crops
 from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.scan.read import read_scan, thumbnail
 from medclip.modalities.text.clean import require_readable
 
-__all__ = ["EmbeddedCase", "Embedder", "Query", "View"]
+__all__ = ["EmbeddedCase", "Embedder", "Query", "View", "unknown_measurements"]
 
 Array = NDArray[np.float32]
 
@@ -82,6 +83,18 @@ class EmbeddedCase:
         seen = self.seen()
         vectors = fuser.fuse([parts for _, _, parts in seen])
         return [View(kind, number, vector) for (kind, number, _), vector in zip(seen, vectors, strict=True)]
+
+
+def unknown_measurements(case: Case, coding: MeasurementCoding) -> str | None:
+    """Why a case cannot be embedded from its measurements alone; None where it can be, and empty where it has none.
+
+    Age and sex count beside something else, and are no evidence by themselves.
+    """
+    names = dict.fromkeys(measurement.name for measurement in case.measurements)
+    values = coding.values(case.measured)
+    if any(name in values for name in names):
+        return None
+    return f"none of its measurements is known to this model: {', '.join(names)}" if names else ""
 
 
 @dataclass
@@ -145,8 +158,9 @@ class Embedder:
     def cases(self, cases: Iterable[Case], folder: Path) -> Iterator[EmbeddedCase | Skipped]:
         """Embed cases in order; several are worked on at once.
 
-        A scan or text that cannot be read is left out and named in `EmbeddedCase.problems`; a case of which nothing
-        can be read comes back as `Skipped`.
+        A scan or text that cannot be read, or a measurement that cannot be converted to the model's unit, is left out and
+        named in `EmbeddedCase.problems`. A case of which nothing can be read and whose measurements the model does not
+        know comes back as `Skipped`.
         """
         threads = self.model.towers.threads
         with ThreadPoolExecutor(threads) as workers:
@@ -182,8 +196,9 @@ class Embedder:
         return loaded
 
     def _embed(self, case: Case, loaded: "_Loaded") -> EmbeddedCase | Skipped:
-        if not loaded.numbers and not loaded.texts:
-            return Skipped(case.id, "; ".join(loaded.problems))
+        loaded.problems += [f"{fault}; left out" for fault in self.coding.faults(case.measured)]
+        if not loaded.numbers and not loaded.texts and (why := unknown_measurements(case, self.coding)) is not None:
+            return Skipped(case.id, "; ".join([*loaded.problems, *([why] if why else [])]))
         texts = self.model.embed_texts(list(loaded.texts.values())) if loaded.texts else self._none()
         kinds = np.asarray([*loaded.texts], np.str_)
         return EmbeddedCase(
@@ -192,21 +207,21 @@ class Embedder:
             self._scans(loaded.prepared),
             texts[kinds == "report"],
             texts[kinds == "history"],
-            self.model.manifest.measurements.encode(case.measured),
+            self.coding.encode(case.measured),
             loaded.thumbnails,
             tuple(loaded.problems),
         )
 
-    def query(self, scans: Sequence[Path], texts: Sequence[str], values: Mapping[str, float]) -> Query:
+    def query(self, scans: Sequence[Path], texts: Sequence[str], values: Mapping[str, Amount]) -> Query:
         """Embed what is known of a new patient.
 
         Args:
-            values: measurements by name, in the units of the model.
+            values: measurements by name; a number is in the unit of the model.
 
         Raises:
             ScanError: a scan cannot be read.
             TextError: a text cannot be embedded, or nothing is known at all.
-            MeasurementError: the model knows none of the measurements' names.
+            MeasurementError: the model does not know a measurement's name, or its unit cannot be converted to the model's.
         """
         if not scans and not texts and not values:
             raise TextError("nothing to ask with: give --scan FILE, --text TEXT, --measure NAME=VALUE or several")
@@ -214,5 +229,7 @@ class Embedder:
         if strange := [name for name in values if name not in coding.names]:
             known = ", ".join(coding.names) or "none"
             raise MeasurementError(f"{strange[0]}: too few archived cases have it for this model, which knows {known}")
+        if faults := coding.faults(values):
+            raise MeasurementError(faults[0])
         read = [read_scan(path) for path in scans]
         return Query(Parts(self.scans(read), self.texts(texts), coding.encode(values)), read)

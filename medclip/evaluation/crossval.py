@@ -1,5 +1,6 @@
 """Measuring the whole way, training included, on cases that each fold has not seen."""
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from medclip.cases.splits import Fold, kfold, published_split
 from medclip.diagnosis.diagnoser import STRENGTH, shared_classes
 from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers
-from medclip.embedding.embedder import EmbeddedCase
+from medclip.embedding.embedder import EmbeddedCase, unknown_measurements
 from medclip.errors import CaseError
 from medclip.evaluation.baseline import baseline_figures
 from medclip.evaluation.held_out import caption_figures, measure_labels, pose_under
@@ -45,19 +46,30 @@ from medclip.training.trainer import train_projection
 
 __all__ = ["cross_validate"]
 
+_log = logging.getLogger(__name__)
+
 Array = NDArray[np.float32]
+
+
+def _left_out(features: CaseFeatures, coding: MeasurementCoding) -> dict[str, str]:
+    """Case id → why nothing of it can be embedded, as `Embedder.cases` says of it."""
+    rows = features.rows
+    shown = {*rows.scan_case.tolist(), *rows.text_case[np.isin(rows.text_kind, ("report", "history"))].tolist()}
+    unknown = {case.id: unknown_measurements(case, coding) for i, case in enumerate(rows.cases) if i not in shown}
+    return {name: why or "none of its texts can be read" for name, why in unknown.items() if why is not None}
 
 
 def _embedded(features: CaseFeatures, scans: Array, texts: Array, coding: MeasurementCoding) -> list[EmbeddedCase]:
     """Embedded cases, from one vector a scan and one a text, as `Embedder.cases` makes them."""
-    rows = features.rows
+    rows, left_out = features.rows, _left_out(features, coding)
     out = []
     for i, case in enumerate(rows.cases):
+        if case.id in left_out:
+            continue
         own = np.flatnonzero(rows.scan_case == i)
         report, history = (texts[rows.texts(i, kind)[:1]] for kind in ("report", "history"))
         values = coding.encode(case.measured)
-        if len(own) or len(report) or len(history) or np.any(values):
-            out.append(EmbeddedCase(case, tuple(range(len(own))), scans[own], report, history, values))
+        out.append(EmbeddedCase(case, tuple(range(len(own))), scans[own], report, history, values))
     return out
 
 
@@ -76,6 +88,9 @@ def _frozen(train: CaseFeatures, features: CaseFeatures) -> tuple[Array, Array]:
 def _frozen_figures(train: CaseFeatures, held_out: CaseFeatures, protocols: Sequence[str]) -> list[Figure]:
     """The same linear probe on the frozen towers' features, under every label protocol and label set."""
     coding = fit_coding(train.rows.cases)
+    if left_out := _left_out(train, coding) | _left_out(held_out, coding):
+        name, why = next(iter(left_out.items()))
+        _log.warning("%d cases are left out; the first, %s: %s", len(left_out), name, why)
     learnt, asked = (_embedded(f, *_frozen(train, f), coding) for f in (train, held_out))
     fuser = Fuser(train.scans.shape[2] + train.texts.shape[1], coding.width)
     figures: list[Figure] = []

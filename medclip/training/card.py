@@ -12,6 +12,7 @@ from medclip.bundle.layout import Layout
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold
 from medclip.files.plain import write_json
+from medclip.modalities.measurements.shared_units import left_out, units_of
 from medclip.training.joint import TrainedFuser
 from medclip.training.projection import Shape
 from medclip.training.settings import Settings, TuneSettings
@@ -37,6 +38,7 @@ class Provenance:
 def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Shape, fused: TrainedFuser) -> None:
     """Write ``training.json`` and ``README.md`` of a model folder."""
     fold = provenance.fold
+    strange = left_out(fold.train, units_of(fold.train))
     facts: dict[str, Any] = {
         "towers": towers.name,
         "origin": towers.origin,
@@ -44,6 +46,8 @@ def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Sh
         "fuser": asdict(fused.settings),
         "fuser_shape": asdict(fused.shape),
         "measurements": list(fused.coding.names),
+        "measurement_units": fused.coding.units,
+        "measurements_left_out": [f"{found} ({len(found.case_ids)} cases)" for found in strange],
         "settings": asdict(provenance.settings),
         "tuning": asdict(provenance.tune) if provenance.tune else None,
         "device": provenance.device,

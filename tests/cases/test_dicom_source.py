@@ -176,6 +176,47 @@ def test_localizers_stay_out_and_single_radiographs_of_a_series_are_scans(tree: 
     assert [len(case.scans) for case in read_cases(tmp_path / "cases")] == [CT_SLICES]
 
 
+@pytest.mark.parametrize("localizers", [1, 2])
+def test_a_series_that_begins_with_its_localizer_keeps_the_rest(localizers: int, tree: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "tree"
+    first = next(f for f in sorted(tree.rglob("001.dcm")) if pydicom.dcmread(f).Modality == "CT")
+    shutil.copytree(first.parent, mine / "a")
+    for number in range(localizers):
+        scout = pydicom.dcmread(mine / "a" / "001.dcm")
+        scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        scout.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        scout.save_as(mine / "a" / f"000-{number}.dcm")
+    radiograph = pydicom.dcmread(mine / "a" / "001.dcm")
+    radiograph.Modality, radiograph.SeriesInstanceUID = "DX", radiograph.SeriesInstanceUID + ".7"
+    radiograph.save_as(mine / "b.dcm")
+    done = import_cases("dicom", mine, tmp_path / "cases")
+    [case] = read_cases(tmp_path / "cases")
+    assert [(scan.modality, scan.plane) for scan in case.scans] == [("CT", "Axial"), ("CR", "Axial")]
+    kept = read_scan(tmp_path / "cases" / case.scans[0].file)
+    for ours, alone in zip(kept.pictures, read_scan(first.parent).pictures, strict=True):
+        np.testing.assert_array_equal(ours, alone)
+    [left_out] = done.skipped
+    assert left_out.case_id == "a/000-0.dcm"
+    assert "localizer" in left_out.reason
+    asked = read_scan(mine / "a")  # as a query reads the folder itself
+    assert f"{localizers} left out: localizer" in asked.notes
+    for ours, alone in zip(asked.pictures, read_scan(first.parent).pictures, strict=True):
+        np.testing.assert_array_equal(ours, alone)
+
+
+def test_a_study_of_localizers_alone_is_kept(tree: Path, tmp_path: Path) -> None:
+    first = next(f for f in sorted(tree.rglob("001.dcm")) if pydicom.dcmread(f).Modality == "CT")
+    shutil.copytree(first.parent, tmp_path / "tree")
+    for file in (tmp_path / "tree").iterdir():
+        scout = pydicom.dcmread(file)
+        scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        scout.save_as(file)
+    done = import_cases("dicom", tmp_path / "tree", tmp_path / "cases")
+    assert [len(case.scans) for case in read_cases(tmp_path / "cases")] == [1]
+    assert not done.skipped
+    assert not read_scan(tmp_path / "tree").notes
+
+
 def test_a_structured_report_is_read_by_its_headings() -> None:
     def item(kind: str, meaning: str, **values: object) -> Dataset:
         name, found = Dataset(), Dataset()

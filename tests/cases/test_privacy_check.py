@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from medclip.cases.case import Case
 from medclip.cases.privacy.files import kinds_in_file
+from medclip.cases.privacy.folder import look_for_leaks
 from tests.cases.studies import radiograph
 
 TEXT = "Gesehen von Dr. Müller, Tel. 0316/385-1234."
@@ -93,3 +96,17 @@ def test_names_of_files_and_of_label_sets_are_looked_at(
     }
     assert found == (wanted if kind else set())
     assert "Huber" not in done.out
+
+
+def test_a_picture_that_is_too_large_is_told_as_that_and_one_below_the_limit_is_looked_into(tmp_path: Path) -> None:
+    said = PngImagePlugin.PngInfo()
+    said.add_text("Author", "Huber")
+    Image.new("1", (9600, 9600)).save(tmp_path / "a.png", pnginfo=said, compress_level=1)
+    Image.new("1", (16_000, 12_000)).save(tmp_path / "b.png", pnginfo=said, compress_level=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kinds_in_file(tmp_path / "a.png") == ["name"]
+        assert kinds_in_file(tmp_path / "b.png") == ["large"]
+    cases = [Case.model_validate({"id": "c1", "scans": [{"file": "b.png"}]})]
+    told = [leak.message for leak in look_for_leaks(tmp_path, cases) if leak.kind == "large"]
+    assert told == ["pictures of over 100 million pixels, too large to look into, in metadata of scans: 1"]

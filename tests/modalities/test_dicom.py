@@ -146,6 +146,19 @@ def test_a_ct_without_a_window_gets_its_regions(region: str, name: str, ct: Call
     assert f"preset {name}" in str(ct_preset(region))
 
 
+@pytest.mark.parametrize(
+    ("region", "name"),
+    [
+        *((word, "soft tissue") for word in ("HEART", "FOREARM", "ABDOMEN", "PELVIS", "", "HANDELSKAI", "1234")),
+        *((word, "bone") for word in ("EAR", "left ear", "C_SPINE", "CSPINE", "TLSPINE", "UPEXTREMITY", "SINUSES")),
+        *((word, "lung") for word in ("CHESTABDPELVIS", "CHEST/ABD", "NECKCHEST", "thorax")),
+        *((word, "brain") for word in ("HEADNECK", "HEAD_NECK", "BRAIN W/O")),
+    ],
+)
+def test_a_region_is_known_by_whole_words(region: str, name: str) -> None:
+    assert f"preset {name}" in str(ct_preset(region))
+
+
 def test_padding_outside_the_field_of_view_is_black(ct: Callable[..., Path]) -> None:
     values = np.arange(1024, dtype=np.uint16)
     values[:64] = 60_000

@@ -1,5 +1,6 @@
 """Image files as users have them."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from medclip.errors import ScanError
+from medclip.modalities.scan.formats import from_file
 from medclip.modalities.scan.pictures import SLICES
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.scan.read import read_scan
@@ -50,6 +52,30 @@ def test_the_pages_of_a_tiff_are_slices_and_a_preview_is_not(tmp_path: Path) -> 
     assert levels == sorted(levels)
     assert levels[0] < 3
     assert levels[-1] > 26
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_the_deep_pages_of_a_tiff_share_one_grey_scale(dtype: type, tmp_path: Path) -> None:
+    low, high = (_ramp().astype(dtype) * scale for scale in (2, 16))  # up to 510 and to 4080
+    pages = [Image.fromarray(page) for page in (low, high, low)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    first, second, third = read_scan(tmp_path / "a.tif").pictures
+    np.testing.assert_array_equal(first, third)
+    np.testing.assert_allclose(second.astype(int), _ramp().astype(int), atol=1)
+    np.testing.assert_allclose(first.astype(int), np.round(_ramp() / 8), atol=1)
+
+
+def test_our_own_limit_of_pixels_alone_decides(tmp_path: Path) -> None:
+    """Pillow's own warns from 89 million pixels on, which is an error where warnings are."""
+    Image.new("L", (9600, 9600), 200).save(tmp_path / "a.png", compress_level=1)
+    Image.new("L", (10_001, 10_000)).save(tmp_path / "b.png", compress_level=1)
+    pillows = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert from_file(tmp_path / "a.png").middle.min() == 200
+        with pytest.raises(ScanError, match=r"b\.png: has over 100 million pixels"):
+            from_file(tmp_path / "b.png")
+    assert pillows == Image.MAX_IMAGE_PIXELS  # which a program that uses medclip may rely on
 
 
 @pytest.mark.parametrize(

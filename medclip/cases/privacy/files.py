@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 from pydicom.dataset import Dataset
 
 from medclip.cases.deidentify import is_over_oldest
@@ -18,7 +18,7 @@ from medclip.cases.privacy.header import profile
 from medclip.cases.privacy.scrub import Scrubber
 from medclip.files.plain import open_regular, read_regular
 from medclip.modalities.scan.header import is_dicom, read_header
-from medclip.modalities.scan.raster import PICTURES
+from medclip.modalities.scan.raster import OversizeError, opened_picture
 
 __all__ = ["kinds_in_file", "kinds_in_text"]
 
@@ -85,13 +85,17 @@ def _in_picture(path: Path) -> Iterator[str]:
         is_png = handle.read(4) == b"\x89PNG"
     if is_png and (after := _after_png(path)):
         yield from _in_bytes(after)
-    with open_regular(path) as handle, Image.open(handle, formats=PICTURES) as image:
-        tags: dict[Any, Any] = dict(image.getexif())
-        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            tags |= image.getexif().get_ifd(part)
-        texts = {
-            str(key): value for key, value in image.info.items() if isinstance(value, str | bytes) and key != "exif"
-        }
+    try:
+        with opened_picture(path) as image:
+            tags: dict[Any, Any] = dict(image.getexif())
+            for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+                tags |= image.getexif().get_ifd(part)
+            texts = {
+                str(key): value for key, value in image.info.items() if isinstance(value, str | bytes) and key != "exif"
+            }
+    except OversizeError:  # of a PNG Pillow decodes every pixel to find the tags behind them
+        yield "large"
+        return
     for number, value in tags.items():
         name = ExifTags.TAGS.get(number, str(number))
         if name in _TAGS:

@@ -10,6 +10,7 @@ from medclip.cases.case import Case
 from medclip.cases.deidentify import OLDEST
 from medclip.cases.manifest import MANIFEST
 from medclip.cases.privacy.files import kinds_in_file, kinds_in_text
+from medclip.modalities.scan.pictures import MOST_PIXELS
 
 __all__ = ["Leak", "look_for_leaks"]
 
@@ -29,6 +30,7 @@ KINDS = {
     "pixels": "words burnt into the pixels",
     "voice": "recorded voices",
     "comment": "comments in free words",
+    "large": f"pictures of over {MOST_PIXELS // 10**6} million pixels, too large to look into,",
     "unreadable": "files that cannot be read",
 }
 _HASHED = re.compile(r"(?:case|patient)-[0-9a-f]{16}(?![0-9a-f])|-[0-9a-f]{8}(?=\.\w+$)")

@@ -1,7 +1,7 @@
 """A folder tree of DICOM files, as a PACS or a CD gives it → de-identified cases, one a study.
 
 A CT, MR or PET series is one scan, stored as a choice of its slices; every radiograph or ultrasound file is one.
-Localizers are left out of a study that has anything else. Report text comes from structured reports in the tree, or
+Localizers are left out of a study that has anything else, and listed. Report text comes from structured reports in the tree, or
 from a CSV (``--reports``) whose column ``study`` names a study by its StudyInstanceUID or by an accession number that no
 other study has, beside the columns of a case in `medclip.cases.sources.folder`, and ``report``: free text to be split at
 its headings.
@@ -27,7 +27,7 @@ from medclip.cases.structured_report import report_sections
 from medclip.cases.table import CASE_COLUMNS, case_fields, first, grouped_rows
 from medclip.errors import CaseError, MeasurementError, MedclipError, ScanError, describe
 from medclip.files.plain import permissions
-from medclip.modalities.scan.geometry import plane_of
+from medclip.modalities.scan.geometry import is_localizer, plane_of
 from medclip.modalities.scan.header import is_dicom, read_header
 from medclip.modalities.scan.pictures import ScanPictures
 from medclip.modalities.scan.read import as_tiff, read_scan, read_slices
@@ -100,19 +100,24 @@ def _studies(root: Path, passed_over: Path | None) -> tuple[dict[str, _Study], l
     return studies, skipped
 
 
-def _is_localizer(header: Dataset) -> bool:
-    return "LOCALIZER" in [str(value).upper() for value in header.get("ImageType") or []]
+def _scans_of(study: _Study) -> tuple[list[list[tuple[Path, Dataset]]], list[list[Path]]]:
+    """The files of each scan, and the localizers that are left out, a list a series.
 
-
-def _scans_of(study: _Study) -> list[list[tuple[Path, Dataset]]]:
-    """The files of each scan."""
+    Each file is judged by itself, since a series may begin with its localizers.
+    """
+    all_series = study.series.values()
+    only_localizers = all(is_localizer(header) for files in all_series for _, header in files)
     found: list[list[tuple[Path, Dataset]]] = []
-    for files in study.series.values():
-        if str(files[0][1].get("Modality", "")) in _VOLUMES:
-            found.append(files)
+    left_out: list[list[Path]] = []
+    for files in all_series:
+        kept = [one for one in files if only_localizers or not is_localizer(one[1])]
+        if len(kept) < len(files):
+            left_out.append([file for file, header in files if is_localizer(header)])
+        if kept and str(kept[0][1].get("Modality", "")) in _VOLUMES:
+            found.append(kept)
         else:
-            found += [[one] for one in files]
-    return [files for files in found if not _is_localizer(files[0][1])] or found
+            found += [[one] for one in kept]
+    return found, left_out
 
 
 def _capped(age: str) -> str | float:
@@ -189,7 +194,11 @@ class _Importer:
         scans: list[dict[str, Any]] = []
         files: dict[str, Path | bytes] = {}
         modalities, mode = set(), reduce(and_, map(permissions, study.reports), 0o777)
-        for number, group in enumerate(_scans_of(study), start=1):
+        groups, localizers = _scans_of(study)
+        for out in localizers:
+            many = f"{len(out)} localizers are" if len(out) > 1 else "a localizer is"
+            yield Skipped(str(out[0].relative_to(self.root)), f"{many} left out of its series; the rest is kept")
+        for number, group in enumerate(groups, start=1):
             first_file, about = group[0]
             try:
                 pictures = self._pictures(group)

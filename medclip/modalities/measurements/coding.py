@@ -4,17 +4,18 @@ Every column gives three numbers: whether it is there, its standard score, and h
 training cases on either side (too much and too little can mean the same). Missing values give zeros.
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from medclip.modalities.measurements.measurement import AGE, SEX, Measurement
+from medclip.errors import MeasurementError
+from medclip.modalities.measurements.shared_units import FIXED, Amount, Measured, in_unit, units_of
 
-__all__ = ["Measured", "MeasurementCoding", "fit_coding"]
+__all__ = ["MeasurementCoding", "fit_coding"]
 
 Array = NDArray[np.float32]
 
@@ -25,26 +26,11 @@ _PER_COLUMN = 3
 _MEAN_DISTANCE = 0.8  # (2/π)^½, of a normal distribution from its middle, in standard deviations
 
 
-class Measured(Protocol):
-    """What of a case a coding is fitted on."""
-
-    @property
-    def patient(self) -> str: ...
-
-    @property
-    def measurements(self) -> Sequence[Measurement]: ...
-
-    @property
-    def measured(self) -> Mapping[str, float]:
-        """Name → value: age in years, sex as `SEX_VALUE`, and the measurements in their units."""
-        ...
-
-
 class _Column(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    unit: str  # UCUM
+    unit: str | None = None  # UCUM; where a model states none, that of `FIXED`
     mean: float
     sd: float
 
@@ -66,8 +52,35 @@ class MeasurementCoding(BaseModel):
         """The measurements that the model knows."""
         return tuple(column.name for column in self.columns)
 
-    def scores(self, values: Mapping[str, float]) -> Array:
-        """Name → value in the column's unit; → (columns,) standard scores, NaN where missing."""
+    @property
+    def units(self) -> dict[str, str]:
+        """Name → the unit (UCUM) of what the model knows."""
+        stated = {c.name: FIXED.get(c.name) if c.unit is None else c.unit for c in self.columns}
+        return {name: unit for name, unit in stated.items() if unit is not None}
+
+    def values(self, amounts: Mapping[str, Amount]) -> dict[str, float]:
+        """What the model knows of these, by name, in its units; what cannot be converted to them is left out."""
+        found = {}
+        for name, unit in self.units.items():
+            if name in amounts:
+                with contextlib.suppress(MeasurementError):
+                    found[name] = in_unit(name, amounts[name], unit)
+        return found
+
+    def faults(self, amounts: Mapping[str, Amount]) -> list[str]:
+        """A line for each of these that the model knows in a unit to which it cannot be converted."""
+        found = []
+        for name, unit in self.units.items():
+            try:
+                if name in amounts:
+                    in_unit(name, amounts[name], unit)
+            except MeasurementError as error:
+                found.append(str(error))
+        return found
+
+    def scores(self, amounts: Mapping[str, Amount]) -> Array:
+        """By name → (columns,) standard scores, NaN where missing, or of a unit that cannot be converted."""
+        values = self.values(amounts)
         out = np.full(len(self.columns), np.nan, np.float32)
         for i, column in enumerate(self.columns):
             if column.name in values:
@@ -82,23 +95,27 @@ class MeasurementCoding(BaseModel):
         flat = parts.reshape(len(scores), -1)
         return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12), np.float32)
 
-    def encode(self, values: Mapping[str, float]) -> Array:
-        """Name → value in the column's unit; → (width,) unit vector, or zeros where the model knows none of them."""
-        vector: Array = self.code(self.scores(values)[None])[0]
+    def encode(self, amounts: Mapping[str, Amount]) -> Array:
+        """By name → (width,) unit vector, or zeros where the model knows none of them; a number is in the model's unit."""
+        vector: Array = self.code(self.scores(amounts)[None])[0]
         return vector
 
 
 def fit_coding(cases: Sequence[Measured]) -> MeasurementCoding:
     """The measurements that at least five patients of the training cases have, with mean and standard deviation.
 
-    Of a measurement that medclip does not know, the first unit holds; values in another one are left out.
+    All values of one name are converted to one unit (`units_of`), and those that cannot be are left out
+    (`medclip.modalities.measurements.shared_units.left_out` lists them).
     """
     values: dict[str, list[float]] = defaultdict(list)
     patients: dict[str, set[str]] = defaultdict(set)
-    units = {AGE: "a", SEX: "1"}
+    units = units_of(cases)
     for case in cases:
-        units |= {m.name: m.unit for m in case.measurements}
-        for name, value in case.measured.items():
+        for name, amount in case.measured.items():
+            try:
+                value = in_unit(name, amount, units[name])
+            except MeasurementError:
+                continue
             values[name].append(value)
             patients[name].add(case.patient)
     columns = [

@@ -8,6 +8,7 @@ from medclip.errors import MeasurementError
 from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.measurements.known import KNOWN, NAMES
 from medclip.modalities.measurements.measurement import AGE, SEX, SEX_VALUE, Measurement
+from medclip.modalities.measurements.shared_units import in_unit
 from medclip.modalities.measurements.units import converted, require_unit
 
 __all__ = ["measurement_of", "parse_measurement", "standardise", "values_of"]
@@ -47,7 +48,8 @@ def values_of(
     """What a user says of a patient, by name, in the model's units.
 
     Raises:
-        MeasurementError: a measurement or the sex is not one, or is given twice.
+        MeasurementError: a measurement or the sex is not one, is given twice, or in a unit that cannot be converted to
+            the model's.
     """
     values: dict[str, float] = {}
     if age is not None:
@@ -60,7 +62,10 @@ def values_of(
         measurement = parse_measurement(one, known.names)
         if measurement.name in values:
             raise MeasurementError(f"{measurement.name}: is given twice; give one value")
-        values[measurement.name] = measurement.value
+        unit = known.units.get(measurement.name, measurement.unit)
+        if unit and not measurement.unit:
+            raise MeasurementError(f"{one}: has no unit; write it in {unit}, as in {one}{unit}")
+        values[measurement.name] = in_unit(measurement.name, measurement, unit)
     return values
 
 
@@ -80,7 +85,7 @@ def parse_measurement(written: str, others: Iterable[str] = ()) -> Measurement:
     """What a user typed, such as ``temperature=38.9Cel``.
 
     Args:
-        others: names beyond `KNOWN` that are understood too, without conversion.
+        others: names beyond `KNOWN` that are understood too, in the unit that is written.
 
     Raises:
         MeasurementError: it is not written so, its name is not known, or its value or unit is refused.

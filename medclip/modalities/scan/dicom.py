@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.dataset import FileDataset
@@ -9,7 +10,7 @@ from pydicom.dataset import FileDataset
 from medclip.errors import ScanError
 from medclip.files.plain import open_regular
 from medclip.modalities.decoder import Progress
-from medclip.modalities.scan.geometry import Frame, frames_of, in_order
+from medclip.modalities.scan.geometry import Frame, frames_of, in_order, is_localizer
 from medclip.modalities.scan.grey import Decoded, to_grey, to_values
 from medclip.modalities.scan.header import is_dicom, opened, read_header
 from medclip.modalities.scan.pictures import ScanPictures, choose_slices
@@ -73,7 +74,8 @@ def read_series(
 ) -> ScanPictures:
     """Read the files of one DICOM series: a choice of its slices, in geometric order.
 
-    Files that are not DICOM images are left out and counted in the notes.
+    Files that are not DICOM images, and the localizers of a series that holds more, are left out and counted in the
+    notes.
 
     Args:
         harmful: positions of files that are counted as damaged and not opened.
@@ -84,6 +86,7 @@ def read_series(
         Exception: whatever pydicom and its decoders make of a damaged file.
     """
     frames: list[Frame] = []
+    surveys: list[Frame] = []  # of localizers
     series: Counter[str] = Counter()
     left_out = 0
     for position, file in enumerate(files):
@@ -97,10 +100,10 @@ def read_series(
         if found is None:
             left_out += 1
             continue
-        uid, own = found
-        series[uid] += 1
-        frames += own
+        series[found.series] += 1
+        (surveys if found.localizer else frames).extend(found.frames)
     folder = files[0].parent
+    frames, surveys = (frames, surveys) if frames else (surveys, [])
     if not frames:
         raise ScanError(f"{folder}: holds no DICOM image; name the folder of one series")
     if len(series) > 1:
@@ -109,15 +112,27 @@ def read_series(
         )
     positions = {file: position for position, file in enumerate(files)}
     read = _read(frames, lambda file: progress(positions[file]), len(harmful))
-    notes = (*read.notes, f"{left_out} left out: no DICOM image") if left_out else read.notes
+    others = ((left_out, "no DICOM image"), (len({frame.file for frame in surveys}), "localizer"))
+    notes = (*read.notes, *(f"{count} left out: {what}" for count, what in others if count))
     return ScanPictures(read.pictures, read.total, read.window, notes)
 
 
-def _frames(file: Path) -> tuple[str, list[Frame]] | None:
+@dataclass(frozen=True)
+class _Image:
+    """A file of a series."""
+
+    series: str  # SeriesInstanceUID
+    frames: list[Frame]
+    localizer: bool
+
+
+def _frames(file: Path) -> _Image | None:
     """A file's series and its frames; None where it holds no image."""
     with open_regular(file) as handle:
         known = is_dicom(handle.read(132), file)
     if not known:
         return None
     header = read_header(file)
-    return (str(header.get("SeriesInstanceUID", "")), list(frames_of(header, file))) if "Rows" in header else None
+    if "Rows" not in header:
+        return None
+    return _Image(str(header.get("SeriesInstanceUID", "")), list(frames_of(header, file)), is_localizer(header))

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from medclip.errors import ScanError
 from medclip.modalities.scan.header import functional, integer, numbers
 
-__all__ = ["Frame", "frames_of", "in_order", "plane_of"]
+__all__ = ["Frame", "frames_of", "in_order", "is_localizer", "plane_of"]
 
 _MOST_FRAMES = 65_536
 _VIEWS = {
@@ -58,6 +58,12 @@ def plane_of(header: Dataset) -> str | None:
         return view if view in _VIEWS else None
     normal = np.abs(np.cross(turn[:3], turn[3:]))
     return ("Sagittal", "Coronal", "Axial")[int(normal.argmax())]
+
+
+def is_localizer(header: Dataset) -> bool:
+    """Whether a file is a survey on which slices are planned, by the third value of its Image Type (PS3.3 C.8.2.1.1.1)."""
+    said = header.get("ImageType") or []
+    return "LOCALIZER" in [str(value).strip().upper() for value in ([said] if isinstance(said, str) else said)]
 
 
 def frames_of(dataset: Dataset, file: Path) -> Iterator[Frame]:

@@ -1,5 +1,9 @@
 """PNG, JPEG, TIFF and BMP files → pictures."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +13,19 @@ from medclip.errors import ScanError
 from medclip.files.plain import open_regular
 from medclip.modalities.scan.pictures import MOST_PIXELS, GreyPicture, ScanPictures, choose_slices, stretch
 
-__all__ = ["PICTURES", "is_raster", "read_raster"]
+__all__ = ["OversizeError", "is_raster", "opened_picture", "read_raster"]
 
-PICTURES = ("PNG", "JPEG", "TIFF", "BMP")
+_PICTURES = ("PNG", "JPEG", "TIFF", "BMP")
 """The formats that Pillow may try, by its names: those of others reach other programs (EPS, Ghostscript)."""
 _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
 _MOST_PAGES = 5000  # of a TIFF
+_DEEP = ("I", "F")  # how Pillow's names of 16- and 32-bit grey begin; its own conversion to 8 bits would clip them
+
+_limit_lifted = threading.Lock()
+
+
+class OversizeError(ScanError):
+    """A picture has more than `MOST_PIXELS`."""
 
 
 def is_raster(head: bytes) -> bool:
@@ -22,10 +33,58 @@ def is_raster(head: bytes) -> bool:
     return head.startswith(_STARTS)
 
 
-def _grey(image: Image.Image) -> GreyPicture:
-    if image.mode.startswith(("I", "F")):  # 16- and 32-bit grey: Pillow's own conversion would clip it
-        values = np.asarray(image)
-        return stretch(values, float(values.min()), float(values.max()))
+@contextmanager
+def opened_picture(path: Path) -> Iterator[Image.Image]:
+    """A picture of at most `MOST_PIXELS`, its pixels not yet decoded.
+
+    Pillow's own limit, which is of the whole process, is lifted meanwhile: it warns from 89 million pixels on (an error
+    where warnings are), and what is thrown then looks like a damaged file.
+
+    Raises:
+        OversizeError: it has more pixels than a scan.
+        OSError: it is no plain file.
+        Exception: whatever Pillow makes of a damaged file.
+    """
+    with _limit_lifted:
+        pillows, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            with open_regular(path) as handle, Image.open(handle, formats=_PICTURES) as image:
+                _require_size(image, path)
+                yield image
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillows
+
+
+def _require_size(image: Image.Image, path: Path) -> None:
+    if image.width * image.height > MOST_PIXELS:
+        raise OversizeError(f"{path}: has over {MOST_PIXELS // 10**6} million pixels; export it smaller")
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Which values of 16- or 32-bit grey become black and white."""
+
+    low: float
+    high: float
+
+
+def _scale(image: Image.Image, pages: list[int]) -> _Scale:
+    """One scale for all these pages, from the least to the greatest of their values, so that they can be compared.
+
+    Each is decoded for it and let go: a dozen large ones would not fit into the decoder together.
+    """
+    low, high = np.inf, -np.inf
+    for page in pages:
+        image.seek(page)
+        if image.mode.startswith(_DEEP):
+            values = np.asarray(image)
+            low, high = np.minimum(low, values.min()), np.maximum(high, values.max())
+    return _Scale(float(low), float(high))
+
+
+def _grey(image: Image.Image, scale: _Scale) -> GreyPicture:
+    if image.mode.startswith(_DEEP):
+        return stretch(np.asarray(image), scale.low, scale.high)
     if "A" in image.getbands() or "transparency" in image.info:
         opaque = image.convert("RGBA")
         black = Image.new("RGBA", opaque.size, (0, 0, 0, 255))
@@ -42,28 +101,25 @@ def _pages(image: Image.Image, path: Path) -> list[int]:
             image.seek(page)
         except EOFError:
             return pages
+        _require_size(image, path)
         if image.size == size:
             pages.append(page)
     raise ScanError(f"{path}: has over {_MOST_PAGES} pages; give one series of slices")
 
 
 def read_raster(path: Path) -> ScanPictures:
-    """Read a picture, or a choice of a TIFF's pages.
+    """Read a picture, or a choice of a TIFF's pages, those of 16 or 32 bits on one grey scale.
 
     Raises:
         ScanError: it has more pixels or pages than a scan.
         Exception: whatever Pillow makes of a damaged file.
     """
-    Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many, of every page, before it allocates
-    try:
-        with open_regular(path) as handle, Image.open(handle, formats=PICTURES) as image:
-            if image.format != "TIFF":
-                return ScanPictures((_grey(image),), 1)
-            pages = _pages(image, path)
-            pictures = []
-            for i in choose_slices(len(pages)):
-                image.seek(pages[i])
-                pictures.append(_grey(image))
-            return ScanPictures(tuple(pictures), len(pages))
-    except Image.DecompressionBombError as error:
-        raise ScanError(f"{path}: has over {MOST_PIXELS // 10**6} million pixels; export it smaller") from error
+    with opened_picture(path) as image:
+        pages = _pages(image, path) if image.format == "TIFF" else [0]
+        chosen = [pages[i] for i in choose_slices(len(pages))]
+        scale = _scale(image, chosen)
+        pictures = []
+        for page in chosen:
+            image.seek(page)
+            pictures.append(_grey(image, scale))
+        return ScanPictures(tuple(pictures), len(pages))

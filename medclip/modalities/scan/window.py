@@ -3,6 +3,7 @@
 Source: DICOM PS3.3 C.11.2.1.2 (window centre and width) and C.11.2.1.3 (VOI LUT function).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,11 +25,14 @@ _PRESETS = {  # Hounsfield units, centre and width. Radiopaedia, "Windowing (CT)
     "bone": (400, 1800),
     "soft tissue": (40, 400),
 }
-_REGIONS = (
-    ("brain", ("HEAD", "BRAIN", "SKULL", "ORBIT")),
-    ("lung", ("CHEST", "THORAX", "LUNG")),
-    ("bone", ("SPINE", "EXTREMITY", "KNEE", "ANKLE", "FOOT", "HAND", "WRIST", "ELBOW", "SHOULDER", "SINUS", "EAR")),
-)
+_TOKEN = re.compile(r"[A-Z]+")
+_REGIONS = {  # whole words, with the terms of PS3.16 annex L that run several together: EAR stands in HEART, too
+    "brain": "HEAD HEADNECK BRAIN SKULL ORBIT ORBITS",
+    "lung": "CHEST CHESTABDOMEN CHESTABDPELVIS NECKCHEST NECKCHESTABDOMEN NECKCHESTABDPELV THORAX LUNG LUNGS",
+    "bone": "SPINE CSPINE CTSPINE TSPINE TLSPINE LSPINE LSSPINE SSPINE EXTREMITY EXTREMITIES UPEXTREMITY LOWEXTREMITY "
+    "UPPEREXTREMITY LOWEREXTREMITY KNEE KNEES ANKLE ANKLES FOOT HAND HANDS WRIST WRISTS ELBOW ELBOWS SHOULDER SHOULDERS "
+    "SINUS SINUSES EAR EARS",
+}
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,13 @@ class Window:
 
 
 def ct_preset(region: str) -> Window:
-    """The window for a CT of a body region (DICOM's BodyPartExamined); soft tissue where it is not known."""
-    found = next((name for name, words in _REGIONS if any(word in region.upper() for word in words)), "soft tissue")
+    """The window for a CT of a body region, soft tissue where it is not known.
+
+    Args:
+        region: DICOM's BodyPartExamined, of which each word counts as a whole: "C_SPINE" names a spine, "HEART" no ear.
+    """
+    said = set(_TOKEN.findall(region.upper()))
+    found = next((name for name, words in _REGIONS.items() if said & {*words.split()}), "soft tissue")
     centre, width = _PRESETS[found]
     return Window(centre, width, f"preset {found}")
 
