@@ -12,6 +12,9 @@ app = typer.Typer(
 )
 
 
+_SHOWN = 10  # masked words on the screen; the report in the folder has all
+
+
 @app.command("import")
 def import_(
     source: Annotated[str, typer.Argument(help="folder, dicom, medpix-2.0, covid-chestxray, sample or sample-joint.")],
@@ -107,15 +110,30 @@ def mask(
         list[str] | None, typer.Option("--word", help="One more word to mask, a regular expression; may be repeated.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing cases folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, with every masked word.")] = False,
 ) -> None:
     """Copy cases with the words that give labels and diagnoses away masked in every text that is embedded."""
-    from medclip.cases.masking import mask_cases
+    from dataclasses import asdict
+
+    from medclip.cases.masking import MASKED, mask_cases
     from medclip.cli import render
 
     with render.progress() as bar:
         bar.stage("masking")
-        changed = mask_cases(cases, out, words=word or [], force=force, progress=bar.advance)
-    render.say(f"{out}: words masked in {changed} cases")
+        report = mask_cases(cases, out, words=word or [], force=force, progress=bar.advance)
+    if as_json:
+        render.print_json(asdict(report))
+        return
+    times = sum(one.times for one in report.words)
+    render.say(f"{out}: words masked in {report.changed} of {report.cases} cases, {times} times")
+    for one in report.words[:_SHOWN]:
+        render.say(f"  {one.word}: {one.times} times, in {one.cases} cases")
+    if len(report.words) > _SHOWN:
+        render.say(f"  ... and {len(report.words) - _SHOWN} more: {out / MASKED}")
+    if report.kept_classes:
+        render.say(f"not masked, since they name no disease: {', '.join(report.kept_classes)} (mask them with --word)")
+    if report.kept_findings:
+        render.say(f"not masked, since they were read from the reports: {len(report.kept_findings)} label sets")
 
 
 @app.command("sample-dicom")

@@ -75,10 +75,12 @@ def info(
     """Say what an index can answer, and how well."""
     from dataclasses import asdict
 
+    from medclip.archive.familiarity import read_familiarity
     from medclip.assistant.assistant import Assistant
     from medclip.cli import render
 
     assistant = Assistant.open_without_model(index)
+    familiar = read_familiarity(assistant.index)
     stats = assistant.index.stats()
     if as_json:
         render.print_json(
@@ -88,11 +90,24 @@ def info(
                 "fingerprint": assistant.index.fingerprint,
                 "label_sets": [asdict(capability) for capability in assistant.capabilities()],
                 "diagnoses": asdict(assistant.coverage()),
+                "familiarity": familiar.model_dump() if familiar else None,
             }
         )
         return
     render.say(f"{index}: {stats['cases']} cases, {stats['views']} views")
     _say(assistant)
+    if familiar is None:
+        render.say(
+            "texts unlike the archive's are not cautioned against: medclip index compact  measures how like they are"
+        )
+    elif familiar.nearest is None:
+        render.say(
+            f"texts unlike the archive's are not cautioned against: {familiar.texts} texts are too few to measure it"
+        )
+    else:
+        render.say(
+            f"cautions against texts below cosine {familiar.nearest:.2f} to the nearest of the archive's {familiar.texts}"
+        )
 
 
 @app.command()

@@ -240,6 +240,8 @@ def answer(given: "Answer") -> None:
     say((given.disclaimer, "yellow"))
     if any(case.synthetic for case in given.similar):
         say(("SYNTHETIC archive: these are drawn phantoms, not patients.", "magenta"))
+    for caution in given.cautions:
+        say(("caution: " + caution, "yellow"))
     for found in given.labels:
         if family_of(found.label_set) is None:
             out.print(_label_table(found))

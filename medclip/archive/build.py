@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from medclip.archive.entries import entry_of
+from medclip.archive.familiarity import write_familiarity
 from medclip.archive.filter_fields import FIELDS
 from medclip.archive.fitting import fit_answers, fitted_on
-from medclip.archive.layout import MODEL, PROBE, REPORT, VOCABULARY
+from medclip.archive.layout import FAMILIARITY, MODEL, PROBE, REPORT, VOCABULARY
 from medclip.bundle.layout import Layout
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case, Skipped
@@ -83,6 +84,7 @@ def write_index(
     try:
         words = words_of(f"{e.case.report} {e.case.note_text('history')}" for e in embedded)
         write_vocabulary(folder / VOCABULARY, words)
+        write_familiarity(index, folder / FAMILIARITY)
         chosen = fitted_on(len(index), seed)
         sample = (one for position, one in enumerate(embedded) if position in chosen)
         return fit_answers(index, sample, fuser, folder / PROBE, seed=seed)

@@ -4,11 +4,12 @@ from medclip.bundle.serving import ServingModel
 from medclip.errors import ArchiveError
 from medclip.index import CaseIndex
 
-__all__ = ["ATTACHMENTS", "MODEL", "PROBE", "REPORT", "VOCABULARY", "model_of"]
+__all__ = ["ATTACHMENTS", "FAMILIARITY", "MODEL", "PROBE", "REPORT", "VOCABULARY", "model_of"]
 
 MODEL, PROBE, REPORT, VOCABULARY = "model", "probe", "build-report.json", "vocabulary.json"
+FAMILIARITY = "familiarity.json"
 
-ATTACHMENTS = (MODEL, PROBE, VOCABULARY, REPORT)
+ATTACHMENTS = (MODEL, PROBE, VOCABULARY, FAMILIARITY, REPORT)
 """What goes along with an index's cases."""
 
 

@@ -6,8 +6,9 @@ from itertools import chain, islice
 from pathlib import Path
 
 from medclip.archive.entries import embedded_of, entry_of
+from medclip.archive.familiarity import write_familiarity
 from medclip.archive.fitting import fit_answers, fitted_on
-from medclip.archive.layout import PROBE, VOCABULARY, model_of
+from medclip.archive.layout import FAMILIARITY, PROBE, VOCABULARY, model_of
 from medclip.archive.leftovers import CaseReport, clear_leftovers, forget_embedded, strangers
 from medclip.cases.case import Case, Skipped
 from medclip.diagnosis.store import DIAGNOSERS
@@ -254,6 +255,8 @@ def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
                 readable_as(folder, fresh)
             with replaced_file(index.attachment(VOCABULARY)) as partial:
                 write_vocabulary(partial, words)
+            with replaced_file(index.attachment(FAMILIARITY)) as partial:
+                write_familiarity(index, partial)
             return fitted
     finally:
         index.close()

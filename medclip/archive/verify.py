@@ -11,11 +11,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from medclip.archive.familiarity import read_familiarity
 from medclip.archive.layout import ATTACHMENTS, MODEL, PROBE, REPORT, VOCABULARY, model_of
 from medclip.bundle.layout import ServingLayout
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS, TENSORS, load_diagnosers, probe_is_sealed
-from medclip.errors import MedclipError
+from medclip.errors import ArchiveError, MedclipError
 from medclip.files.plain import unreadable
 from medclip.files.sealed import read_json
 from medclip.index import CaseIndex
@@ -96,6 +97,10 @@ def _others(index: CaseIndex) -> list[str]:
             found.append(f"{file}: {unreadable(error)}; {remedy}")
         except ValueError as error:
             found.append(f"{file}: is damaged ({error}); {remedy}")
+    try:
+        read_familiarity(index)
+    except ArchiveError as error:
+        found.append(str(error))
     return found
 
 

@@ -56,6 +56,7 @@ class Answer(Out):
 
     disclaimer: str
     medclip_version: str
+    cautions: list[str] = Field(description="what to know first: that a text was probably not understood")
     query: Composition = Field(description="what the query was made of")
     transcripts: list[Heard] = Field(description="of the query's recordings")
     contributions: list[Contribution] = Field(description="what each modality of the query changed, if several")

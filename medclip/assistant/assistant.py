@@ -13,6 +13,7 @@ from medclip import DISCLAIMER, __version__
 from medclip.archive.entries import case_of
 from medclip.archive.layout import PROBE, VOCABULARY, model_of
 from medclip.assistant.answer import Answer, Contribution, Heard, SimilarCase
+from medclip.assistant.cautions import cautions_of
 from medclip.diagnosis.diagnoser import Diagnoser
 from medclip.diagnosis.label_answer import LabelAnswer, answer_label_set
 from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
@@ -157,7 +158,8 @@ class Assistant:
             whole = replace(among, words="\n".join(said) if asked_words else "")
             answer = self._answer(fuser.fuse([parts])[0], composition, whole)
             contributions = [self._contribution(answer, name, rest, among) for name, rest in without.items()]
-        known = {"contributions": contributions, "transcripts": heard}
+            cautions = cautions_of(self.index, self.embedder, said, parts)
+        known = {"contributions": contributions, "transcripts": heard, "cautions": cautions}
         return Asked(answer.model_copy(update=known), query.scans)
 
     def _transcribe(self, recordings: Sequence[Path], model: str) -> list[Heard]:
@@ -311,6 +313,7 @@ class Assistant:
         return Answer(
             disclaimer=DISCLAIMER,
             medclip_version=__version__,
+            cautions=[],
             query=composition,
             transcripts=[],
             contributions=[],

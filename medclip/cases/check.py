@@ -14,6 +14,7 @@ from PIL import Image
 
 from medclip.cases.case import Case
 from medclip.cases.manifest import BadLine, scan_manifest
+from medclip.cases.masking import is_masked, left_standing
 from medclip.cases.privacy.folder import look_for_leaks
 from medclip.errors import CaseError, ScanError
 from medclip.files.plain import digest_of
@@ -179,6 +180,15 @@ def _label_words(cases: Sequence[Case]) -> list[Problem]:
     ]
 
 
+def _left_standing(cases: Sequence[Case], folder: Path) -> list[Problem]:
+    """Cases of a masked folder whose texts say their diagnosis all the same."""
+    if not is_masked(folder):
+        return []
+    ids = _ids(case.id for case in cases if left_standing(case))
+    message = "a text of a masked case says its diagnosis; mask the folder again with  medclip cases mask"
+    return [Problem("diagnosis-in-masked-text", "error", message, ids)] if ids else []
+
+
 def _recordings(cases: Sequence[Case], folder: Path) -> list[Problem]:
     """Recordings that are missing, not yet transcribed, or not those that were."""
     missing, silent, changed = [], [], []
@@ -300,5 +310,6 @@ def check_cases(folder: Path, *, progress: Callable[[str], None] = lambda _: Non
     if textless:
         problems.append(Problem("no-text", "warning", "no text: cannot train the alignment", textless))
     label_sets, rare = _classes(cases)
-    problems += [*_duplicates(seen), *_splits(cases), *_label_words(cases), *_units(cases), *rare]
+    problems += [*_duplicates(seen), *_splits(cases), *_label_words(cases), *_units(cases)]
+    problems += [*_left_standing(cases, folder), *rare]
     return _report(cases, label_sets, problems)

@@ -1,6 +1,7 @@
 """CSV tables that describe cases: the columns that a `Case` takes, and rows grouped by what they belong to."""
 
 import csv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ from medclip.cases.case import NoteKind, Outcome
 from medclip.errors import CaseError
 from medclip.modalities.measurements.values import measurement_of
 
-__all__ = ["CASE_COLUMNS", "NOTE_KINDS", "case_fields", "first", "grouped_rows"]
+__all__ = ["CASE_COLUMNS", "NOTE_KINDS", "Row", "case_fields", "first", "grouped_rows", "two_patients"]
 
 NOTE_KINDS = cast(tuple[NoteKind, ...], NoteKind.__args__)  # type: ignore[attr-defined]
 _FACTS = ("patient", "age", "sex", "split")
@@ -18,12 +19,34 @@ CASE_COLUMNS = (*_FACTS, *NOTE_KINDS, *Outcome.model_fields)
 
 _FAMILIES = ("label.", "measure.")
 
-Row = dict[str, str]
+
+class Row(dict[str, str]):
+    """A row by its columns."""
+
+    line: int = 0  # of the file, counted from 1, where it begins
 
 
 def first(rows: list[Row], column: str) -> str | None:
     """The first value of a column that is not empty."""
     return next((value for row in rows if (value := (row.get(column) or "").strip())), None)
+
+
+def _numbered(reader: "csv.DictReader[str]") -> Iterator[Row]:
+    """The rows with the lines where they begin; a quoted value may hold line breaks, and blank lines are passed over."""
+    for read in reader:
+        row = Row(read)
+        inside = sum(value.count("\n") for value in row.values() if isinstance(value, str))
+        row.line = reader.line_num - inside
+        yield row
+
+
+def two_patients(rows: Sequence[Row]) -> str | None:
+    """What is wrong with the rows of one case if they name two patients, in one line that names no patient."""
+    named = [(row.line, patient) for row in rows if (patient := (row.get("patient") or "").strip())]
+    other = next((line for line, patient in named if patient != named[0][1]), None)
+    if other is None:
+        return None
+    return f"lines {named[0][0]} and {other} name different patients; give each patient's case an id of its own"
 
 
 def grouped_rows(table: Path, key: str, columns: tuple[str, ...]) -> tuple[dict[str, list[Row]], list[int]]:
@@ -38,7 +61,7 @@ def grouped_rows(table: Path, key: str, columns: tuple[str, ...]) -> tuple[dict[
         with table.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle)
             named = reader.fieldnames or []
-            rows = list(reader)
+            rows = list(_numbered(reader))
     except (UnicodeDecodeError, csv.Error) as error:
         raise CaseError(f"{table}: is not a UTF-8 CSV file; save it as one ({error})") from error
     if key not in named:
@@ -48,12 +71,12 @@ def grouped_rows(table: Path, key: str, columns: tuple[str, ...]) -> tuple[dict[
         raise CaseError(f"{table}: column {unknown[0]!r} is not known; labels are named label.<set>")
     groups: dict[str, list[Row]] = {}
     empty: list[int] = []
-    for number, row in enumerate(rows, start=2):
+    for row in rows:
         value = (row.get(key) or "").strip()
         if value:
             groups.setdefault(value, []).append(row)
         else:
-            empty.append(number)
+            empty.append(row.line)
     return groups, empty
 
 

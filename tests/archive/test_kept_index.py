@@ -24,6 +24,7 @@ def test_it_answers_as_it_did(kept: Path) -> None:
     then = json.loads((kept / "answer.json").read_text())
     asked = Assistant.open(kept / "index").query([kept / "query.png"], ["a round cyst"])
     now = json.loads(asked.answer.model_dump_json())
+    assert now.pop("cautions") == []  # which came later; of what is familiar such an index says nothing
     assert now.keys() == then.keys()
     assert [case["case_id"] for case in now["similar"]] == [case["case_id"] for case in then["similar"]]
     for one, other in zip(now["similar"], then["similar"], strict=True):

@@ -147,7 +147,7 @@ def test_label_words_are_masked_in_a_copy(tmp_path: Path) -> None:
     cases = _write(tmp_path / "cases", [row, other])
     (cases / "scans").mkdir()
     (cases / "scans" / "a.png").write_bytes(np.random.default_rng(0).bytes(100))
-    assert mask_cases(cases, tmp_path / "masked", words=["fell"]) == 2
+    assert mask_cases(cases, tmp_path / "masked", words=["fell"]).changed == 2
     first, second = read_cases(tmp_path / "masked")
     assert first.note_text("history") == "Known [masked]; father had a [masked]. He [masked]. 3 ct later."
     assert first.scans[0].caption == "[masked] of a [masked]."

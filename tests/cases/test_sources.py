@@ -78,6 +78,20 @@ def test_one_bad_case_never_stops_the_rest(folder: Path, tmp_path: Path) -> None
     assert sorted(p.name for p in (out / "scans").iterdir()) == sorted(Path(s.file).name for s in one.scans)
 
 
+def test_two_patients_under_one_case_id_are_not_merged(tmp_path: Path) -> None:
+    """The lines are those of the file, though a value before them holds a line break and a blank line stands between."""
+    (tmp_path / "cases.csv").write_text(
+        'case,patient,history\na,Smith,"Cough,\nfever."\nb,p2,Headache.\n\na,,Also here.\na,Jones,Rash.\nc,p3,Fall.\n'
+    )
+    report = import_cases("folder", tmp_path, tmp_path / "out")
+    assert [case.id for case in read_cases(tmp_path / "out")] == ["b", "c"]
+    [skipped] = report.skipped
+    assert skipped.case_id == "a"
+    assert "lines 2 and 7 " in skipped.reason
+    assert "Smith" not in skipped.reason
+    assert "Jones" not in skipped.reason
+
+
 def test_a_series_holds_no_links_to_elsewhere(folder: Path, tmp_path: Path) -> None:
     (folder / "series").mkdir()
     (folder / "series" / "1.dcm").symlink_to(tmp_path / "elsewhere.dcm")

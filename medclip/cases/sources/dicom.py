@@ -24,7 +24,7 @@ from medclip.cases.privacy.header import Identifier, identifiers_of
 from medclip.cases.privacy.scrub import Scrubber
 from medclip.cases.sources.base import Draft, Options, Skipped
 from medclip.cases.structured_report import report_sections
-from medclip.cases.table import CASE_COLUMNS, case_fields, first, grouped_rows
+from medclip.cases.table import CASE_COLUMNS, Row, case_fields, first, grouped_rows
 from medclip.errors import CaseError, MeasurementError, MedclipError, ScanError, describe
 from medclip.files.plain import permissions
 from medclip.modalities.scan.geometry import is_localizer, plane_of
@@ -131,7 +131,7 @@ def _capped(age: str) -> str | float:
 class _Importer:
     """Makes the case of each study."""
 
-    def __init__(self, root: Path, key: Key, rows: dict[str, list[dict[str, str]]], studies: dict[str, _Study]) -> None:
+    def __init__(self, root: Path, key: Key, rows: dict[str, list[Row]], studies: dict[str, _Study]) -> None:
         self.root, self.key, self.rows, self.studies = root, key, rows, studies
         self.used: set[str] = set()
         counts = Counter(name for study in studies.values() for name in study.accessions)

@@ -1,6 +1,7 @@
 """A plain folder: ``cases.csv`` beside the files that it names, one row a scan (or a case without scans).
 
-Columns (only ``case`` is required; rows with the same ``case`` are one case, and its first value of a column holds):
+Columns (only ``case`` is required; rows with the same ``case`` are one case, and its first value of a column holds; where
+they name two patients, the case is left out):
 
 ======================  ================================================================================
 ``case``                the case id
@@ -29,7 +30,7 @@ from pydantic import ValidationError
 
 from medclip.cases.case import Case
 from medclip.cases.sources.base import Draft, Options, Skipped
-from medclip.cases.table import CASE_COLUMNS, NOTE_KINDS, case_fields, first, grouped_rows
+from medclip.cases.table import CASE_COLUMNS, NOTE_KINDS, Row, case_fields, first, grouped_rows, two_patients
 from medclip.errors import CaseError, MeasurementError, ScanError, describe
 from medclip.files.plain import permissions
 from medclip.modalities.scan.read import as_tiff, read_scan
@@ -66,7 +67,9 @@ def _beside(folder: Path, named: str, allow_outside: bool) -> Path:
     return source
 
 
-def _draft(case_id: str, rows: list[dict[str, str]], folder: Path, allow_outside: bool) -> Draft | Skipped:
+def _draft(case_id: str, rows: list[Row], folder: Path, allow_outside: bool) -> Draft | Skipped:
+    if (fault := two_patients(rows)) is not None:
+        return Skipped(case_id, fault)
     scans: list[dict[str, Any]] = []
     files: dict[str, Path | bytes] = {}
     mode = 0o777

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from medclip.errors import TextError
 
-__all__ = ["MASK", "clean_text", "mask_words", "require_readable"]
+__all__ = ["MASK", "clean_text", "mask_spans", "mask_words", "require_readable"]
 
 MASK = "[masked]"
 _UNREADABLE_SHARE = 0.2
@@ -21,7 +21,20 @@ def clean_text(text: str) -> str:
 
 def mask_words(text: str, patterns: Iterable[str]) -> str:
     """Replace every whole-word match of the regular expressions with `MASK`; case is ignored, runs are folded."""
-    masked = re.sub(rf"(?<!\w)(?:{'|'.join(patterns)})(?!\w)", MASK, text, flags=re.IGNORECASE)
+    return _folded(re.sub(rf"(?<!\w)(?:{'|'.join(patterns)})(?!\w)", MASK, text, flags=re.IGNORECASE))
+
+
+def mask_spans(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Replace parts of a text, from a position up to another, with `MASK`; those that overlap are one, runs are folded."""
+    masked, end = "", 0
+    for start, stop in sorted(spans):
+        if start >= end:
+            masked += text[end:start] + MASK
+        end = max(end, stop)
+    return _folded(masked + text[end:])
+
+
+def _folded(masked: str) -> str:
     return re.sub(rf"{re.escape(MASK)}(?:[\s,;/-]*{re.escape(MASK)})+", MASK, masked)
 
 
