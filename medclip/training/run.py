@@ -27,13 +27,14 @@ from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer
 from medclip.training.attention import attention_of
 from medclip.training.card import Provenance
+from medclip.training.choosing import Choice, measured_kind, retrieval_of
 from medclip.training.export import export_fuser, export_heads, export_towers
 from medclip.training.features import CaseFeatures, Progress, TowerRunner, compute_features
 from medclip.training.joint import train_fuser
 from medclip.training.save import save_bundle
 from medclip.training.settings import FuserSettings, Settings, TuneSettings
 from medclip.training.towers import Towers, copy_tokenizer, load_towers
-from medclip.training.trainer import Epoch, Trained, retrieval_of, train_projection
+from medclip.training.trainer import Epoch, Trained, train_projection
 from medclip.training.unfreeze import tune_towers
 
 __all__ = ["Reporter", "TrainingReport", "exported_towers", "train_model"]
@@ -60,6 +61,7 @@ class TrainingReport:
     train_scans: int
     best_epoch: int
     epochs: int
+    choice: Choice  # what chose the epoch
     figures: dict[str, float]  # retrieval on the dev cases, by name
 
 
@@ -138,11 +140,11 @@ def _runner(towers: Towers, served: ServingTowers, folder: Path, device: str) ->
 
 
 def _figures(trained: Trained, dev: CaseFeatures) -> dict[str, float]:
-    measured = retrieval_of(trained.projection, dev)
+    kind, measured = measured_kind(dev.rows), retrieval_of(trained.projection, dev)
     if measured is None:
         return {}
     figures: dict[str, float] = {}
-    for name, found in (("caption-to-scan", measured.caption_to_scan), ("scan-to-caption", measured.scan_to_caption)):
+    for name, found in ((f"{kind}-to-scan", measured.text_to_scan), (f"scan-to-{kind}", measured.scan_to_text)):
         figures |= {f"{name} recall@{depth}": value for depth, value in found.recall.items()}
         figures |= {f"{name} median rank": found.median_rank, f"{name} gallery": float(found.gallery)}
     return figures
@@ -282,6 +284,7 @@ def _train(
             device=device,
             epochs=trained.epochs,
             best=trained.best,
+            choice=trained.choice,
             figures=figures,
         )
         save_bundle(folder, towers, trained.projection, fused, provenance, cases_folder)
@@ -291,6 +294,7 @@ def _train(
         train_scans=train.scans.shape[1],
         best_epoch=trained.best,
         epochs=len(trained.epochs),
+        choice=trained.choice,
         figures=figures,
     )
 
