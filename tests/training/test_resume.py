@@ -129,7 +129,7 @@ def test_other_settings_are_refused_by_name(train: Callable[..., None], how: dic
 def test_what_an_earlier_medclip_left_is_refused(train: Callable[..., None], tmp_path: Path) -> None:
     request = tmp_path / "model.training" / "request.json"
     request.write_text(json.dumps({"towers": "default", "crops": False, "tune": None, "seed": 0}))
-    with pytest.raises(OutputError, match="earlier medclip.*--force"):
+    with pytest.raises(OutputError, match=r"earlier medclip.*--force"):
         train()
     request.write_text("{")
     with pytest.raises(OutputError, match="is damaged; start anew with --force"):
@@ -138,5 +138,5 @@ def test_what_an_earlier_medclip_left_is_refused(train: Callable[..., None], tmp
 
 def test_a_scan_that_is_gone_is_named(train: Callable[..., None], folder: Path) -> None:
     (folder / "scans" / "1.bmp").unlink()
-    with pytest.raises(CaseError, match="1.bmp: not found; see  medclip cases check"):
+    with pytest.raises(CaseError, match=r"1\.bmp: not found; see  medclip cases check"):
         train()
