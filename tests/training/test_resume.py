@@ -118,7 +118,10 @@ def test_a_scan_of_other_contents_and_the_same_size_is_refused(train: Callable[.
         ({"fuser": FuserSettings("gated")}, r"--fuser \(was sum\)"),
         ({"fuser": FuserSettings(weights=LossWeights(1, 2, 3))}, r"--loss-weights \(was 1,1,0.3\)"),
         ({"tune": TuneSettings(epochs=2)}, r"else: --unfreeze \(was off\); repeat"),
-        ({"crops": True, "towers_name": "multilingual"}, r"--towers or --text-tower \(was default\), --crops \(was off\)"),
+        (
+            {"crops": True, "towers_name": "multilingual"},
+            r"--towers or --text-tower \(was default\), --crops \(was off\)",
+        ),
     ],
 )
 def test_other_settings_are_refused_by_name(train: Callable[..., None], how: dict[str, Any], said: str) -> None:
