@@ -18,11 +18,12 @@ from medclip.cases import read_cases
 from medclip.cases.splits import choose_fold
 from medclip.training import projection
 from medclip.training.attention import attention_of
+from medclip.training.choosing import retrieval_of
 from medclip.training.features import PictureFeatures, compute_features
 from medclip.training.run import exported_towers
 from medclip.training.settings import AttentionSettings, Settings
 from medclip.training.towers import load_towers
-from medclip.training.trainer import retrieval_of, train_projection
+from medclip.training.trainer import train_projection
 
 KNOBS = (
     "batch",

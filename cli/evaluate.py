@@ -28,7 +28,9 @@ def evaluate(
     fuser: Annotated[str, typer.Option(help="As for train.")] = "sum",
     loss_weights: Annotated[str, typer.Option(help="As for train.")] = "1,1,0.3",
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")] = 0,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the projection, at most.")] = 30,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Epochs of the projection: all of them, no dev set chooses one.")
+    ] = 30,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one object a figure.")] = False,
@@ -51,6 +53,7 @@ def evaluate(
 
         check_picture(picture)
     loaded = read_cases(cases)
+    note = None
     with render.progress() as bar:
         if index is not None:
             from medclip.evaluation.held_out import measure_index
@@ -61,7 +64,7 @@ def evaluate(
             from medclip.cli.model import choose_device, choose_towers
 
             device = choose_device(device)
-            from medclip.evaluation.crossval import cross_validate
+            from medclip.evaluation.crossval import cross_validate, training_note
             from medclip.training.run import Reporter
             from medclip.training.settings import FuserSettings, Settings, parse_weights
             from medclip.training.trainer import Epoch
@@ -69,13 +72,15 @@ def evaluate(
             def show(epoch: Epoch, total: int) -> None:
                 bar.at(epoch.number, total)
 
+            chosen = Settings(seed=seed, epochs=epochs)
+            note = training_note(chosen)
             measured = cross_validate(
                 loaded,
                 cases,
                 folds=folds,
                 towers_name=choose_towers(towers, text_tower),
                 crops=crops,
-                settings=Settings(seed=seed, epochs=epochs),
+                settings=chosen,
                 ablate=ablate,
                 fuser=FuserSettings(fuser, parse_weights(loss_weights)),
                 device=device,
@@ -87,10 +92,14 @@ def evaluate(
 
         draw_ablation(measured, picture)
     if as_json:
+        if note is not None:  # stdout is the figures alone
+            render.err.print(note, soft_wrap=True)
         render.print_json([asdict(figure) for figure in measured])
         return
     if any(case.synthetic for case in loaded):
         render.say(("SYNTHETIC cases: these figures say nothing about real scans.", "magenta"))
+    if note is not None:
+        render.say(note)
     if ablate:
         render.ablation(measured)
     else:

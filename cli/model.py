@@ -100,7 +100,8 @@ def train(
 
         def show(epoch: Epoch, total: int) -> None:
             bar.at(epoch.number, total)
-            bar.note(f"epoch {epoch.number}: loss {epoch.loss:.3f}, dev recall@10 {epoch.recall or 0:.3f}")
+            recall = "" if epoch.recall is None else f", dev recall@10 {epoch.recall:.3f}"
+            bar.note(f"epoch {epoch.number}: loss {epoch.loss:.3f}{recall}")
 
         report = train_model(
             loaded,
@@ -118,9 +119,11 @@ def train(
             report=Reporter(stage=bar.stage, features=bar.at, epoch=show),
         )
     spent = time.monotonic() - started
+    held = "chosen on" if report.choice.possible else "held out"
+    why = f" (since {report.choice.reason})" if report.choice.reason else ""
     render.say(
-        f"{out}: trained on {report.train_cases} cases ({report.train_scans} scans), chosen on {report.dev_cases}; "
-        f"epoch {report.best_epoch} of {report.epochs} kept; {spent:.0f} s on {device}"
+        f"{out}: trained on {report.train_cases} cases ({report.train_scans} scans), {held} {report.dev_cases}; "
+        f"epoch {report.best_epoch} of {report.epochs} kept, chosen by {report.choice.by}{why}; {spent:.0f} s on {device}"
     )
     for name, value in report.figures.items():
         render.say(f"  dev {name}: {value:.3f}" if value < 1 else f"  dev {name}: {value:g}")

@@ -44,7 +44,7 @@ from medclip.training.settings import BaselineSettings, FuserSettings, Settings
 from medclip.training.towers import load_towers
 from medclip.training.trainer import train_projection
 
-__all__ = ["cross_validate"]
+__all__ = ["cross_validate", "training_note"]
 
 _log = logging.getLogger(__name__)
 
@@ -201,6 +201,14 @@ def _blind_figures(work: _Work, fuser: FuserSettings, report: Reporter) -> list[
         measured = _indexed_figures(blind, work.projection, work.train, work.held_out, (protocol,), without=modality)
         figures += [replace(f, method=f"{fuser.name}, never seen") for f in measured if f.method == "combined"]
     return figures
+
+
+def training_note(settings: Settings) -> str:
+    """How the model that is measured is trained, where it is not as `train_model` does: one sentence for the reader."""
+    return (
+        f"The measured projection was trained for {settings.epochs} epochs, no dev set chose one; "
+        "medclip train keeps the epoch that is best on dev cases."
+    )
 
 
 def cross_validate(

@@ -23,7 +23,7 @@ from medclip.evaluation.protocols import (
     with_families,
 )
 from medclip.fusion import Fuser
-from medclip.metrics.retrieval import measure_captions
+from medclip.metrics.retrieval import measure_texts
 
 __all__ = ["caption_figures", "measure_index", "measure_labels", "pose_under", "require_held_out"]
 
@@ -100,12 +100,12 @@ def caption_figures(
     scans: Vector, scan_cases: NDArray[np.int64], captions: Vector, caption_cases: NDArray[np.int64]
 ) -> list[Figure]:
     """Both directions of retrieval between held-out scans and captions; none where there is no caption."""
-    measured = measure_captions(scans, scan_cases, captions, caption_cases)
+    measured = measure_texts(scans, scan_cases, captions, caption_cases)
     if measured is None:
         return []
     return [
-        *retrieval_figures("caption-to-scan", measured.caption_to_scan),
-        *retrieval_figures("scan-to-caption", measured.scan_to_caption),
+        *retrieval_figures("caption-to-scan", measured.text_to_scan),
+        *retrieval_figures("scan-to-caption", measured.scan_to_text),
     ]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DEPTHS", "CaptionRetrieval", "Retrieval", "measure_captions", "measure_retrieval"]
+__all__ = ["DEPTHS", "Retrieval", "TextRetrieval", "can_miss", "measure_retrieval", "measure_texts"]
 
 DEPTHS = (1, 5, 10)
 
@@ -53,33 +53,47 @@ def measure_retrieval(
     )
 
 
-@dataclass(frozen=True)
-class CaptionRetrieval:
-    """Both directions between scans and captions."""
+def can_miss(query_cases: NDArray[np.int64], gallery_cases: NDArray[np.int64], depth: int) -> bool:
+    """Whether any ranking of the gallery misses at `depth`: some answerable query has that many wrong items beside it.
 
-    caption_to_scan: Retrieval
-    scan_to_caption: Retrieval
+    Where none can, recall at that depth is 1 whatever the vectors are, and says nothing.
+    """
+    cases, counts = np.unique(gallery_cases, return_counts=True)
+    right = counts[np.isin(cases, query_cases)]
+    return bool(np.any(len(gallery_cases) - right >= depth))
+
+
+@dataclass(frozen=True)
+class TextRetrieval:
+    """Both directions between scans and one kind of text."""
+
+    text_to_scan: Retrieval
+    scan_to_text: Retrieval
 
     @property
     def mean_recall10(self) -> float:
         """Mean of both recall@10: what training chooses its epoch by."""
-        return (self.caption_to_scan.recall[10] + self.scan_to_caption.recall[10]) / 2
+        return (self.text_to_scan.recall[10] + self.scan_to_text.recall[10]) / 2
 
 
-def measure_captions(
+def measure_texts(
     scans: NDArray[np.float32],
     scan_cases: NDArray[np.int64],
-    captions: NDArray[np.float32],
-    caption_cases: NDArray[np.int64],
-) -> CaptionRetrieval | None:
-    """Captions against all scans and scans against all captions; one caption a scan that has one.
+    texts: NDArray[np.float32],
+    text_cases: NDArray[np.int64],
+) -> TextRetrieval | None:
+    """Texts of one kind against all scans, and scans against all those texts; what is of the same case is right.
 
-    A scan of a case without captions can have no right answer: it stands in the gallery, but asks nothing. None where
-    there is no caption at all.
+    Of captions there is one a scan that has one, of reports one a case. What is of a case that lacks the other side can
+    have no right answer: it stands in the gallery, but asks nothing. None where no case has both.
+
+    Args:
+        scans, texts: (s, d) and (t, d) unit vectors.
+        scan_cases, text_cases: the case of each.
     """
-    if not len(captions):
+    if not np.isin(text_cases, scan_cases).any():
         return None
-    return CaptionRetrieval(
-        measure_retrieval(captions, caption_cases, scans, scan_cases),
-        measure_retrieval(scans, scan_cases, captions, caption_cases),
+    return TextRetrieval(
+        measure_retrieval(texts, text_cases, scans, scan_cases),
+        measure_retrieval(scans, scan_cases, texts, text_cases),
     )

@@ -13,6 +13,7 @@ from medclip.cases.case import Case
 from medclip.cases.splits import Fold
 from medclip.files.plain import write_json
 from medclip.modalities.measurements.shared_units import left_out, units_of
+from medclip.training.choosing import Choice
 from medclip.training.joint import TrainedFuser
 from medclip.training.projection import Shape
 from medclip.training.settings import Settings, TuneSettings
@@ -32,6 +33,7 @@ class Provenance:
     device: str
     epochs: list[Epoch]
     best: int
+    choice: Choice  # what chose `best`
     figures: dict[str, float]
 
 
@@ -55,6 +57,7 @@ def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Sh
         "dev": _counts(fold.held_out),
         "epochs": [asdict(epoch) for epoch in provenance.epochs],
         "best_epoch": provenance.best,
+        "chosen_by": provenance.choice.by,
         "figures": provenance.figures,
         "versions": {name: version(name) for name in ("medclip-assistant", "torch", "open_clip_torch", "onnxruntime")},
     }
@@ -63,7 +66,7 @@ def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Sh
         loader=PackageLoader("medclip.training", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     card = environment.get_template("card.md.jinja").render(
-        facts=facts, disclaimer=DISCLAIMER, size=towers.preprocessing.size
+        facts=facts, choice=provenance.choice, disclaimer=DISCLAIMER, size=towers.preprocessing.size
     )
     layout.card.write_text(card, encoding="utf-8")
 

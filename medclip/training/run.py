@@ -2,10 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,10 @@ from torch import Tensor
 from medclip.bundle.layout import FORMAT, Layout, ServingLayout, ServingManifest
 from medclip.bundle.serving import ServingTowers
 from medclip.cases.case import Case
-from medclip.cases.splits import choose_fold
-from medclip.errors import OutputError
+from medclip.cases.splits import Fold, choose_fold
 from medclip.files.outputs import check_free, named_failures, new_folder, replaced_file
-from medclip.files.plain import digest_of, write_json
-from medclip.files.workplaces import cleared, held, is_workplace
+from medclip.files.plain import digest_of
+from medclip.files.workplaces import cleared
 from medclip.fusion.base import require_fuser
 from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.encoder import ScanTower
@@ -27,19 +26,18 @@ from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer
 from medclip.training.attention import attention_of
 from medclip.training.card import Provenance
+from medclip.training.choosing import Choice, measured_kind, retrieval_of
 from medclip.training.export import export_fuser, export_heads, export_towers
 from medclip.training.features import CaseFeatures, Progress, TowerRunner, compute_features
 from medclip.training.joint import train_fuser
 from medclip.training.save import save_bundle
 from medclip.training.settings import FuserSettings, Settings, TuneSettings
 from medclip.training.towers import Towers, copy_tokenizer, load_towers
-from medclip.training.trainer import Epoch, Trained, retrieval_of, train_projection
+from medclip.training.trainer import Epoch, Trained, train_projection
+from medclip.training.unfinished import request_of, working
 from medclip.training.unfreeze import tune_towers
 
 __all__ = ["Reporter", "TrainingReport", "exported_towers", "train_model"]
-
-_REQUEST = "request.json"
-"""In the folder of unfinished work: what it was begun for."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ class TrainingReport:
     train_scans: int
     best_epoch: int
     epochs: int
+    choice: Choice  # what chose the epoch
     figures: dict[str, float]  # retrieval on the dev cases, by name
 
 
@@ -138,11 +137,11 @@ def _runner(towers: Towers, served: ServingTowers, folder: Path, device: str) ->
 
 
 def _figures(trained: Trained, dev: CaseFeatures) -> dict[str, float]:
-    measured = retrieval_of(trained.projection, dev)
+    kind, measured = measured_kind(dev.rows), retrieval_of(trained.projection, dev)
     if measured is None:
         return {}
     figures: dict[str, float] = {}
-    for name, found in (("caption-to-scan", measured.caption_to_scan), ("scan-to-caption", measured.scan_to_caption)):
+    for name, found in ((f"{kind}-to-scan", measured.text_to_scan), (f"scan-to-{kind}", measured.scan_to_text)):
         figures |= {f"{name} recall@{depth}": value for depth, value in found.recall.items()}
         figures |= {f"{name} median rank": found.median_rank, f"{name} gallery": float(found.gallery)}
     return figures
@@ -174,22 +173,24 @@ def train_model(
     Raises:
         BundleError: the towers are unknown, or cannot be served.
         CaseError: the cases cannot be trained on.
-        OutputError: `out` or an unfinished training exists, and neither `force` nor `resume` says what to do with it, or
-            another process is training `out`.
+        OutputError: `out` or an unfinished training exists, and neither `force` nor `resume` says what to do with it,
+            what is to be resumed was begun with other cases or settings, or another process is training `out`.
     """
     settings, fuser, report = settings or Settings(), fuser or FuserSettings(), report or Reporter()
     require_fuser(fuser.name)
     check_free(out, force=force, marker=Layout(out).manifest.name)
-    request: dict[str, object] = {
-        "towers": towers_name,
-        "crops": crops,
-        "tune": asdict(tune) if tune else None,
-        "seed": settings.seed,
-    }
+    fold = choose_fold(cases, settings.seed)
+
+    def request() -> dict[str, Any]:
+        report.stage("looking at the cases")
+        return request_of(
+            fold, cases_folder, towers=towers_name, crops=crops, settings=settings, fuser=fuser, tune=tune
+        )
+
     with named_failures(out):
-        with _working(out, request, resume=resume, force=force) as work:
+        with working(out, request, resume=resume, force=force) as work:
             trained = _train(
-                cases,
+                fold,
                 cases_folder,
                 out,
                 work,
@@ -208,7 +209,7 @@ def train_model(
 
 
 def _train(
-    cases: Sequence[Case],
+    fold: Fold,
     cases_folder: Path,
     out: Path,
     work: Path,
@@ -222,7 +223,6 @@ def _train(
     threads: int | None,
     report: Reporter,
 ) -> TrainingReport:
-    fold = choose_fold(cases, settings.seed)
     if threads:
         torch.set_num_threads(threads)
     report.stage("loading the towers")
@@ -282,6 +282,7 @@ def _train(
             device=device,
             epochs=trained.epochs,
             best=trained.best,
+            choice=trained.choice,
             figures=figures,
         )
         save_bundle(folder, towers, trained.projection, fused, provenance, cases_folder)
@@ -291,48 +292,6 @@ def _train(
         train_scans=train.scans.shape[1],
         best_epoch=trained.best,
         epochs=len(trained.epochs),
+        choice=trained.choice,
         figures=figures,
     )
-
-
-@contextmanager
-def _working(out: Path, request: dict[str, object], *, resume: bool, force: bool) -> Iterator[Path]:
-    """Hold the folder of unfinished work: a new one, or one that belongs to this very request.
-
-    Raises:
-        OutputError: another process holds it, or it is there and neither `resume` nor `force` says what to do with it.
-    """
-    work = out.parent / f"{out.name}.training"
-    file = work / _REQUEST
-    busy = f"{out}: another process is training it; wait until it is done, or choose another --out"
-    if not work.parent.exists():
-        raise OutputError(f"{work.parent}: does not exist; create it first")
-    if work.exists() and not is_workplace(work):
-        raise OutputError(f"{work}: is no unfinished training; move it away, or choose another --out")
-    if (force or not file.is_file()) and not cleared(work):
-        raise OutputError(busy)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(held(work))
-        except BlockingIOError:
-            raise OutputError(busy) from None
-        if not file.is_file():
-            with replaced_file(file) as partial:
-                write_json(partial, request)
-        elif not resume:
-            raise OutputError(
-                f"{work}: an unfinished training is here; go on with --resume, or start anew with --force"
-            )
-        elif _read_request(file) != request:
-            raise OutputError(
-                f"{work}: was begun with other towers, --crops, seed or --unfreeze; repeat them, or use --force"
-            )
-        yield work
-
-
-def _read_request(file: Path) -> object:
-    """What was asked for; None where the file is damaged."""
-    try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return None

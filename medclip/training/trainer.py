@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medclip.errors import CaseError
-from medclip.metrics.retrieval import CaptionRetrieval, measure_captions
 from medclip.training.checkpoint import Checkpoint, State, optimiser_tensors, restore_optimiser
+from medclip.training.choosing import NO_DEV, Choice, choose_by, retrieval_of
 from medclip.training.features import CaseFeatures, CaseRows
 from medclip.training.losses import contrastive_loss
 from medclip.training.projection import Projection, Shape
 from medclip.training.settings import AVERAGING_START, MOST_SCALE, WARM_UP, Settings
 
-__all__ = ["Batch", "Epoch", "Sampler", "Trained", "retrieval_of", "set_rate", "train_projection"]
+__all__ = ["Batch", "Epoch", "Sampler", "Trained", "set_rate", "train_projection"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Epoch:
 
     number: int  # counted from 1
     loss: float
-    recall: float | None  # mean of recall@10 caption-to-scan and scan-to-caption; None where there is no dev set
+    recall: float | None  # mean of recall@10 of both directions between scans and texts; None where nothing can choose
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,7 @@ class Trained:
     projection: Projection
     epochs: list[Epoch] = field(default_factory=list)
     best: int = 0  # number of the epoch whose weights were kept
-
-
-def retrieval_of(projection: Projection, features: CaseFeatures) -> CaptionRetrieval | None:
-    """Retrieval between the scans and captions of `features`, by the aligned block; None where there is no caption."""
-    rows = features.rows
-    shown = rows.caption_row[rows.caption_row >= 0]
-    device = next(projection.parameters()).device
-    projection.eval()
-    with torch.inference_mode():
-        scans = projection.aligned_scan(torch.from_numpy(features.scans[0]).to(device)).cpu().numpy()
-        captions = projection.aligned_text(torch.from_numpy(features.texts[shown]).to(device)).cpu().numpy()
-    return measure_captions(scans, rows.scan_case, captions, rows.text_case[shown])
+    choice: Choice = NO_DEV  # what chose it
 
 
 class Sampler:
@@ -122,12 +111,15 @@ def train_projection(
 ) -> Trained:
     """Train a projection on `train`.
 
-    With `dev`, the epoch of best recall on it is kept, and training stops when it no longer improves; without, training
-    runs to the last epoch, which is kept: a figure measured on held-out cases must have chosen nothing.
+    With `dev`, the epoch of best recall on it is kept, and training stops when it no longer improves; without, or where
+    nothing of it can choose (`choose_by`), training runs to the last epoch, which is kept: a figure measured on held-out
+    cases must have chosen nothing.
 
     Raises:
         CaseError: there are too few scans with a text, or the checkpoint was begun with other settings.
     """
+    choice = NO_DEV if dev is None else choose_by(dev.rows)
+    chooser = dev if choice.possible else None
     torch.manual_seed(settings.seed)
     sampler = Sampler(
         train.rows,
@@ -160,7 +152,7 @@ def train_projection(
     noise = settings.text_noise * projection.text.scale.mean()
     steps = sampler.steps
     for number in range(len(epochs) + 1, settings.epochs + 1):
-        if dev is not None and epochs and number - 1 - best >= settings.patience:
+        if chooser is not None and epochs and number - 1 - best >= settings.patience:
             break
         generator = torch.Generator().manual_seed(settings.seed * 100_003 + number)
         torch.manual_seed(settings.seed * 100_003 + number)  # dropout
@@ -185,7 +177,7 @@ def train_projection(
             with torch.no_grad():
                 for name, parameter in projection.named_parameters():
                     average[name].lerp_(parameter, 1 - decay)
-        recall = None if dev is None else _recall_with(projection, average, dev)
+        recall = None if chooser is None else _recall_with(projection, average, chooser)
         epochs.append(Epoch(number, float(np.mean(losses)), recall))
         if not best or recall is None or recall > (epochs[best - 1].recall or 0.0):
             best, best_weights = number, {name: p.clone() for name, p in average.items()}
@@ -202,7 +194,7 @@ def train_projection(
         )
         progress(epochs[-1])
     projection.load_state_dict(best_weights, strict=False)
-    return Trained(projection.cpu().eval(), epochs, best)
+    return Trained(projection.cpu().eval(), epochs, best, choice)
 
 
 def _shape(features: CaseFeatures, settings: Settings) -> Shape:
@@ -225,10 +217,10 @@ def set_rate(optimiser: torch.optim.Optimizer, peaks: Sequence[float], step: int
         group["lr"] = peak * share
 
 
-def _recall_with(projection: Projection, weights: dict[str, Tensor], dev: CaseFeatures) -> float:
-    """Mean recall@10 of both directions on `dev` with the averaged weights; 0 where nothing can be measured."""
+def _recall_with(projection: Projection, weights: dict[str, Tensor], dev: CaseFeatures) -> float | None:
+    """Mean recall@10 of both directions on `dev` with the averaged weights."""
     current = {name: p.detach().clone() for name, p in projection.named_parameters()}
     projection.load_state_dict(weights, strict=False)
     measured = retrieval_of(projection, dev)
     projection.load_state_dict(current, strict=False)
-    return 0.0 if measured is None else measured.mean_recall10
+    return None if measured is None else measured.mean_recall10

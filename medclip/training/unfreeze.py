@@ -17,12 +17,13 @@ from medclip.modalities.text.encoder import TextTower
 from medclip.modalities.text.tokens import TextTokenizer
 from medclip.training.augmentation import augment
 from medclip.training.checkpoint import Checkpoint, State, optimiser_tensors, restore_optimiser
+from medclip.training.choosing import choose_by, retrieval_of
 from medclip.training.features import CaseFeatures, gather
 from medclip.training.losses import contrastive_loss
 from medclip.training.projection import Projection, Shape
 from medclip.training.settings import MOST_SCALE, TuneSettings
 from medclip.training.towers import Towers, copy_tokenizer
-from medclip.training.trainer import Epoch, Sampler, retrieval_of, set_rate
+from medclip.training.trainer import Epoch, Sampler, set_rate
 
 __all__ = ["tune_towers"]
 
@@ -79,7 +80,7 @@ def tune_towers(
     checkpoint: Path,
     progress: Callable[[Epoch, int], None],
 ) -> None:
-    """Tune both towers in place by the contrastive loss; the epoch of best dev recall is kept.
+    """Tune both towers in place by the contrastive loss; the epoch of best dev recall is kept, or the last (`choose_by`).
 
     Batch-norm statistics stay those of pretraining. Pixels are augmented anew each epoch (`augment`: no flips).
     """
@@ -115,7 +116,7 @@ def tune_towers(
     cases = torch.from_numpy(train.rows.scan_case).to(device)
     best_weights = {name: t.clone() for name, t in towers.model.state_dict().items()}
     epochs: list[Epoch] = []
-    best = 0
+    best, chosen = 0, choose_by(dev.rows).possible
     saved = Checkpoint(checkpoint, asdict(settings))
     if (state := saved.load()) is not None:
         epochs, best = [Epoch(**epoch) for epoch in state.facts["epochs"]], state.facts["best"]
@@ -142,10 +143,12 @@ def tune_towers(
             torch.nn.utils.clip_grad_norm_([p for group in groups for p in group], 1.0)
             optimiser.step()
             losses.append(float(loss.detach()))
-        measured = retrieval_of(projection, _features(dev, scan_tower, text_tower, device, settings.batch))
-        recall = 0.0 if measured is None else measured.mean_recall10
+        recall = None
+        if chosen:
+            measured = retrieval_of(projection, _features(dev, scan_tower, text_tower, device, settings.batch))
+            recall = None if measured is None else measured.mean_recall10
         epochs.append(Epoch(number, float(np.mean(losses)), recall))
-        if best == 0 or recall > (epochs[best - 1].recall or 0.0):
+        if best == 0 or recall is None or recall > (epochs[best - 1].recall or 0.0):
             best, best_weights = number, {name: t.clone() for name, t in towers.model.state_dict().items()}
         saved.save(
             State(

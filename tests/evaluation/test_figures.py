@@ -5,7 +5,7 @@ import pytest
 
 from medclip.evaluation.protocols import Figure, average
 from medclip.metrics.classification import measure_classification
-from medclip.metrics.retrieval import measure_captions, measure_retrieval
+from medclip.metrics.retrieval import can_miss, measure_retrieval, measure_texts
 
 
 def test_retrieval_by_hand() -> None:
@@ -22,11 +22,27 @@ def test_retrieval_by_hand() -> None:
 
 def test_scans_without_caption_stand_in_the_gallery_but_ask_nothing() -> None:
     scans = np.eye(3, dtype=np.float32)
-    found = measure_captions(scans, np.asarray([0, 1, 2]), scans[:2], np.asarray([0, 1]))
+    found = measure_texts(scans, np.asarray([0, 1, 2]), scans[:2], np.asarray([0, 1]))
     assert found is not None
-    assert (found.caption_to_scan.queries, found.caption_to_scan.gallery) == (2, 3)
-    assert (found.scan_to_caption.queries, found.scan_to_caption.gallery) == (2, 2)
-    assert measure_captions(scans, np.asarray([0, 1, 2]), scans[:0], np.asarray([], np.int64)) is None
+    assert (found.text_to_scan.queries, found.text_to_scan.gallery) == (2, 3)
+    assert (found.scan_to_text.queries, found.scan_to_text.gallery) == (2, 2)
+    assert measure_texts(scans, np.asarray([0, 1, 2]), scans[:0], np.asarray([], np.int64)) is None
+
+
+def test_a_text_of_a_case_without_scan_asks_nothing_and_alone_is_no_figure() -> None:
+    vectors, case = np.eye(3, dtype=np.float32), np.asarray([0, 1, 2])
+    found = measure_texts(vectors[:1], case[:1], vectors, case)
+    assert found is not None
+    assert (found.text_to_scan.queries, found.scan_to_text.gallery) == (1, 3)
+    assert measure_texts(vectors[:1], case[:1], vectors[1:], case[1:]) is None
+
+
+def test_a_gallery_too_small_to_miss_in_says_nothing() -> None:
+    one_each = np.arange(11)
+    assert can_miss(one_each, one_each, 10)
+    assert not can_miss(one_each[:10], one_each[:10], 10)
+    assert not can_miss(np.zeros(1, np.int64), np.zeros(40, np.int64), 10)  # all are right
+    assert not can_miss(np.asarray([9]), np.zeros(40, np.int64), 10)  # none can be right
 
 
 def test_classification_by_hand() -> None:

@@ -34,6 +34,7 @@ def ablated(joint: Path, tmp_path_factory: pytest.TempPathFactory, medclip: Medc
     done = medclip("evaluate", joint, "--ablate", "--picture", picture, "--epochs", 5, "--device", "cpu", "--threads", 1,
                    "--json")  # fmt: skip
     assert done.code == 0, done.err
+    assert "trained for 5 epochs, no dev set chose one" in done.err
     assert picture.read_bytes()[:4] == b"\x89PNG"
     return {
         (figure["method"], figure["protocol"]): figure["value"]
