@@ -5,7 +5,7 @@ export HF_HUB_OFFLINE := 1
 # A file's tests in one process, in the order that tests/quick.py gives the files.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo check test coverage lint types bench bench-heatmap bench-hybrid bench-index bench-labels bench-languages bench-memory bench-privacy bench-settings \
+.PHONY: setup demo check test coverage lint types bench bench-hybrid bench-index bench-labels bench-languages bench-memory bench-privacy bench-settings \
   bench-speech crash docs fuzz light clean
 
 setup: $(VENV)/.ready
@@ -61,10 +61,6 @@ bench-index: demo/model
 # The memory that building and adding take, by the number of cases (64 to 100,000): some 15 minutes, 6 GB of disk.
 bench-memory: demo/model
 	$(BIN)/python benchmarks/bench_memory.py
-
-# Where the heat maps point, on phantoms of other seeds whose lesions' places are known: some 10 minutes.
-bench-heatmap: demo/model
-	$(BIN)/python benchmarks/heatmap.py demo
 
 # Vectors, words and both for text queries, on MedPix: CASES and INDEX (of its train split) name what docs/figures.md makes.
 bench-hybrid: setup

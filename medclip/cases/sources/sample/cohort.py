@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medclip.cases.case import Case, Modality, Note, Outcome, Scan, Sex, Split
 from medclip.cases.sources.base import Draft, Options, Skipped
-from medclip.cases.sources.sample.phantoms import LESIONS, REGIONS, Anatomy, Lesion, Region, draw, lesion_mask
+from medclip.cases.sources.sample.phantoms import LESIONS, REGIONS, Anatomy, Lesion, Region, draw
 
 NAME = "sample"
 NEEDS_PATH = False
@@ -114,22 +113,7 @@ def _report(region: Region, lesion: Lesion, anatomy: Anatomy, rng: np.random.Gen
 
 def draft(path: Path | None, options: Options) -> Iterator[Draft | Skipped]:  # noqa: ARG001
     """Yield `COUNT` cases; every tenth patient has two."""
-    for one in drawn(options.seed):
-        yield one.draft
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A case of the cohort, and where its lesion was drawn, which the case itself does not say."""
-
-    draft: Draft
-    region: Region
-    lesion: NDArray[np.bool_]  # (height, width) of every scan of it, true on the lesion; all false where it has none
-
-
-def drawn(seed: int) -> Iterator[Drawn]:
-    """The cases of `draft`, in its order, with their lesions' places."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(options.seed)
     anatomy, patient = Anatomy.of(rng), ""
     for number in range(1, COUNT + 1):
         case_id = f"sample-{number:03d}"
@@ -147,7 +131,7 @@ def drawn(seed: int) -> Iterator[Drawn]:
         }
         turned = _OUTCOME[lesion][_LOCATION[region]]
         split: Split = "dev" if number % 5 == 0 or (number + 1) % 10 == 0 else "train"
-        made = Draft(
+        yield Draft(
             Case(
                 id=case_id,
                 patient=patient,
@@ -165,4 +149,3 @@ def drawn(seed: int) -> Iterator[Drawn]:
             ),
             files,
         )
-        yield Drawn(made, region, lesion_mask(region, lesion, anatomy))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-__all__ = ["LESIONS", "REGIONS", "Anatomy", "Lesion", "draw", "lesion_mask"]
+__all__ = ["LESIONS", "REGIONS", "Anatomy", "Lesion", "draw"]
 
 Lesion = Literal["nodule", "collection", "cyst", "none"]
 LESIONS: tuple[Lesion, ...] = ("nodule", "collection", "cyst", "none")
@@ -17,8 +17,6 @@ Region = Literal["chest radiograph", "chest CT", "abdomen CT", "head CT"]
 REGIONS: tuple[Region, ...] = ("chest radiograph", "chest CT", "abdomen CT", "head CT")
 
 _SIZE = 256
-_RIM = 1.25  # radius of a cyst's rim, of the lesion's
-_SPACE = 1.1  # size of the space that a collection lies in, of the organ's
 Picture = NDArray[np.float64]
 
 
@@ -131,46 +129,21 @@ _DRAW = {
 }
 
 
-def _place(organ: _Organ, anatomy: Anatomy) -> tuple[float, float]:
-    """Where the middle of a lesion lies, across and down."""
-    cx = organ.cx if anatomy.lesion_side == "right" else 1 - organ.cx
-    return cx, organ.cy + (anatomy.lesion_height - 0.5) * organ.ry
-
-
-def _surface(c: _Canvas, organ: _Organ) -> Picture:
-    """Down to where a collection's surface reaches in every column."""
-    cx, _ = _place(organ, c.anatomy)
-    level = organ.cy + organ.ry * (0.75 - 6 * c.anatomy.lesion_radius)
-    return np.asarray(level + 0.06 * np.sin((c.x - cx) * 9))
-
-
 def _lesion(c: _Canvas, organ: _Organ, lesion: Lesion) -> None:
-    cx, cy = _place(organ, c.anatomy)
-    radius = c.anatomy.lesion_radius
+    a = c.anatomy
+    cx = organ.cx if a.lesion_side == "right" else 1 - organ.cx
+    cy = organ.cy + (a.lesion_height - 0.5) * organ.ry
+    radius = a.lesion_radius
     if lesion == "nodule":
         c.ellipse(cx, cy, radius, radius, min(1.0, organ.grey + 0.45), 0.12)
     elif lesion == "cyst":
         c.ellipse(cx, cy, radius * 1.15, radius * 1.15, max(0.0, organ.grey - 0.4), 0.05)
-        c.ring(cx, cy, radius * _RIM, radius * _RIM, min(1.0, organ.grey + 0.35), 0.12)
+        c.ring(cx, cy, radius * 1.25, radius * 1.25, min(1.0, organ.grey + 0.35), 0.12)
     elif lesion == "collection":
-        rx, ry = organ.rx * _SPACE, organ.ry * _SPACE
-        inside = 1 / (1 + np.exp((c.distance(cx, organ.cy, rx, ry) - 1) / 0.04))
-        c.paint(inside / (1 + np.exp(-(c.y - _surface(c, organ)) / 0.012)), min(1.0, organ.grey + 0.38))
-
-
-def lesion_mask(region: Region, lesion: Lesion, anatomy: Anatomy) -> NDArray[np.bool_]:
-    """Where `draw` draws the lesion: (256, 256), true on it, up to the middle of its soft edge; all false for none."""
-    canvas, organ = _Canvas(0, anatomy), _DRAW[region][1]
-    cx, cy = _place(organ, anatomy)
-    radius = anatomy.lesion_radius
-    if lesion == "nodule":
-        return np.asarray(canvas.distance(cx, cy, radius, radius) < 1)
-    if lesion == "cyst":
-        return np.asarray(canvas.distance(cx, cy, radius * _RIM, radius * _RIM) < 1)
-    if lesion == "collection":
-        inside = canvas.distance(cx, organ.cy, organ.rx * _SPACE, organ.ry * _SPACE) < 1
-        return np.asarray(inside & (canvas.y > _surface(canvas, organ)))
-    return np.zeros((_SIZE, _SIZE), np.bool_)
+        inside = 1 / (1 + np.exp((c.distance(cx, organ.cy, organ.rx * 1.1, organ.ry * 1.1) - 1) / 0.04))
+        level = organ.cy + organ.ry * (0.75 - 6 * radius)
+        meniscus = level + 0.06 * np.sin((c.x - cx) * 9)
+        c.paint(inside / (1 + np.exp(-(c.y - meniscus) / 0.012)), min(1.0, organ.grey + 0.38))
 
 
 def draw(region: Region, lesion: Lesion, anatomy: Anatomy, rng: np.random.Generator) -> bytes:
