@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medclip.assistant.heatmap import relevance
 from medclip.cli.render import caveats, confirmed_and_treated, families, family_caveats, present, shown_labels
 from medclip.files.outputs import new_file
 from medclip.label_sets import family_of
-from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.read import thumbnail
 
 if TYPE_CHECKING:
@@ -26,15 +23,6 @@ MARK = b'name="generator" content="medclip"'
 """In the head of every page: what says that it is ours to replace."""
 
 _QUERY_SIDE = 360  # pixels
-_HEATED = 3  # scans of the query, at most, that are searched for what matched
-
-
-@dataclass(frozen=True)
-class _Heat:
-    """One scan of the query, with what resembles something marked on it."""
-
-    source: str  # a data: URI
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -58,33 +46,6 @@ def _asked_pictures(assistant: "Assistant", asked: "Asked", case_id: str | None)
     if case_id is None:
         return [_uri(thumbnail(scan.middle, _QUERY_SIDE)) for scan in asked.scans]
     return [_uri(jpeg) for _, jpeg in sorted(assistant.index.thumbnails(case_id).items())]
-
-
-def _overlay(picture: GreyPicture, heat: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> str:
-    """The picture with the upper half of the heat in red over it."""
-    grey = np.repeat(picture[..., None].astype(np.float32), 3, axis=2)
-    strength = np.clip(heat * 2 - 1, 0, 1)[..., None] * 0.55
-    mixed = grey * (1 - strength) + np.asarray([255, 60, 20], np.float32) * strength
-    return _uri(thumbnail(mixed.astype(np.uint8), _QUERY_SIDE))
-
-
-def _heats(assistant: "Assistant", asked: "Asked", texts: Sequence[str]) -> list[_Heat]:
-    """Each scan of the query, marked where it resembles the best case's scan, and where it resembles the text."""
-    targets = []
-    best = next((case for case in asked.answer.similar if case.scan is not None or case.view == "fused"), None)
-    if best is not None:
-        kind = "scan" if best.scan is not None else "fused"
-        number = (best.scan or 1) - 1 if kind == "scan" else 0
-        views = assistant.index.views_of(best.case_id)
-        vector = next(view.vector for view in views if (view.kind, view.number) == (kind, number))
-        targets.append((vector, f"what resembles {best.case_id}"))
-    if texts:
-        targets.append((assistant.embedder.texts(texts).mean(0), "what resembles the text"))
-    return [
-        _Heat(_overlay(scan.middle, relevance(assistant.embedder, scan.middle, vector)), caption)
-        for scan in asked.scans[:_HEATED]
-        for vector, caption in targets
-    ]
 
 
 def write_page(
@@ -119,7 +80,6 @@ def write_page(
         shown={case.case_id: shown_labels(case) for case in asked.answer.similar},
         asked=_asked_pictures(assistant, asked, case_id),
         text="\n\n".join(texts),
-        heats=_heats(assistant, asked, texts) if asked.scans else [],
         pictures={case.case_id: _pictures(assistant, case) for case in asked.answer.similar},
         synthetic=any(case.synthetic for case in asked.answer.similar),
     )

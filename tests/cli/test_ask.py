@@ -65,6 +65,13 @@ def test_the_page_is_self_contained_and_says_what_it_is(answered: dict) -> None:
     assert not re.search(r'(?:src|href)="(?!data:)', page)
 
 
+def test_beside_the_query_stand_its_own_scans_alone_and_none_is_marked(answered: dict) -> None:  # type: ignore[type-arg]
+    """A place marked in a scan reads as evidence; what once was marked lay on the lesion in none of 64 scans."""
+    beside = answered["page"].partition("<aside>")[2].partition("</aside>")[0]
+    assert re.findall(r'<img [^>]*alt="([^"]*)"', beside) == ["scan 1 of the query"]
+    assert "resembles" not in beside
+
+
 def test_text_from_a_case_cannot_break_out_of_the_page(index: Path, medclip: Medclip, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert medclip("query", index, "--text", "nodule <script>alert(1)</script>", "--html", page).code == 0

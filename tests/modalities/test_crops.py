@@ -1,19 +1,10 @@
-"""Crops of a picture, attention over pictures, and the heat map made of both."""
-
-from pathlib import Path
+"""Crops of a picture, and attention over pictures."""
 
 import numpy as np
 import pytest
 
-from medclip.assistant.heatmap import relevance
-from medclip.bundle.layout import Layout
-from medclip.bundle.serving import ServingModel
-from medclip.cases.case import Case
-from medclip.cases.manifest import read_cases
-from medclip.embedding.embedder import Embedder
 from medclip.modalities.scan.crops import crop_boxes, with_crops
 from medclip.modalities.scan.pictures import attend
-from medclip.modalities.scan.read import read_scan
 from medclip.training.attention import fit_attention
 
 
@@ -59,24 +50,3 @@ def test_attention_learns_which_slices_show_what_the_report_tells() -> None:
     weights /= weights.sum(1, keepdims=True)
     assert weights[:, 0].mean() > 0.4  # equal weights would give 0.25
     assert not fit_attention(pictures[:, 0], np.arange(cases), told).any()  # nothing to choose from
-
-
-def test_the_heat_lies_where_the_query_resembles_the_target(model: Path, sample: Path) -> None:
-    embedder = Embedder(ServingModel(Layout(model).serving.root))
-    cases: list[Case] = read_cases(sample)
-    scans = [read_scan(sample / case.scans[0].file).middle for case in cases[:2]]
-    side = 256
-    left, right = (np.asarray(np.resize(scan, scan.shape)[:side, :side]) for scan in scans)
-    both = np.concatenate([left, right], axis=1)
-    target = embedder.model.embed_scans([[_prepared(embedder, right)]])[0]
-    heat = relevance(embedder, both, target)
-    assert heat.shape == both.shape
-    assert heat.min() == 0
-    assert heat.max() == pytest.approx(1)
-    assert heat[:, side:].mean() > heat[:, :side].mean()
-
-
-def _prepared(embedder: Embedder, picture: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    from medclip.modalities.scan.prepare import prepare_scan
-
-    return prepare_scan(picture, embedder.model.manifest.preprocessing)

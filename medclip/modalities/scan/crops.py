@@ -19,14 +19,13 @@ _SIDE = 0.5  # of the picture's longer side
 _DENSITY = 1.5  # crops along an axis, for each that would fit side by side
 
 
-def crop_boxes(height: int, width: int, steps: int, side: float = _SIDE) -> list[Box]:
+def crop_boxes(height: int, width: int, steps: int) -> list[Box]:
     """Crops of one size that overlap by a third or more and cover the picture, row by row.
 
     Args:
         steps: crops along either axis, at least; more along the longer one of an elongated picture.
-        side: of a crop, as a share of the picture's longer side.
     """
-    pixels = max(1, min(round(side * max(height, width)), height, width))
+    pixels = max(1, min(round(_SIDE * max(height, width)), height, width))
     tops, lefts = (
         np.linspace(0, length - pixels, max(steps, math.ceil(_DENSITY * length / pixels)) if length > pixels else 1)
         .round()

@@ -65,7 +65,7 @@ def as_tiff(pictures: Sequence[GreyPicture]) -> bytes:
 
 
 def thumbnail(picture: GreyPicture, side: int = 256) -> bytes:
-    """The picture, grey or (height, width, 3) in colour, as a JPEG that fits into side × side pixels."""
+    """The picture as a JPEG that fits into side × side pixels."""
     image = Image.fromarray(picture)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     out = io.BytesIO()
