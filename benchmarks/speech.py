@@ -66,7 +66,7 @@ def main() -> None:
     texts = [_spoken(case.note_text("history")) for case in told]
 
     def found(text: str) -> tuple[set[str], str]:
-        answer = assistant.query(texts=[text], label_sets=["location"]).answer
+        answer = assistant.query(history=[text], label_sets=["location"]).answer
         return {case.case_id for case in answer.similar}, answer.labels[0].ranked[0].label
 
     typed = [found(text) for text in texts]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["query", "similar"]
 
-_K = typer.Option("-k", min=1, max=1000, help="How many similar cases, one a patient, are shown and vote.")
+_K = typer.Option("-k", min=1, max=1000, help="How many similar cases, one a patient, are shown; ten vote.")
 _LABEL = typer.Option("--label", help="Answer this label set only; may be repeated.")
 _JSON = typer.Option("--json", help="Print the answer as JSON (docs/answer.schema.json).")
 _WHERE = typer.Option(
@@ -24,10 +24,13 @@ _FORCE = typer.Option("--force", help="Replace an earlier page of --html.")
 def query(
     index: Annotated[Path, typer.Argument(help="An index folder.")],
     scan: Annotated[list[Path] | None, typer.Option("--scan", help="A scan of the patient; may be repeated.")] = None,
-    text: Annotated[str | None, typer.Option("--text", help="History or report of the patient.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="History: what is known beside the scans.")] = None,
     text_file: Annotated[Path | None, typer.Option("--text-file", help="The same, from a UTF-8 file.")] = None,
+    report: Annotated[str | None, typer.Option("--report", help="Report: what was found on the scans.")] = None,
+    report_file: Annotated[Path | None, typer.Option("--report-file", help="The same, from a UTF-8 file.")] = None,
     audio: Annotated[
-        list[Path] | None, typer.Option("--audio", help="A dictation (wav, flac, mp3), which is transcribed offline.")
+        list[Path] | None,
+        typer.Option("--audio", help="A dictated report (wav, flac, mp3), which is transcribed offline."),
     ] = None,
     speech_model: Annotated[
         str, typer.Option(help="base, a folder in CTranslate2's format, or a Whisper name on the hub.")
@@ -47,7 +50,8 @@ def query(
     words: Annotated[
         bool | None,
         typer.Option(
-            "--words/--no-words", help="Let the words that reports share rank, too; if the query is text alone."
+            "--words/--no-words",
+            help="Let the words that texts share order what is shown, too; so it is if the query is text alone.",
         ),
     ] = None,
     mmap: Annotated[bool, _MMAP] = True,
@@ -62,14 +66,17 @@ def query(
     from medclip.modalities.measurements.values import values_of
 
     _check_page(html, force)
-    texts = [part for part in (text, _read_text(text_file)) if part is not None]
+    history, found = (
+        [part for part in (given, _read_text(file)) if part is not None]
+        for given, file in ((text, text_file), (report, report_file))
+    )
     assistant = Assistant.open(index, threads=threads, mmap=mmap)
     values = values_of(measure or [], age, sex, known=assistant.embedder.coding)
     asked = assistant.query(
-        scan or [], texts, values, recordings=audio or [], speech_model=speech_model,
+        scan or [], history, values, report=found, recordings=audio or [], speech_model=speech_model,
         k=k, label_sets=label or [], where=where, exclude_patient=exclude_patient, words=words,
     )  # fmt: skip
-    texts += [heard.text for heard in asked.answer.transcripts]
+    texts = [*history, *found, *(heard.text for heard in asked.answer.transcripts)]
     _show(assistant, asked, texts, as_json, html, title="New patient", force=force)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medclip.cli.render import caveats, confirmed_and_treated, families, family_caveats, present, shown_labels
+from medclip.cli.render import caveats, confirmed_and_treated, families, family_caveats, present, shown_labels, votes
 from medclip.files.outputs import new_file
 from medclip.label_sets import family_of
 from medclip.modalities.scan.read import thumbnail
@@ -76,6 +76,7 @@ def write_page(
         singles=[(found, caveats(found)) for found in asked.answer.labels if family_of(found.label_set) is None],
         families=[(name, found, family_caveats(found)) for name, found in families(asked.answer).items()],
         present=present,
+        votes=votes,
         treated=confirmed_and_treated(asked.answer),
         shown={case.case_id: shown_labels(case) for case in asked.answer.similar},
         asked=_asked_pictures(assistant, asked, case_id),

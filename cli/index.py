@@ -71,6 +71,9 @@ def build(
 def info(
     index: Annotated[Path, typer.Argument(help="An index folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw how far stated probabilities come true (PNG, SVG or PDF).")
+    ] = None,
 ) -> None:
     """Say what an index can answer, and how well."""
     from dataclasses import asdict
@@ -80,6 +83,11 @@ def info(
     from medclip.cli import render
 
     assistant = Assistant.open_without_model(index)
+    if picture is not None:
+        from medclip.cli.plot import check_picture, draw_reliability
+
+        check_picture(picture)
+        draw_reliability(assistant.capabilities(), picture)
     familiar = read_familiarity(assistant.index)
     stats = assistant.index.stats()
     if as_json:
@@ -88,6 +96,8 @@ def info(
                 "cases": stats["cases"],
                 "views": stats["views"],
                 "fingerprint": assistant.index.fingerprint,
+                "outdated": assistant.outdated,
+                "measurements": list(assistant.measurements),
                 "label_sets": [asdict(capability) for capability in assistant.capabilities()],
                 "diagnoses": asdict(assistant.coverage()),
                 "familiarity": familiar.model_dump() if familiar else None,
@@ -137,11 +147,15 @@ def stats(
 def _say(assistant: "Assistant") -> None:  # type: ignore[name-defined]  # noqa: F821
     from medclip.cli import render
 
+    if assistant.outdated:
+        from medclip.assistant.cautions import OUTDATED
+
+        render.say((OUTDATED, "yellow"))
     for capability in assistant.capabilities():
         classes = ", ".join(f"{label} {count}" for label, count in capability.patients.items())
-        right = ", ".join(f"{name} {value:.0%}" for name, value in capability.held_out_accuracy.items())
         render.say("answers ", (capability.label_set, "bold"), f" (patients: {classes})")
-        render.say(f"  right for patients left out, by what is asked with: {right}")
+        render.out.print(render.measured_table(capability))
+    render.say(f"measurements that a query may have: {', '.join(assistant.measurements) or 'none'}")
     coverage = assistant.coverage()
     if coverage.cases:
         render.say(

@@ -8,11 +8,13 @@ from medclip.files.outputs import check_free_file, new_file
 from medclip.label_sets import family_of
 
 if TYPE_CHECKING:
+    from medclip.assistant.assistant import Capability
     from medclip.evaluation.protocols import Figure
 
-__all__ = ["check_picture", "draw_ablation"]
+__all__ = ["check_picture", "draw_ablation", "draw_reliability"]
 
 _FORMATS = (".png", ".svg", ".pdf")
+_ACROSS = 5  # panels side by side
 
 
 def check_picture(file: Path) -> None:
@@ -61,5 +63,48 @@ def draw_ablation(measured: Sequence["Figure"], file: Path) -> None:
         panel.grid(axis="y", alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].legend(ncols=len(methods), fontsize=8, loc="upper left")
+    with new_file(file) as partial:
+        canvas.savefig(partial, dpi=150, format=file.suffix.removeprefix("."))
+
+
+def draw_reliability(capabilities: Sequence["Capability"], file: Path) -> None:
+    """A reliability diagram a label set and composition: stated probability across, share that was right up.
+
+    On patients left out, each of whom counts once; the number at a point says how many stand behind it.
+
+    Raises:
+        OutputError: the picture cannot be written, or there is nothing to draw.
+    """
+    from matplotlib.figure import Figure as Canvas
+
+    from medclip.errors import OutputError
+
+    drawn = [
+        (capability.label_set, name, found)
+        for capability in capabilities
+        if family_of(capability.label_set) is None
+        for name, found in capability.measured.items()
+    ]
+    if not drawn:
+        raise OutputError(f"{file}: there is nothing to draw; the index has no answers whose accuracy was measured")
+    lines = -(-len(drawn) // _ACROSS)
+    canvas = Canvas(figsize=(2.6 * _ACROSS, 2.8 * lines), layout="constrained")
+    panels = canvas.subplots(lines, _ACROSS, squeeze=False).ravel()
+    for panel, (label_set, name, found) in zip(panels, drawn, strict=False):
+        panel.plot([0, 1], [0, 1], color="grey", lw=0.7)
+        panel.plot([one.stated for one in found.bins], [one.right for one in found.bins], marker="o", ms=4)
+        for one in found.bins:
+            patients = f"{one.share * found.patients:.0f}"
+            panel.annotate(patients, (one.stated, one.right), (3, -9), textcoords="offset points", fontsize=7)
+        panel.set_title(f"{label_set}\n{name.replace('+', ' + ')}", loc="left", fontsize=8)
+        panel.set_xlim(0, 1)
+        panel.set_ylim(0, 1)
+        panel.set_aspect("equal")
+        panel.tick_params(labelsize=7)
+        panel.spines[["top", "right"]].set_visible(False)
+    for panel in panels[len(drawn) :]:
+        panel.set_axis_off()
+    canvas.supxlabel("stated probability", fontsize=9)
+    canvas.supylabel("right", fontsize=9)
     with new_file(file) as partial:
         canvas.savefig(partial, dpi=150, format=file.suffix.removeprefix("."))

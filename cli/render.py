@@ -22,10 +22,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from medclip.diagnosis.abstention import LEAST_PATIENTS, least_probability
 from medclip.label_sets import PRESENT, family_of
+from medclip.metrics.probabilities import interval
 
 if TYPE_CHECKING:
     from medclip.assistant.answer import Answer, SimilarCase
+    from medclip.assistant.assistant import Capability
     from medclip.cases.check import CheckReport
     from medclip.diagnosis.label_answer import LabelAnswer
     from medclip.evaluation.protocols import Figure
@@ -36,11 +39,13 @@ __all__ = [
     "answer",
     "check_report",
     "figures",
+    "measured_table",
     "out",
     "print_json",
     "progress",
     "say",
     "visible",
+    "votes",
 ]
 
 _KEPT = {"\n", "\t"}
@@ -172,18 +177,54 @@ def _label_table(found: "LabelAnswer") -> Table:
     for column in ("probability", "vote", "probe"):
         table.add_column(column, justify="right")
     for ranked in found.ranked[:5]:
-        table.add_row(ranked.label, f"{ranked.probability:.2f}", f"{ranked.vote:.2f}", f"{ranked.probe:.2f}")
+        probe = "-" if ranked.probe is None else f"{ranked.probe:.2f}"
+        table.add_row(ranked.label, f"{ranked.probability:.2f}", f"{ranked.vote:.2f}", probe)
     return table
 
 
 def caveats(found: "LabelAnswer") -> list[str]:
     """What a reader has to know about one label answer."""
-    notes = [f"right for {found.held_out_accuracy:.0%} of archived patients left out; {found.voters} cases voted"]
+    notes = [_stated(found)]
+    if found.ranked[0].probe is None:
+        notes.append("by the vote alone, since the probe was fitted on this case")
     if not found.agree:
         notes.append("vote and probe disagree")
     if found.answer is None:
-        notes.append("no class reaches probability 0.50, so the answer is withheld")
+        least = least_probability(len(found.ranked))
+        notes.append(f"no class reaches probability {least:.2f}, so the answer is withheld")
     return notes
+
+
+def _stated(found: "LabelAnswer") -> str:
+    if found.held_out_accuracy is None or found.held_out_interval is None:
+        return (
+            f"how often such answers are right is not known: only {found.held_out_patients} patients could be left out"
+        )
+    low, high = found.held_out_interval
+    return (
+        f"such answers were right for {found.held_out_accuracy:.0%} of {found.held_out_patients} archived patients left out "
+        f"({low:.0%} to {high:.0%})"
+    )
+
+
+def votes(found: "LabelAnswer") -> list[tuple[str, str, float]]:
+    """(who, for which class, share) of a vote; the shares sum to 1."""
+    own = [(voter.case_id, voter.label, voter.share) for voter in found.voters]
+    return [*own, ("the archive's frequencies", "every class", found.archive_share)]
+
+
+def measured_table(capability: "Capability") -> Table:
+    """How good the answers on a label set are, by what is asked with."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("asked with")
+    for column in ("right", "95 % interval", "calibration error", "patients left out"):
+        table.add_column(column, justify="right")
+    for name, found in capability.measured.items():
+        low, high = interval(found.accuracy, found.patients)
+        figures = (f"{found.accuracy:.2f}", f"{low:.2f} to {high:.2f}", f"{found.calibration_error:.2f}")
+        shown = figures if found.patients >= LEAST_PATIENTS else ("too few", "", "")
+        table.add_row(name, *shown, str(found.patients))
+    return table
 
 
 def families(given: "Answer") -> dict[str, list["LabelAnswer"]]:
@@ -202,8 +243,12 @@ def present(member: "LabelAnswer") -> float:
 
 def family_caveats(members: Sequence["LabelAnswer"]) -> list[str]:
     """What a reader has to know about the answers on a multi-label set."""
-    least, most = (f(m.held_out_accuracy for m in members) for f in (min, max))
-    notes = [f"each right for {least:.0%} to {most:.0%} of archived patients left out"]
+    known = [m.held_out_accuracy for m in members if m.held_out_accuracy is not None]
+    patients = min(m.held_out_patients for m in members)
+    notes = [f"how often such answers are right is not known: only {patients} patients could be left out"]
+    if known:
+        on = f"of archived patients left out ({min(m.held_out_patients for m in members if m.held_out_accuracy)} or more)"
+        notes = [f"such answers were right for {min(known):.0%} to {max(known):.0%} {on}"]
     if not all(member.verified for member in members):
         notes.append("the archive's labels were read from its reports by a program: not verified")
     return notes
@@ -230,7 +275,7 @@ def _family_table(family: str, members: Sequence["LabelAnswer"]) -> Table:
         table.add_column(column, justify="left" if column in ("class", "answer") else "right")
     for member in members[:8]:
         ranked = next((r for r in member.ranked if r.label == PRESENT), member.ranked[0])
-        values = (f"{value:.2f}" for value in (ranked.probability, ranked.vote, ranked.probe))
+        values = ("-" if value is None else f"{value:.2f}" for value in (ranked.probability, ranked.vote, ranked.probe))
         table.add_row(member.label_set.partition("/")[2], member.answer or Text("undecided", "yellow"), *values)
     return table
 
@@ -246,10 +291,11 @@ def answer(given: "Answer") -> None:
         if family_of(found.label_set) is None:
             out.print(_label_table(found))
             say("  " + "; ".join(caveats(found)))
+            say("  voted: " + ", ".join(f"{who} ({label}) {share:.0%}" for who, label, share in votes(found)))
     for family, members in families(given).items():
         out.print(_family_table(family, members))
         say("  " + "; ".join(family_caveats(members)))
-    if not given.labels:
+    if not given.labels and not given.cautions:
         say("This archive has no label set that it could answer for such a query.")
     how = "" if given.ranked_by == "similarity" else ", ranked by cosine and by the words of their texts"
     table = Table(title=f"similar cases{how}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -279,7 +325,7 @@ def answer(given: "Answer") -> None:
             if family_of(name) is None
         )
         others = f"{part.new_neighbours} of the {len(given.similar)} cases above would be others"
-        say(f"without the {part.modality}: {others}; {moved}")
+        say(f"without the {part.part}: {others}; {moved}")
 
 
 def figures(measured: Sequence["Figure"]) -> None:

@@ -323,6 +323,10 @@ class CaseIndex:
         """
         return parse_filter(text, self._backend.fields())  # type: ignore[arg-type]
 
+    def holds(self, where: Filter) -> bool:
+        """Whether a filter is true of any case."""
+        return self._backend.views_in(Scope(None, where, None)) > 0
+
     def stats(self) -> dict[str, Any]:
         """Cases, patients, views, backend, structure, generation, bytes, and what the structure was measured to do."""
         with self.snapshot():

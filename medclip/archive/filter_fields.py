@@ -1,14 +1,50 @@
 """What ``--where`` can filter on."""
 
 from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from typing import get_args
 
-from medclip.cases.case import Case
+from medclip.cases.case import Case, Modality, Sex
+from medclip.errors import FilterError
+from medclip.index import CaseIndex
+from medclip.index.filters import Comparison, Filter, Join
 from medclip.index.records import Fact
 
-__all__ = ["FIELDS", "facts_of"]
+__all__ = ["FIELDS", "facts_of", "read_filter"]
 
 FIELDS = {"age": "number", "sex": "text", "modality": "text", "plane": "text", "source": "text", "synthetic": "text"}
 """What a filter may always ask for; the labels (``label.NAME``) come with the cases."""
+
+_CLOSED: dict[str, tuple[str, ...]] = {"sex": get_args(Sex), "modality": get_args(Modality), "synthetic": ("yes", "no")}
+"""Fields whose values are known beforehand."""
+
+
+def _comparisons(where: Filter) -> Iterator[Comparison]:
+    if isinstance(where, Join):
+        for part in where.parts:
+            yield from _comparisons(part)
+    else:
+        yield where
+
+
+def read_filter(index: CaseIndex, text: str, classes: Mapping[str, Collection[str]]) -> Filter:
+    """Read an expression of `medclip.index.filters` on an index, and hold its values against those that there are.
+
+    Args:
+        classes: label set → its classes, as far as they are known without looking.
+
+    Raises:
+        FilterError: it cannot be understood, or names a field or the value of one that no case has.
+    """
+    found = index.filter(text)
+    for part in _comparisons(found):
+        known = _CLOSED.get(part.field, tuple(classes.get(part.field.removeprefix("label."), ())))
+        for value in part.values:
+            if isinstance(value, float) or value in known or index.holds(Comparison(part.field, "=", (value,))):
+                continue
+            there = f"; {part.field} is {', '.join(known)}" if known else ""
+            raise FilterError(f"filter {text!r}: no case has {part.field} = {value!r}{there}")
+    return found
 
 
 def facts_of(case: Case) -> dict[str, Fact]:

@@ -3,7 +3,6 @@
 Of a case only its posed vectors and its votes are kept, so that thousands can be fitted on.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,12 +17,12 @@ from medclip.diagnosis.store import save_diagnosers
 from medclip.embedding.embedder import Array, EmbeddedCase
 from medclip.embedding.posing import every_question, pose
 from medclip.fusion import Fuser
-from medclip.fusion.composition import COMPOSITIONS, Composition
+from medclip.fusion.composition import COMPOSITIONS, PARTS, Composition, Part
 from medclip.index import CaseIndex
 
 __all__ = ["FITTED", "fit_answers", "fitted_on"]
 
-FITTED = 10_000
+FITTED = 4_000
 """On how many cases the diagnosers are fitted at most: more change a linear probe little and take hours."""
 
 _AT_ONCE = 64  # cases that are posed, or queries that are searched for, at a time
@@ -49,10 +48,10 @@ class _Voter(NamedTuple):
 class _Queries:
     """The archived cases as queries of one composition, row by row."""
 
-    vectors: list[Array] = field(default_factory=list)  # (d,)
+    vectors: list[Array] = field(default_factory=list)  # (d,), of what is not trained
+    blocks: list[dict[Part, Array]] = field(default_factory=list)
     patients: list[str] = field(default_factory=list)
     labels: list[Labels] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)  # those of one case sum to one
     voters: list[tuple[_Voter, ...]] = field(default_factory=list)
 
 
@@ -69,9 +68,7 @@ class _Examples(Sequence[Example]):
     def __getitem__(self, position: int) -> Example:  # type: ignore[override]
         row, name, queries = self._rows[position], self._label_set, self._queries
         ballots = ballots_of(queries.voters[row], name)
-        return Example(
-            queries.vectors[row], queries.patients[row], queries.labels[row][name], queries.weights[row], ballots
-        )
+        return Example(queries.blocks[row], queries.patients[row], queries.labels[row][name], ballots)
 
 
 def _pose(cases: Iterable[EmbeddedCase], fuser: Fuser) -> dict[Composition, _Queries]:
@@ -79,15 +76,14 @@ def _pose(cases: Iterable[EmbeddedCase], fuser: Fuser) -> dict[Composition, _Que
     given = iter(cases)
     known: dict[tuple[tuple[str, str], ...], Labels] = {}
     while batch := list(islice(given, _AT_ONCE)):
-        asked = [(number, question) for number, one in enumerate(batch) for question in every_question(one)]
-        rows = [*zip(asked, pose([question for _, question in asked], fuser), strict=True)]
-        count = Counter((number, row.composition) for (number, _), row in rows)
-        for (number, _), row in rows:
+        rows = pose([question for one in batch for question in every_question(one)], fuser)
+        voting = fuser.untrained(np.stack([row.vector for row in rows]))
+        for row, vector in zip(rows, voting, strict=True):
             queries = posed[row.composition]
-            queries.vectors.append(row.vector)
+            queries.vectors.append(vector)
+            queries.blocks.append(fuser.blocks(row.parts))
             queries.patients.append(row.patient)
             queries.labels.append(known.setdefault(tuple(sorted(row.labels.items())), row.labels))
-            queries.weights.append(1 / count[number, row.composition])
     return posed
 
 
@@ -135,5 +131,5 @@ def fit_answers(
         diagnoser = fit_diagnoser(label_set, examples, seed=seed)
         if diagnoser is not None:
             fitted.append(diagnoser)
-    save_diagnosers(fitted, folder)
+    save_diagnosers(fitted, {part: fuser.width_of(part) for part in PARTS}, folder)
     return [diagnoser.label_set for diagnoser in fitted]

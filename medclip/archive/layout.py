@@ -1,16 +1,59 @@
 """What an index folder carries beside its cases, by name, and the model among it."""
 
+from medclip.bundle.layout import ServingLayout, ServingManifest, read_model
 from medclip.bundle.serving import ServingModel
 from medclip.errors import ArchiveError
+from medclip.fusion import Fuser
 from medclip.index import CaseIndex
 
-__all__ = ["ATTACHMENTS", "FAMILIARITY", "MODEL", "PROBE", "REPORT", "VOCABULARY", "model_of"]
+__all__ = [
+    "ATTACHMENTS",
+    "FAMILIARITY",
+    "MODEL",
+    "PROBE",
+    "REPORT",
+    "VOCABULARY",
+    "fuser_of",
+    "measurements_of",
+    "model_of",
+]
 
 MODEL, PROBE, REPORT, VOCABULARY = "model", "probe", "build-report.json", "vocabulary.json"
 FAMILIARITY = "familiarity.json"
 
 ATTACHMENTS = (MODEL, PROBE, VOCABULARY, FAMILIARITY, REPORT)
 """What goes along with an index's cases."""
+
+
+def _manifest(index: CaseIndex) -> ServingManifest:
+    file = ServingLayout(index.attachment(MODEL)).manifest
+    return read_model(file, ServingManifest, "build the index again, or restore it")
+
+
+def measurements_of(index: CaseIndex) -> tuple[str, ...]:
+    """Names of the measurements that the model inside an index knows.
+
+    Raises:
+        BundleError: the model's manifest is missing or damaged.
+    """
+    return tuple(_manifest(index).measurements.names)
+
+
+def fuser_of(index: CaseIndex) -> Fuser:
+    """The fuser of the model inside an index, without its network: enough to take vectors apart.
+
+    Raises:
+        BundleError: the model's manifest is missing or damaged.
+    """
+    manifest = _manifest(index)
+    return Fuser(
+        manifest.base,
+        manifest.measurements.width,
+        manifest.joint,
+        manifest.joint_share,
+        aligned=manifest.aligned,
+        adds_texts=manifest.adds_texts,
+    )
 
 
 def model_of(index: CaseIndex, *, threads: int | None = None) -> ServingModel:

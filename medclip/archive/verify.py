@@ -12,13 +12,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from medclip.archive.familiarity import read_familiarity
-from medclip.archive.layout import ATTACHMENTS, MODEL, PROBE, REPORT, VOCABULARY, model_of
+from medclip.archive.layout import ATTACHMENTS, MODEL, PROBE, REPORT, VOCABULARY, fuser_of, model_of
 from medclip.bundle.layout import ServingLayout
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS, TENSORS, load_diagnosers, probe_is_sealed
 from medclip.errors import ArchiveError, MedclipError
 from medclip.files.plain import unreadable
 from medclip.files.sealed import read_json
+from medclip.fusion.composition import PARTS
 from medclip.index import CaseIndex
 from medclip.index.case_index import MANIFEST
 from medclip.modalities.text.vocabulary import read_vocabulary, vocabulary_is_sealed
@@ -79,7 +80,8 @@ def _model(index: CaseIndex) -> list[str]:
 
 
 def _probe(index: CaseIndex) -> list[str]:
-    load_diagnosers(index.attachment(PROBE), index.dimension)
+    fuser = fuser_of(index)
+    load_diagnosers(index.attachment(PROBE), {part: fuser.width_of(part) for part in PARTS})
     return []
 
 

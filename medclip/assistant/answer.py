@@ -5,9 +5,11 @@ from typing import Literal
 from pydantic import Field
 
 from medclip.diagnosis.label_answer import LabelAnswer, Out
-from medclip.fusion.composition import Composition, Modality, ViewKind
+from medclip.fusion.composition import Composition, Part, ViewKind
 
-__all__ = ["Answer", "Contribution", "Heard", "SimilarCase"]
+__all__ = ["Answer", "Contribution", "Heard", "Ranking", "SimilarCase"]
+
+Ranking = Literal["similarity", "similarity and words"]
 
 
 class SimilarCase(Out):
@@ -18,7 +20,7 @@ class SimilarCase(Out):
     view: ViewKind = Field(description="which view of the case matched")
     scan: int | None = Field(description="which scan matched, counted from 1; null for other views")
     labels: dict[str, str]
-    vote_weights: dict[str, float] = Field(description="label set → this case's share of the vote")
+    vote_weights: dict[str, float] = Field(description="label set → this case's share of the vote, if it voted")
     age: float | None
     sex: str | None
     impression: str | None = Field(description="the report's conclusion, not a verified diagnosis")
@@ -33,9 +35,9 @@ class SimilarCase(Out):
 
 
 class Contribution(Out):
-    """How the answer would differ without one modality of the query."""
+    """How the answer would differ without one part of the query."""
 
-    modality: Modality
+    part: Part
     new_neighbours: int = Field(description="similar cases that would not be among those shown without it")
     shift: dict[str, float] = Field(description="label set → total variation between the answers with and without it")
     without: dict[str, str] = Field(description="label set → most probable class without it")
@@ -56,12 +58,16 @@ class Answer(Out):
 
     disclaimer: str
     medclip_version: str
-    cautions: list[str] = Field(description="what to know first: that a text was probably not understood")
+    cautions: list[str] = Field(
+        description="what to know first: that a text was probably not understood, the patient is archived already ..."
+    )
     query: Composition = Field(description="what the query was made of")
     transcripts: list[Heard] = Field(description="of the query's recordings")
-    contributions: list[Contribution] = Field(description="what each modality of the query changed, if several")
+    contributions: list[Contribution] = Field(description="what each part of the query changed, if there are several")
     labels: list[LabelAnswer]
-    ranked_by: Literal["similarity", "similarity and words"] = Field(
+    ranked_by: Ranking = Field(
         description="the order of the similar cases: their cosine, or that fused with the words that they share"
     )
-    similar: list[SimilarCase] = Field(description="most similar first, one a patient")
+    similar: list[SimilarCase] = Field(
+        description="those shown, most similar first, one a patient; who votes stands with each label set"
+    )

@@ -11,26 +11,30 @@ from numpy.typing import NDArray
 
 from medclip import DISCLAIMER, __version__
 from medclip.archive.entries import case_of
-from medclip.archive.layout import PROBE, VOCABULARY, model_of
-from medclip.assistant.answer import Answer, Contribution, Heard, SimilarCase
-from medclip.assistant.cautions import cautions_of
-from medclip.diagnosis.diagnoser import Diagnoser
+from medclip.archive.filter_fields import read_filter
+from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, measurements_of, model_of
+from medclip.assistant.answer import Answer, Contribution, Heard, Ranking, SimilarCase
+from medclip.assistant.cautions import OUTDATED, archived_already, cautions_of, few_cases, left_out
+from medclip.diagnosis.diagnoser import Diagnoser, Measured
 from medclip.diagnosis.label_answer import LabelAnswer, answer_label_set
 from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedding.embedder import Embedder
 from medclip.errors import ArchiveError
 from medclip.files.plain import unreadable
-from medclip.fusion import Parts
-from medclip.fusion.composition import MODALITIES, Composition, Modality, ViewKind, composition_of
+from medclip.fusion import Fuser, Parts
+from medclip.fusion.composition import PARTS, Composition, Part, ViewKind, composed
 from medclip.index import CaseIndex, Hit
 from medclip.index.filters import Filter
+from medclip.modalities.measurements.shared_units import Amount
 from medclip.modalities.scan.pictures import ScanPictures
 from medclip.modalities.speech.models import DEFAULT
 from medclip.modalities.speech.transcribe import Transcriber
 from medclip.modalities.text.vocabulary import read_vocabulary
 
 __all__ = ["Among", "Asked", "Assistant", "Capability", "Coverage"]
+
+Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Capability:
 
     label_set: str
     patients: dict[str, int]  # class → patients
-    held_out_accuracy: dict[str, float]  # what a query is made of → share of right answers on patients left out
+    measured: dict[Composition, Measured]  # what a query is made of → how good its answers are, on patients left out
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,33 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Among:
-    """Which archived cases may be similar, how many are shown, and what is answered."""
+    """Which archived cases may be similar or vote, how many are shown, and what is answered."""
 
     k: int = VOTERS
     label_sets: tuple[str, ...] = ()  # all where there is none
     where: Filter | None = None
     exclude_patient: str | None = None
-    words: str = ""  # the cases whose texts share them rank, too
 
 
 class Assistant:
-    """An opened index folder with its own model and diagnosers."""
+    """An opened index folder with its own model and diagnosers.
 
-    def __init__(self, index: CaseIndex, diagnosers: Sequence[Diagnoser], embedder: Embedder | None) -> None:
-        self.index = index
-        self.diagnosers = list(diagnosers)
+    What is *shown* are the cases that are most similar by the whole embedding, or by words, too. Who *votes* are always the
+    `VOTERS` cases that are most similar by what the frozen towers know: the answers were fitted on voters found so.
+    """
+
+    def __init__(
+        self, index: CaseIndex, diagnosers: Sequence[Diagnoser] | None, fuser: Fuser, embedder: Embedder | None
+    ) -> None:
+        """An assistant of what was opened already.
+
+        Args:
+            diagnosers: None where an earlier medclip fitted them.
+            fuser: of the index's model; its network is needed only to ask with several parts.
+        """
+        self.index, self.fuser = index, fuser
+        self.outdated = diagnosers is None
+        self.diagnosers = list(diagnosers or ())
         self._embedder = embedder
 
     @classmethod
@@ -91,7 +107,7 @@ class Assistant:
         index = CaseIndex.open(folder, mmap=mmap)
         model = model_of(index, threads=threads)
         model.verify_references()
-        return cls(index, load_diagnosers(index.attachment(PROBE), index.dimension), Embedder(model))
+        return cls(index, _diagnosers(index, model.fuser), model.fuser, Embedder(model))
 
     @classmethod
     def open_without_model(cls, folder: Path) -> "Assistant":
@@ -99,9 +115,11 @@ class Assistant:
 
         Raises:
             ArchiveError: the folder is no index or is damaged.
+            BundleError: the manifest of its model is damaged.
         """
         index = CaseIndex.open(folder)
-        return cls(index, load_diagnosers(index.attachment(PROBE), index.dimension), None)
+        fuser = fuser_of(index)
+        return cls(index, _diagnosers(index, fuser), fuser, None)
 
     @property
     def embedder(self) -> Embedder:
@@ -113,9 +131,10 @@ class Assistant:
     def query(
         self,
         scans: Sequence[Path] = (),
-        texts: Sequence[str] = (),
-        values: Mapping[str, float] | None = None,
+        history: Sequence[str] = (),
+        values: Mapping[str, Amount] | None = None,
         *,
+        report: Sequence[str] = (),
         recordings: Sequence[Path] = (),
         speech_model: str = DEFAULT,
         k: int = VOTERS,
@@ -127,38 +146,47 @@ class Assistant:
         """Answer for a new patient.
 
         Args:
-            recordings: dictations, which are transcribed and go on as texts.
+            history: texts of what is known beside the scans.
+            report: texts of what was found on them.
+            recordings: dictations of what was found, which are transcribed and go on as report.
             speech_model: as `medclip.modalities.speech.models` knows it.
-            values: measurements by name, in the units that the model knows them in (`Embedder.coding`).
-            k: how many similar cases, one a patient, are shown and vote.
+            values: measurements by name; a number is in the unit that the model knows it in (`Embedder.coding`).
+            k: how many similar cases, one a patient, are shown.
             label_sets: which to answer; all where none is named.
             where: only archived cases of which this expression (`medclip.index.filters`) is true; neither others are
-                shown, nor do they vote. The probe was fitted on all.
+                shown, nor do they vote. The probes were fitted on all.
             exclude_patient: a patient whose archived cases are left out.
-            words: whether the cases whose reports share the texts' words rank, too (reciprocal rank fusion); where
-                None, they do if the query is of text alone.
+            words: whether the cases whose reports share the texts' words rank, too, among those shown (reciprocal rank
+                fusion); where None, they do if the query is of text alone.
 
         Raises:
             FilterError: `where` cannot be understood.
             ScanError, TextError, SpeechError, MeasurementError: an input cannot be used.
             MissingDependencyError: there are recordings, and the extra ``speech`` is not installed.
-            ArchiveError: a label set is not one that the index can answer.
+            ArchiveError: a label set is not one that the index can answer, or `exclude_patient` has no case.
         """
-        self._check(label_sets)
+        self._check(label_sets, exclude_patient)
         among = Among(k, tuple(label_sets), self._filter(where), exclude_patient)
         heard = self._transcribe(recordings, speech_model)
-        said = [*texts, *(one.text for one in heard)]
-        query = self.embedder.query(scans, said, values or {})
-        fuser, parts = self.embedder.fuser, query.parts
-        composition = parts.composition
-        rests = {name: parts.without(name) for name in MODALITIES if name in composition.split("+")}
-        without = rests if len(rests) > 1 else {}
+        found = [*report, *(one.text for one in heard)]
+        query = self.embedder.query(scans, history, found, values or {})
+        parts, said = query.parts, [*history, *found]
+        only_text = not {"scan", "measurements"}.intersection(parts.there)
+        shared = "\n".join(said) if (only_text if words is None else words) else ""
         with self.index.snapshot():
-            asked_words = composition == "text" if words is None else words
-            whole = replace(among, words="\n".join(said) if asked_words else "")
-            answer = self._answer(fuser.fuse([parts])[0], composition, whole)
-            contributions = [self._contribution(answer, name, rest, among) for name, rest in without.items()]
-            cautions = cautions_of(self.index, self.embedder, said, parts)
+            labels, voters = self._diagnosed(parts, among)
+            shown = self._search(self.fuser.fuse([parts]), parts.composition, among, shared)
+            plain = self._search(self.fuser.fuse([parts]), parts.composition, among) if shared else shown
+            rests = {part: parts.only(set(parts.there) - {part}) for part in parts.there if len(parts.there) > 1}
+            contributions = [self._contribution(labels, plain, part, rest, among) for part, rest in rests.items()]
+            cautions = [
+                *([OUTDATED] if self.outdated else []),
+                *archived_already(self.index, self.fuser, parts, exclude_patient),
+                *cautions_of(self.index, self.embedder, said, parts),
+                *left_out(query.unknown, self.embedder.coding.names),
+                *few_cases(len(voters), len(shown), k, where),
+            ]
+            answer = self._answer(parts.composition, labels, shown, "similarity and words" if shared else "similarity")
         known = {"contributions": contributions, "transcripts": heard, "cautions": cautions}
         return Asked(answer.model_copy(update=known), query.scans)
 
@@ -184,24 +212,20 @@ class Assistant:
             raise ArchiveError(f"{file}: is damaged ({error}); medclip index compact  makes it anew") from error
 
     def _contribution(
-        self,
-        answer: Answer,
-        modality: Modality,
-        rest: Parts,
-        among: Among,
+        self, whole: Sequence[LabelAnswer], shown: Sequence[Hit], part: Part, rest: Parts, among: Among
     ) -> Contribution:
-        """What one modality of a query changed: the answer compared with that to the rest."""
-        labels, hits, _ = self.diagnose(self.embedder.fuser.fuse([rest])[0], rest.composition, among)
-        shown = {case.case_id for case in answer.similar}
-        now = {found.label_set: {r.label: r.probability for r in found.ranked} for found in answer.labels}
+        """What one part of a query changed: the answer, and the cases shown by similarity, compared with those to the rest."""
+        labels, _ = self._diagnosed(rest, among)
+        hits = self._search(self.fuser.fuse([rest]), rest.composition, among)
+        now = {found.label_set: {r.label: r.probability for r in found.ranked} for found in whole}
         shift = {
             found.label_set: sum(abs(now[found.label_set][r.label] - r.probability) for r in found.ranked) / 2
             for found in labels
             if found.label_set in now
         }
         return Contribution(
-            modality=modality,
-            new_neighbours=len(shown - {hit.case_id for hit in hits}),
+            part=part,
+            new_neighbours=len({hit.case_id for hit in shown} - {hit.case_id for hit in hits}),
             shift=shift,
             without={found.label_set: found.ranked[0].label for found in labels if found.label_set in shift},
         )
@@ -211,6 +235,8 @@ class Assistant:
     ) -> Answer:
         """Answer for an archived case as if it were new: its own patient's cases are left out.
 
+        The probes were fitted on the case itself, so the vote alone answers, by a calibration of its own.
+
         Raises:
             ArchiveError: there is no such case, or a label set is not one that the index can answer.
             FilterError: `where` cannot be understood.
@@ -219,46 +245,73 @@ class Assistant:
         with self.index.snapshot():
             record = self.index.record(case_id)
             kinds = {view.kind: view.vector for view in self.index.views_of(case_id)}
-            composition = composition_of(
-                scan="scan" in kinds, text="report" in kinds or "history" in kinds, measurements="measurements" in kinds
-            )
+            composition = composed([part for part in PARTS if part in kinds])
             among = Among(k, tuple(label_sets), self._filter(where), record.patient)
-            return self._answer(kinds["fused"], composition, among)
+            whole = kinds["fused"][None]
+            voters = self._voters(whole, composition, among)
+            labels = self._labels(composition, {}, voters, among, by_vote_alone=True)
+            shown = self._search(whole, composition, among)
+            cautions = [*([OUTDATED] if self.outdated else []), *few_cases(len(voters), len(shown), k, where)]
+            answer = self._answer(composition, labels, shown, "similarity")
+            return answer.model_copy(update={"cautions": cautions})
 
     def _filter(self, where: str | None) -> Filter | None:
-        return None if where is None else self.index.filter(where)
+        known = {diagnoser.label_set: diagnoser.classes for diagnoser in self.diagnosers}
+        return None if where is None else read_filter(self.index, where, known)
 
-    def diagnose(
-        self,
-        vector: NDArray[np.float32],
-        composition: Composition,
-        among: Among | None = None,
-    ) -> tuple[list[LabelAnswer], list[Hit], dict[str, list[float]]]:
-        """The label answers for a (d,) unit vector, the similar cases, and each one's share of the vote by label set."""
-        among = among or Among()
-        hits = self.index.search(
-            vector[None],
+    def diagnose(self, parts: Parts, among: Among | None = None) -> list[LabelAnswer]:
+        """The answers on every label set for what is known of a patient."""
+        return self._diagnosed(parts, among or Among())[0]
+
+    def shown(self, parts: Parts, among: Among | None = None) -> list[Hit]:
+        """The cases that are shown beside the answer."""
+        return self._search(self.fuser.fuse([parts]), parts.composition, among or Among())
+
+    def _diagnosed(self, parts: Parts, among: Among) -> tuple[list[LabelAnswer], list[Hit]]:
+        voters = self._voters(self.fuser.fuse([parts]), parts.composition, among)
+        return self._labels(parts.composition, self.fuser.blocks(parts), voters, among), voters
+
+    def _search(self, vector: Array, composition: Composition, among: Among, words: str = "") -> list[Hit]:
+        """The k cases most similar to a (1, d) unit vector, one a patient."""
+        return self.index.search(
+            vector,
             among.k,
             kinds=kinds_for(composition),
             where=among.where,
             exclude_patients=[among.exclude_patient],
             one_per_patient=True,
-            words=[among.words] if among.words else [],
+            words=[words] if words else [],
         )[0]
-        answers, weights = [], {}
-        for diagnoser in self.diagnosers:
-            if among.label_sets and diagnoser.label_set not in among.label_sets:
-                continue
-            found = answer_label_set(diagnoser, composition, vector, ballots_of(hits, diagnoser.label_set))
-            if found is not None:
-                answers.append(found.answer)
-                weights[diagnoser.label_set] = found.weights
-        return answers, hits, weights
+
+    def _voters(self, vector: Array, composition: Composition, among: Among) -> list[Hit]:
+        """Who votes: as many, and found as, those on whom the answers were fitted."""
+        return self._search(self.fuser.untrained(vector), composition, replace(among, k=VOTERS))
+
+    def _labels(
+        self,
+        composition: Composition,
+        blocks: Mapping[Part, Array],
+        voters: Sequence[Hit],
+        among: Among,
+        *,
+        by_vote_alone: bool = False,
+    ) -> list[LabelAnswer]:
+        answered = (
+            answer_label_set(d, composition, blocks, ballots_of(voters, d.label_set), by_vote_alone=by_vote_alone)
+            for d in self.diagnosers
+            if not among.label_sets or d.label_set in among.label_sets
+        )
+        return [found for found in answered if found is not None]
+
+    @property
+    def measurements(self) -> tuple[str, ...]:
+        """Names of the measurements that a query may have."""
+        return measurements_of(self.index)
 
     def capabilities(self) -> list[Capability]:
         """What the index can answer, by label set."""
         return [
-            Capability(d.label_set, d.patients, {name: part.held_out_accuracy for name, part in d.parts.items()})
+            Capability(d.label_set, d.patients, {name: fit.measured for name, fit in d.fits.items()})
             for d in self.diagnosers
         ]
 
@@ -270,25 +323,25 @@ class Assistant:
         known = [diagnosis.strip().lower() for diagnosis, _ in named if diagnosis]
         return Coverage(len(known), sum(patients[diagnosis] > 1 for diagnosis in known))
 
-    def _check(self, label_sets: Sequence[str]) -> None:
+    def _check(self, label_sets: Sequence[str], exclude_patient: str | None = None) -> None:
         known = [diagnoser.label_set for diagnoser in self.diagnosers]
         for name in label_sets:
-            if name not in known:
+            if name not in known and not self.outdated:
                 raise ArchiveError(
                     f"{self.index.folder}: cannot answer label set {name!r}; it can answer {', '.join(known) or 'none'}"
                 )
+        if exclude_patient is not None and not self.index.cases_of_patient(exclude_patient):
+            raise ArchiveError(
+                f"{self.index.folder}: has no case of the patient to be left out; check --exclude-patient"
+            )
 
     def _answer(
-        self,
-        vector: NDArray[np.float32],
-        composition: Composition,
-        among: Among,
+        self, composition: Composition, labels: list[LabelAnswer], shown: Sequence[Hit], ranked_by: Ranking
     ) -> Answer:
-        answers, hits, weights = self.diagnose(vector, composition, among)
+        shares = {found.label_set: {v.case_id: v.share for v in found.voters} for found in labels}
         similar = []
-        for rank, hit in enumerate(hits):
-            record = self.index.record(hit.case_id)
-            case = case_of(record)
+        for hit in shown:
+            case = case_of(self.index.record(hit.case_id))
             similar.append(
                 SimilarCase(
                     case_id=case.id,
@@ -296,7 +349,7 @@ class Assistant:
                     view=cast(ViewKind, hit.kind),
                     scan=hit.number + 1 if hit.kind == "scan" else None,
                     labels=hit.labels,
-                    vote_weights={name: shares[rank] for name, shares in weights.items()},
+                    vote_weights={name: own[case.id] for name, own in shares.items() if case.id in own},
                     age=case.age,
                     sex=case.sex,
                     impression=case.outcome.impression,
@@ -317,7 +370,11 @@ class Assistant:
             query=composition,
             transcripts=[],
             contributions=[],
-            labels=answers,
-            ranked_by="similarity and words" if among.words else "similarity",
+            labels=labels,
+            ranked_by=ranked_by,
             similar=similar,
         )
+
+
+def _diagnosers(index: CaseIndex, fuser: Fuser) -> list[Diagnoser] | None:
+    return load_diagnosers(index.attachment(PROBE), {part: fuser.width_of(part) for part in PARTS})

@@ -1,14 +1,24 @@
-"""What a reader of an answer should know of the query's texts first."""
+"""What a reader of an answer should know first."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from medclip.archive.familiarity import nearest_text, read_familiarity
+from medclip.diagnosis.neighbours import VOTERS
 from medclip.embedding.embedder import Embedder
-from medclip.fusion import Parts
+from medclip.fusion import Fuser, Parts
 from medclip.index import CaseIndex
 from medclip.modalities.text.language import languages_read, unread_language
 
-__all__ = ["cautions_of"]
+__all__ = ["OUTDATED", "archived_already", "cautions_of", "few_cases", "left_out"]
+
+OUTDATED = (
+    "This index was made by an earlier medclip, which fitted and measured its answers in another way: none is given until  "
+    "medclip index compact  fits them anew."
+)
+
+_SAME = 0.9999
+"""Cosine from which two vectors are of one scan or text: rounding leaves more, another slice of a series less."""
 
 
 def cautions_of(index: CaseIndex, embedder: Embedder, texts: Sequence[str], parts: Parts) -> list[str]:
@@ -35,7 +45,7 @@ def cautions_of(index: CaseIndex, embedder: Embedder, texts: Sequence[str], part
         )
     familiar = read_familiarity(index)
     if familiar is not None and familiar.nearest is not None:
-        texts_alone = parts.without("scan").without("measurements")
+        texts_alone = parts.only(["history", "report"])
         [nearest] = nearest_text(index, embedder.fuser.fuse([texts_alone]))
         if nearest < familiar.nearest:
             found.append(
@@ -44,3 +54,50 @@ def cautions_of(index: CaseIndex, embedder: Embedder, texts: Sequence[str], part
                 "by it may be similar in nothing."
             )
     return found
+
+
+def archived_already(index: CaseIndex, fuser: Fuser, parts: Parts, exclude_patient: str | None) -> list[str]:
+    """Which scans and texts of the query are archived already, so that the patient's own case answers."""
+    scans, alone = parts.scans, parts.only(["scan"])
+    asked = [("scan", f"scan {n + 1}", replace(alone, scans=scans[n : n + 1])) for n in range(len(scans))]
+    asked += [(kind, f"the {kind}", parts.only([kind])) for kind in ("history", "report") if kind in parts.there]
+    if not asked:
+        return []
+    found: dict[str, list[str]] = {}
+    vectors = fuser.fuse([alone for _, _, alone in asked])
+    for (kind, name, _), vector in zip(asked, vectors, strict=True):
+        [hits] = index.search(vector[None], 1, kinds=(kind,), exclude_patients=[exclude_patient])
+        if hits and hits[0].similarity >= _SAME:
+            found.setdefault(hits[0].case_id, []).append(name)
+    return [
+        f"Archived already: {' and '.join(names)} of the query {'is' if len(names) == 1 else 'are'} that of case {case_id}. It "
+        "votes and is shown as if it were another patient's; leave it out with  --exclude-patient."
+        for case_id, names in found.items()
+    ]
+
+
+def left_out(unknown: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Measurements that were asked with and left out."""
+    if not unknown:
+        return []
+    return [
+        f"Left out: {', '.join(unknown)}, which too few archived cases have for this model; it knows "
+        f"{', '.join(known) or 'no measurement'}."
+    ]
+
+
+def few_cases(voters: int, shown: int, k: int, where: str | None) -> list[str]:
+    """That others vote than those on whom the answers were fitted and measured, or fewer cases are shown than asked for."""
+    if not voters:
+        matching = "matches --where and" if where is not None else ""
+        return [f"No archived case {matching} is comparable with the query, so there is no answer.".replace("  ", " ")]
+    if where is not None:
+        return [
+            f"Only cases that match --where vote ({voters} do), while the probes and the accuracy that is stated are of the "
+            "whole archive."
+        ]
+    if voters < VOTERS:
+        return [f"Only {voters} patients of the archive are comparable with the query: no more vote or can be shown."]
+    if shown < k:
+        return [f"{shown} cases are shown, not {k}: no more patients of the archive are comparable with the query."]
+    return []

@@ -39,6 +39,8 @@ __all__ = ["FORMAT", "Layout", "Manifest", "ServingLayout", "ServingManifest", "
 
 FORMAT = 2
 _MOST = 64 << 20  # bytes of a manifest
+_LATER = frozenset({"adds_texts"})
+"""Fields that manifests of earlier versions lack: where they do, the fingerprint goes without them, as it did."""
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,15 @@ class ServingManifest(_Strict):
     fuser: str
     joint: int  # width of what the fuser's network adds; 0 for sum
     joint_share: float  # its squared length, of 1
+    adds_texts: bool = True  # whether report and history are added up rather than averaged: none said so who did
     synthetic: bool  # trained on a synthetic cohort alone
     sha256: dict[str, str]  # file name → checksum
 
     @property
     def fingerprint(self) -> str:
         """What makes two models' embeddings comparable: every file that takes part in making them."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        said = self.model_dump(mode="json", exclude=set(_LATER - self.model_fields_set))
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 class Manifest(_Strict):

@@ -150,6 +150,8 @@ class ServingModel:
             manifest.joint,
             manifest.joint_share,
             (lambda tokens: self.towers.run(layout.fuser, tokens)) if network else None,
+            manifest.aligned,
+            manifest.adds_texts,
         )
 
     @property

@@ -1,19 +1,19 @@
-"""The answer on one label set, from a query's vector and its similar cases."""
+"""The answer on one label set, from what a query shows and the cases that vote on it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from medclip.diagnosis.abstention import named
+from medclip.diagnosis.abstention import LEAST_PATIENTS, named
 from medclip.diagnosis.diagnoser import Diagnoser
 from medclip.diagnosis.voting import Ballot, vote
-from medclip.fusion.composition import Composition
+from medclip.fusion.composition import Composition, Part
 from medclip.label_sets import is_verified
+from medclip.metrics.probabilities import interval
 
-__all__ = ["Answered", "LabelAnswer", "Out", "RankedLabel", "answer_label_set"]
+__all__ = ["LabelAnswer", "Out", "RankedLabel", "Voter", "answer_label_set"]
 
 
 class Out(BaseModel):
@@ -26,9 +26,20 @@ class RankedLabel(Out):
     """One class of a label set."""
 
     label: str
-    probability: float = Field(description="calibrated combination of vote and probe")
-    vote: float = Field(description="probability by the similar cases' vote")
-    probe: float = Field(description="probability by the linear probe")
+    probability: float = Field(description="calibrated pool of vote and probes")
+    vote: float = Field(description="probability by the voters and the archive's frequencies")
+    probe: float | None = Field(
+        description="probability by the linear probe on all that was asked with; null where it has seen the patient"
+    )
+
+
+class Voter(Out):
+    """A case that voted."""
+
+    case_id: str
+    similarity: float = Field(description="cosine of what the frozen towers know of both")
+    label: str = Field(description="the class it voted for")
+    share: float = Field(description="of the whole vote")
 
 
 class LabelAnswer(Out):
@@ -38,49 +49,62 @@ class LabelAnswer(Out):
     verified: bool = Field(description="false where the archive's labels were read from reports by a program")
     answer: str | None = Field(description="the most probable class, or null where the answer is withheld")
     ranked: list[RankedLabel] = Field(description="every class, most probable first")
-    agree: bool = Field(description="whether vote and probe name the same class")
-    held_out_accuracy: float = Field(description="share of right answers on archived patients left out")
-    voters: int = Field(description="similar cases whose class is known")
-
-
-@dataclass(frozen=True)
-class Answered:
-    """The answer on one label set, and each ballot's share of its vote."""
-
-    answer: LabelAnswer
-    weights: list[float]
+    agree: bool = Field(description="whether vote and probe name the same class, as far as both were asked")
+    held_out_accuracy: float | None = Field(
+        description="share of right answers to such queries on archived patients left out; null where too few were"
+    )
+    held_out_interval: tuple[float, float] | None = Field(description="its 95 % interval")
+    held_out_patients: int = Field(description="on how many patients it was measured")
+    voters: list[Voter] = Field(description="the most similar cases whose class is known, one a patient")
+    archive_share: float = Field(description="of the whole vote, what the archive's frequencies of the classes have")
 
 
 def answer_label_set(
-    diagnoser: Diagnoser, composition: Composition, vector: NDArray[np.float32], ballots: Sequence[Ballot]
-) -> Answered | None:
-    """Answer one label set from a query's (d,) vector and its similar cases.
+    diagnoser: Diagnoser,
+    composition: Composition,
+    blocks: Mapping[Part, NDArray[np.float32]],
+    ballots: Sequence[Ballot],
+    *,
+    by_vote_alone: bool = False,
+) -> LabelAnswer | None:
+    """Answer one label set from the blocks of a query's parts (`Fuser.blocks`) and its voters.
 
-    None where nothing is fitted for queries of this composition.
+    None where nothing is fitted for queries of this composition, or nobody votes.
+
+    Args:
+        by_vote_alone: the probes have seen the patient, so they are not asked.
     """
-    part = diagnoser.parts.get(composition)
-    if part is None:
+    fit = diagnoser.fits.get(composition)
+    if fit is None or not any(ballot.label in diagnoser.classes for ballot in ballots):
         return None
-    by_vote = vote(ballots, diagnoser.classes, diagnoser.prior)
-    probe = part.probe.probabilities(vector[None])[0]
-    combined = part.combination.combine(by_vote.probabilities[None], probe[None])[0]
-    order = sorted(range(len(combined)), key=lambda i: (-combined[i], diagnoser.classes[i]))
+    voted = vote(ballots, diagnoser.classes, diagnoser.prior)
+    found = diagnoser.opinions(composition, blocks, ballots, by_vote_alone=by_vote_alone)
+    pool, by_vote = found.pool[0], found.vote[0]
+    probe = found.probes[0][0] if found.probes else None
+    measured = fit.measured_alone if by_vote_alone else fit.measured
+    quoted = measured.patients >= LEAST_PATIENTS
     ranked = [
         RankedLabel(
             label=diagnoser.classes[i],
-            probability=float(combined[i]),
-            vote=float(by_vote.probabilities[i]),
-            probe=float(probe[i]),
+            probability=float(pool[i]),
+            vote=float(by_vote[i]),
+            probe=None if probe is None else float(probe[i]),
         )
-        for i in order
+        for i in sorted(range(len(pool)), key=lambda i: (-pool[i], diagnoser.classes[i]))
     ]
-    answer = LabelAnswer(
+    return LabelAnswer(
         label_set=diagnoser.label_set,
         verified=is_verified(diagnoser.label_set),
-        answer=named(ranked[0].label, ranked[0].probability),
+        answer=named(ranked[0].label, ranked[0].probability, len(ranked)),
         ranked=ranked,
-        agree=int(by_vote.probabilities.argmax()) == int(probe.argmax()),
-        held_out_accuracy=part.held_out_accuracy,
-        voters=int((by_vote.weights > 0).sum()),
+        agree=probe is None or int(by_vote.argmax()) == int(probe.argmax()),
+        held_out_accuracy=measured.accuracy if quoted else None,
+        held_out_interval=interval(measured.accuracy, measured.patients) if quoted else None,
+        held_out_patients=measured.patients,
+        voters=[
+            Voter(case_id=ballot.case_id, similarity=ballot.similarity, label=ballot.label, share=float(share))
+            for ballot, share in zip(ballots, voted.weights, strict=True)
+            if share > 0 and ballot.label is not None
+        ],
+        archive_share=voted.archive,
     )
-    return Answered(answer, by_vote.weights.tolist())

@@ -9,7 +9,7 @@ from medclip.fusion.composition import Composition, ViewKind
 __all__ = ["VOTERS", "Neighbour", "ballots_of", "kinds_for"]
 
 VOTERS = 10
-"""How many similar cases are shown and vote, unless the user says otherwise; the diagnosers are fitted at this number."""
+"""How many similar cases vote, one a patient, however many are shown: as many as when the answers were fitted."""
 
 
 class Neighbour(Protocol):
@@ -33,7 +33,9 @@ def kinds_for(composition: Composition) -> tuple[ViewKind, ...]:
     """
     alone: dict[Composition, tuple[ViewKind, ...]] = {
         "scan": ("scan", "fused"),
-        "text": ("report", "history", "fused"),
+        "history": ("report", "history", "fused"),
+        "report": ("report", "history", "fused"),
+        "history+report": ("report", "history", "fused"),
         "measurements": ("measurements", "fused"),
     }
     return alone.get(composition, ("fused",))

@@ -4,21 +4,24 @@ A probe answers for patients, and one changed bit of it can turn every answer: n
 written, finite, and of the shapes that belong together.
 """
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from medclip.diagnosis.combination import Combination
-from medclip.diagnosis.diagnoser import Diagnoser, Part
+from medclip.diagnosis.diagnoser import Diagnoser, Fit, Measured, probes_of
+from medclip.diagnosis.pooling import MOST_WEIGHT
 from medclip.diagnosis.probe import Probe
 from medclip.errors import ArchiveError
 from medclip.files.plain import unreadable, write_json
 from medclip.files.sealed import read_sealed, sealed
 from medclip.files.tensors import read_tensors, write_tensors
-from medclip.fusion.composition import Composition
+from medclip.fusion.composition import Composition, Part, parts_of
+from medclip.metrics.probabilities import BINS, Bin
 
 __all__ = ["DIAGNOSERS", "load_diagnosers", "probe_is_sealed", "save_diagnosers"]
 
@@ -26,15 +29,33 @@ DIAGNOSERS, TENSORS = "diagnosers.json", "probes.safetensors"
 _REMEDY = "restore it from a backup, or fit it anew with  medclip index compact"
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
+class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-    vote_weight: Share
-    temperature: Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)]
-    held_out_accuracy: Share
-    held_out_calibration_error: Share
-    examples: Annotated[int, Field(ge=1)]
+
+
+class _Bin(_Strict):
+    number: Annotated[int, Field(ge=0, lt=BINS)]
+    share: Share
+    stated: Share
+    right: Share
+
+
+class _Measured(_Strict):
+    accuracy: Share
+    calibration_error: Share
+    patients: Annotated[int, Field(ge=1)]
+    bins: list[_Bin]
+
+
+class _Fit(_Strict):
+    weights: list[Weight]
+    measured: _Measured
+    alone: Annotated[list[Weight], Field(min_length=1, max_length=1)]
+    measured_alone: _Measured
+    parts: dict[str, _Measured]
 
 
 class _Diagnoser(BaseModel):
@@ -42,62 +63,87 @@ class _Diagnoser(BaseModel):
     label_set: str
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     patients: dict[str, Annotated[int, Field(ge=1)]]
-    parts: dict[Composition, _Part]
+    probes: list[Composition]
+    fits: dict[Composition, _Fit]
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
+    format: Literal[2]
+    widths: dict[Part, Annotated[int, Field(ge=0)]]
     diagnosers: list[_Diagnoser]
-    tensors: str | None = None  # SHA-256 of probes.safetensors; none where an older medclip wrote it
+    tensors: str  # SHA-256 of probes.safetensors
 
 
-def save_diagnosers(diagnosers: list[Diagnoser], folder: Path) -> None:
-    """Write both files into an existing folder."""
+def _stored(measured: Measured) -> _Measured:
+    return _Measured(
+        accuracy=min(1.0, measured.accuracy),
+        calibration_error=min(1.0, measured.calibration_error),
+        patients=measured.patients,
+        bins=[_Bin(**asdict(one)) for one in measured.bins],
+    )
+
+
+def save_diagnosers(diagnosers: list[Diagnoser], widths: Mapping[Part, int], folder: Path) -> None:
+    """Write both files into an existing folder.
+
+    Args:
+        widths: of each part's block.
+    """
     tensors, entries = {}, []
     for d in diagnosers:
-        parts = {}
-        for composition, part in d.parts.items():
+        for composition, probe in d.probes.items():
             key = f"{d.label_set}/{composition}"
-            tensors[f"{key}/weights"], tensors[f"{key}/bias"] = part.probe.weights.copy(), part.probe.bias.copy()
-            parts[composition] = _Part(
-                vote_weight=part.combination.vote_weight,
-                temperature=part.combination.temperature,
-                held_out_accuracy=part.held_out_accuracy,
-                held_out_calibration_error=part.held_out_calibration_error,
-                examples=part.examples,
+            tensors[f"{key}/weights"], tensors[f"{key}/bias"] = probe.weights.copy(), probe.bias.copy()
+        fits = {
+            composition: _Fit(
+                weights=list(fit.weights),
+                measured=_stored(fit.measured),
+                alone=list(fit.alone),
+                measured_alone=_stored(fit.measured_alone),
+                parts={name: _stored(one) for name, one in fit.parts.items()},
             )
-        entries.append(_Diagnoser(label_set=d.label_set, classes=d.classes, patients=d.patients, parts=parts))
-    written = _File(diagnosers=entries, tensors=write_tensors(folder / TENSORS, tensors))
+            for composition, fit in d.fits.items()
+        }
+        entries.append(
+            _Diagnoser(label_set=d.label_set, classes=d.classes, patients=d.patients, probes=[*d.probes], fits=fits)
+        )
+    digest = write_tensors(folder / TENSORS, tensors)
+    written = _File(format=2, widths=dict(widths), diagnosers=entries, tensors=digest)
     write_json(folder / DIAGNOSERS, sealed(written.model_dump(mode="json")))
 
 
-def load_diagnosers(folder: Path, dimension: int) -> list[Diagnoser]:
-    """Read what `save_diagnosers` wrote.
+def load_diagnosers(folder: Path, widths: Mapping[Part, int] | None = None) -> list[Diagnoser] | None:
+    """Read what `save_diagnosers` wrote; None where an earlier medclip wrote it, which fitted and measured otherwise.
 
     Args:
-        dimension: width of the embeddings.
+        widths: of each part's block as the index's model makes it.
 
     Raises:
-        ArchiveError: a file is missing, damaged, or the two do not belong together.
+        ArchiveError: a file is missing, damaged, or of another model.
     """
     file = folder / DIAGNOSERS
     try:
         found = read_sealed(file)
         if found.seal == "broken":
             raise ValueError("has changed since it was written")
-        stored = _File.model_validate(found.value)
-        if (found.seal == "whole") != (stored.tensors is not None):
+        if isinstance(found.value, dict) and "format" not in found.value:
+            return None
+        if found.seal != "whole":
             raise ValueError("has lost a checksum")
+        stored = _File.model_validate(found.value)
+        if widths is not None and stored.widths != widths:
+            raise ValueError("is of another model")
         file = folder / TENSORS
         tensors = read_tensors(file, stored.tensors, follow=False)
-        diagnosers = [_build(entry, tensors, dimension) for entry in stored.diagnosers]
+        diagnosers = [_build(entry, tensors, stored.widths) for entry in stored.diagnosers]
         if tensors:
             raise ValueError("holds tensors of no label set")
     except OSError as error:
         raise ArchiveError(f"{file}: {unreadable(error)}; {_REMEDY}") from error
     except ValidationError as error:
         raise ArchiveError(f"{file}: the probe is damaged; {_REMEDY}") from error
-    except ValueError as error:
+    except (ValueError, LookupError) as error:
         raise ArchiveError(f"{file}: the probe is damaged ({error}); {_REMEDY}") from error
     return diagnosers
 
@@ -107,25 +153,35 @@ def probe_is_sealed(folder: Path) -> bool:
     return read_sealed(folder / DIAGNOSERS).seal == "whole"
 
 
-def _build(entry: _Diagnoser, tensors: dict[str, NDArray[Any]], dimension: int) -> Diagnoser:
+def _measured(stored: _Measured) -> Measured:
+    bins = tuple(Bin(one.number, one.share, one.stated, one.right) for one in stored.bins)
+    return Measured(stored.accuracy, stored.calibration_error, stored.patients, bins)
+
+
+def _build(entry: _Diagnoser, tensors: dict[str, NDArray[Any]], widths: Mapping[Part, int]) -> Diagnoser:
     """One label set's; its tensors are taken out of `tensors`."""
     if set(entry.classes) != entry.patients.keys() or len(entry.classes) != len(entry.patients):
         raise ValueError("counts patients of other classes than it names")
-    parts: dict[Composition, Part] = {}
-    for composition, part in entry.parts.items():
-        key = f"{entry.label_set}/{composition}"
-        parts[composition] = Part(
-            probe=Probe(
-                _taken(tensors, f"{key}/weights", (dimension, len(entry.classes))),
-                _taken(tensors, f"{key}/bias", (len(entry.classes),)),
-            ),
-            combination=Combination(part.vote_weight, part.temperature),
-            held_out_accuracy=part.held_out_accuracy,
-            held_out_calibration_error=part.held_out_calibration_error,
-            examples=part.examples,
+    probes: dict[Composition, Probe] = {}
+    for composition in entry.probes:
+        key, width = f"{entry.label_set}/{composition}", sum(widths[part] for part in parts_of(composition))
+        probes[composition] = Probe(
+            _taken(tensors, f"{key}/weights", (width, len(entry.classes))),
+            _taken(tensors, f"{key}/bias", (len(entry.classes),)),
         )
-    prior = np.asarray([entry.patients[label] for label in entry.classes], np.float64)
-    return Diagnoser(entry.label_set, entry.classes, prior / prior.sum(), entry.patients, parts)
+    fits: dict[Composition, Fit] = {}
+    for composition, fit in entry.fits.items():
+        asked = probes_of(composition)
+        if len(fit.weights) != 1 + len(asked) or not all(one in probes for one in asked):
+            raise ValueError("weighs other opinions than it has")
+        fits[composition] = Fit(
+            weights=tuple(fit.weights),
+            measured=_measured(fit.measured),
+            alone=tuple(fit.alone),
+            measured_alone=_measured(fit.measured_alone),
+            parts={name: _measured(one) for name, one in fit.parts.items()},
+        )
+    return Diagnoser(entry.label_set, entry.classes, entry.patients, probes, fits)
 
 
 def _taken(tensors: dict[str, NDArray[Any]], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

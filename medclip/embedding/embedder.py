@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -51,31 +51,23 @@ class EmbeddedCase:
     problems: tuple[str, ...] = ()
     content: str = ""  # hash of what it was embedded from
 
-    def parts(self, *, scans: bool = True, report: bool = True, history: bool = True, measured: bool = True) -> Parts:
-        """The case, or some of it, ready to be fused."""
-        texts = [part for part, wanted in ((self.report, report), (self.history, history)) if wanted]
-        return Parts(
-            self.scans if scans else self.scans[:0],
-            np.concatenate([self.report[:0], *texts]),
-            self.measurements if measured else np.zeros_like(self.measurements),
-        )
+    @property
+    def parts(self) -> Parts:
+        """The case, ready to be fused."""
+        return Parts(self.scans, self.history, self.report, self.measurements)
 
     def scan(self, position: int) -> Parts:
         """One of the scans that could be read, alone."""
-        return Parts(self.scans[position : position + 1], self.report[:0], np.zeros_like(self.measurements))
+        alone = self.parts.only(["scan"])
+        return replace(alone, scans=alone.scans[position : position + 1])
 
     def seen(self) -> list[tuple[ViewKind, int, Parts]]:
         """(kind, number, what it shows) of each view: every scan and text, the measurements, and all of it."""
         found: list[tuple[ViewKind, int, Parts]] = [
             ("scan", number, self.scan(position)) for position, number in enumerate(self.numbers)
         ]
-        if len(self.report):
-            found.append(("report", 0, self.parts(scans=False, history=False, measured=False)))
-        if len(self.history):
-            found.append(("history", 0, self.parts(scans=False, report=False, measured=False)))
-        if np.any(self.measurements):
-            found.append(("measurements", 0, self.parts(scans=False, report=False, history=False)))
-        found.append(("fused", 0, self.parts()))
+        found += [(kind, 0, self.parts.only([kind])) for kind in self.parts.there if kind != "scan"]
+        found.append(("fused", 0, self.parts))
         return found
 
     def views(self, fuser: Fuser) -> list[View]:
@@ -114,6 +106,7 @@ class Query:
 
     parts: Parts
     scans: list[ScanPictures]  # as read, for showing
+    unknown: tuple[str, ...]  # measurements that the model does not know, which were left out
 
 
 class Embedder:
@@ -212,24 +205,31 @@ class Embedder:
             tuple(loaded.problems),
         )
 
-    def query(self, scans: Sequence[Path], texts: Sequence[str], values: Mapping[str, Amount]) -> Query:
+    def query(
+        self, scans: Sequence[Path], history: Sequence[str], report: Sequence[str], values: Mapping[str, Amount]
+    ) -> Query:
         """Embed what is known of a new patient.
 
         Args:
-            values: measurements by name; a number is in the unit of the model.
+            history, report: texts of either kind, which are read as one.
+            values: measurements by name; a number is in the unit of the model. Those that it does not know are left out.
 
         Raises:
             ScanError: a scan cannot be read.
             TextError: a text cannot be embedded, or nothing is known at all.
-            MeasurementError: the model does not know a measurement's name, or its unit cannot be converted to the model's.
+            MeasurementError: the model knows none of the measurements and there is nothing else, or the unit of one cannot
+                be converted to the model's.
         """
-        if not scans and not texts and not values:
+        if not (scans or history or report or values):
             raise TextError("nothing to ask with: give --scan FILE, --text TEXT, --measure NAME=VALUE or several")
         coding = self.coding
-        if strange := [name for name in values if name not in coding.names]:
+        unknown = tuple(name for name in values if name not in coding.names)
+        if unknown and len(unknown) == len(values) and not (scans or history or report):
             known = ", ".join(coding.names) or "none"
-            raise MeasurementError(f"{strange[0]}: too few archived cases have it for this model, which knows {known}")
+            raise MeasurementError(f"{unknown[0]}: too few archived cases have it for this model, which knows {known}")
+        values = {name: value for name, value in values.items() if name not in unknown}
         if faults := coding.faults(values):
             raise MeasurementError(faults[0])
         read = [read_scan(path) for path in scans]
-        return Query(Parts(self.scans(read), self.texts(texts), coding.encode(values)), read)
+        told, found = (self.texts(["\n\n".join(texts)] if texts else []) for texts in (history, report))
+        return Query(Parts(self.scans(read), told, found, coding.encode(values)), read, unknown)

@@ -4,16 +4,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-import numpy as np
-
 from medclip.embedding.embedder import Array, EmbeddedCase
 from medclip.fusion import Fuser, Parts
 from medclip.fusion.composition import Composition
 
-__all__ = ["PARTS", "Posed", "Question", "every_question", "pose", "question_showing", "scan_questions"]
-
-PARTS = ("scan", "report", "history", "measurements")
-"""What of a case a query may show."""
+__all__ = ["Posed", "Question", "every_question", "pose", "question_showing", "scan_questions"]
 
 
 @dataclass(frozen=True)
@@ -30,26 +25,20 @@ class Posed:
     """A question as a vector."""
 
     vector: Array  # (d,) unit vector
-    composition: Composition
+    parts: Parts
     labels: dict[str, str]
     patient: str
 
-
-def _present(case: EmbeddedCase) -> tuple[str, ...]:
-    """Which of `PARTS` a case has."""
-    there = (len(case.scans), len(case.report), len(case.history), np.any(case.measurements))
-    return tuple(name for name, known in zip(PARTS, there, strict=True) if known)
+    @property
+    def composition(self) -> Composition:
+        """Of which parts it is."""
+        return self.parts.composition
 
 
 def question_showing(case: EmbeddedCase, shown: Collection[str]) -> Question | None:
-    """The case as a query that shows those of these `PARTS` that it has; None where it has none of them."""
-    there = set(shown).intersection(_present(case))
-    if not there:
-        return None
-    parts = case.parts(
-        scans="scan" in there, report="report" in there, history="history" in there, measured="measurements" in there
-    )
-    return Question(parts, case.case.case_labels, case.case.patient)
+    """The case as a query that shows those of these parts that it has; None where it has none of them."""
+    parts = case.parts.only(shown)
+    return Question(parts, case.case.case_labels, case.case.patient) if parts.there else None
 
 
 def scan_questions(case: EmbeddedCase) -> Iterator[Question]:
@@ -64,7 +53,7 @@ def every_question(case: EmbeddedCase) -> Iterator[Question]:
     Scans, one or all, or none; with report, history, both or neither; with measurements or without: as far as the case
     has them.
     """
-    there = _present(case)
+    there = case.parts.there
     for flags in product((True, False), repeat=len(there)):
         shown = [name for name, wanted in zip(there, flags, strict=True) if wanted]
         if shown == ["scan"] and len(case.scans) == 1:
@@ -80,7 +69,4 @@ def pose(questions: Sequence[Question], fuser: Fuser) -> list[Posed]:
     if not questions:
         return []
     vectors = fuser.fuse([one.parts for one in questions])
-    return [
-        Posed(vector, one.parts.composition, one.labels, one.patient)
-        for vector, one in zip(vectors, questions, strict=True)
-    ]
+    return [Posed(vector, one.parts, one.labels, one.patient) for vector, one in zip(vectors, questions, strict=True)]

@@ -25,7 +25,8 @@ def _measure(baseline: Baseline, held_out: Sequence[Case], pictures: Pictures) -
         known = [i for i, case in enumerate(held_out) if name in case.case_labels]
         labels = [held_out[i].case_labels[name] for i in known]
         if known:
-            predicted = Predicted(baseline.classes[name], probabilities[known], labels)
+            patients = [held_out[i].patient for i in known]
+            predicted = Predicted(baseline.classes[name], probabilities[known], labels, patients)
             figures += classification_figures(_PROTOCOL, name, BASELINE, predicted)
     return with_families(figures)
 

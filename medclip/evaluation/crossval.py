@@ -2,7 +2,8 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,16 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from medclip.archive.build import write_index
+from medclip.archive.layout import PROBE
 from medclip.assistant.assistant import Assistant
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, kfold, published_split
-from medclip.diagnosis.diagnoser import STRENGTH, shared_classes
+from medclip.diagnosis.diagnoser import BALANCE, STRENGTH, shared_classes
 from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedding.embedder import EmbeddedCase, unknown_measurements
 from medclip.errors import CaseError
 from medclip.evaluation.baseline import baseline_figures
-from medclip.evaluation.held_out import caption_figures, measure_labels, pose_under
+from medclip.evaluation.held_out import caption_figures, measure_labels, measure_shown, pose_under
 from medclip.evaluation.protocols import (
     LABEL_PROTOCOLS,
     SUBSETS,
@@ -109,10 +111,12 @@ def _frozen_figures(train: CaseFeatures, held_out: CaseFeatures, protocols: Sequ
                 np.ones(len(rows)),
                 len(classes),
                 STRENGTH,
+                BALANCE,
             )
             probabilities = probe.probabilities(np.stack([p.vector for p in right]))
             labels = [p.labels[label_set] for p in right]
-            figures += classification_figures(protocol, label_set, "frozen", Predicted(classes, probabilities, labels))
+            predicted = Predicted(classes, probabilities, labels, [p.patient for p in right])
+            figures += classification_figures(protocol, label_set, "frozen", predicted)
     return with_families(figures)
 
 
@@ -125,26 +129,32 @@ def _stripped(case: EmbeddedCase, modality: str) -> EmbeddedCase:
     return replace(case, measurements=np.zeros_like(case.measurements))
 
 
-def _indexed_figures(
-    trained: TrainedFuser,
-    projection: Projection,
-    train: CaseFeatures,
-    held_out: CaseFeatures,
-    protocols: Sequence[str],
-    without: str | None = None,
-) -> list[Figure]:
-    """An index of the training cases, less a modality if one is named, measured on those held out."""
-    fuser = trained.fuser()
-    learnt, asked = (_whole(projection, part, trained) for part in (train, held_out))
+@dataclass(frozen=True)
+class _Work:
+    """One fold with its trained projection."""
+
+    train: CaseFeatures
+    held_out: CaseFeatures
+    projection: Projection
+    settings: Settings
+
+
+@contextmanager
+def _indexed(trained: TrainedFuser, work: _Work, without: str | None = None) -> Iterator[Assistant]:
+    """An index of the training cases, less a modality if one is named."""
+    fuser, learnt = trained.fuser(), _whole(work.projection, work.train, trained)
     if without is not None:
-        learnt = [case for case in (_stripped(case, without) for case in learnt) if case.parts().known]
-    with tempfile.TemporaryDirectory() as folder:
-        write_index(learnt, fuser, "cross-validation", Path(folder))
-        index = CaseIndex.open(Path(folder))
-        assistant = Assistant(index, load_diagnosers(index.attachment("probe"), index.dimension), None)
-        figures = measure_labels(assistant, asked, fuser, protocols)
+        learnt = [case for case in (_stripped(case, without) for case in learnt) if case.parts.there]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_index(learnt, fuser, "cross-validation", folder)
+        index = CaseIndex.open(folder)
+        yield Assistant(index, load_diagnosers(index.attachment(PROBE)), fuser, None)
         index.close()
-    return figures
+
+
+def _asked(work: _Work, trained: TrainedFuser) -> list[EmbeddedCase]:
+    return _whole(work.projection, work.held_out, trained)
 
 
 def _whole(projection: Projection, features: CaseFeatures, trained: TrainedFuser) -> list[EmbeddedCase]:
@@ -156,16 +166,6 @@ _LACKING = {"scan": "history+measurements", "text": "scan+measurements", "measur
 """Modality → the protocol whose queries show everything but it (and the report)."""
 
 
-@dataclass(frozen=True)
-class _Work:
-    """One fold with its trained projection."""
-
-    train: CaseFeatures
-    held_out: CaseFeatures
-    projection: Projection
-    settings: Settings
-
-
 def _measure_fold(work: _Work, fuser: FuserSettings) -> list[Figure]:
     """Retrieval, and every label protocol by every method."""
     scans, texts = embed_features(work.projection, work.held_out)
@@ -173,12 +173,14 @@ def _measure_fold(work: _Work, fuser: FuserSettings) -> list[Figure]:
     shown = rows.caption_row[rows.caption_row >= 0]
     figures = caption_figures(scans[0], rows.scan_case, texts[shown], rows.text_case[shown])
     fused = train_fuser(work.projection, work.train, fuser, seed=work.settings.seed)
-    figures += _indexed_figures(fused, work.projection, work.train, work.held_out, LABEL_PROTOCOLS)
+    with _indexed(fused, work) as assistant:
+        figures += measure_labels(assistant, _asked(work, fused))
     return figures + _frozen_figures(work.train, work.held_out, LABEL_PROTOCOLS)
 
 
 def _ablate_fold(work: _Work, fuser: FuserSettings, pictures: Pictures, report: Reporter) -> list[Figure]:
-    """Every fuser on every subset of the modalities, the baseline, the frozen towers' probe and the majority class."""
+    """What every fuser shows for every subset of the modalities, beside the answer, the baseline, the frozen towers' probe
+    and the majority class. The answer is the same whatever the fuser."""
     figures = _frozen_figures(work.train, work.held_out, SUBSETS)
     report.stage(f"the {BASELINE} baseline")
     fold = Fold(work.train.rows.cases, work.held_out.rows.cases)
@@ -186,20 +188,24 @@ def _ablate_fold(work: _Work, fuser: FuserSettings, pictures: Pictures, report: 
     for name in fuser_names():
         report.stage(f"the {name} fuser")
         fused = train_fuser(work.projection, work.train, replace(fuser, name=name), seed=work.settings.seed)
-        measured = _indexed_figures(fused, work.projection, work.train, work.held_out, SUBSETS)
-        figures += [replace(figure, method=name) for figure in measured if figure.method == "combined"]
-        figures += [figure for figure in measured if figure.method == "majority" and name == "sum"]
+        with _indexed(fused, work) as assistant:
+            asked = _asked(work, fused)
+            figures += measure_shown(assistant, asked, name, SUBSETS)
+            if name == "sum":
+                measured = measure_labels(assistant, asked, SUBSETS)
+                figures += [replace(f, method="answer") for f in measured if f.method == "combined"]
+                figures += [f for f in measured if f.method == "majority"]
     return figures + _blind_figures(work, fuser, report)
 
 
 def _blind_figures(work: _Work, fuser: FuserSettings, report: Reporter) -> list[Figure]:
-    """What a model trained without a modality makes of queries that lack it; beside it, a whole model should lose little."""
+    """What a model trained without a modality shows for queries that lack it; beside it, a whole model should lose little."""
     figures: list[Figure] = []
     for modality, protocol in _LACKING.items():
         report.stage(f"the {fuser.name} fuser without {modality}")
         blind = train_fuser(work.projection, work.train, fuser, seed=work.settings.seed, without=modality)
-        measured = _indexed_figures(blind, work.projection, work.train, work.held_out, (protocol,), without=modality)
-        figures += [replace(f, method=f"{fuser.name}, never seen") for f in measured if f.method == "combined"]
+        with _indexed(blind, work, without=modality) as assistant:
+            figures += measure_shown(assistant, _asked(work, blind), f"{fuser.name}, never seen", (protocol,))
     return figures
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ from numpy.typing import NDArray
 
 from medclip.assistant.assistant import Among, Assistant
 from medclip.cases.case import Case
+from medclip.diagnosis.diagnoser import Diagnoser
 from medclip.diagnosis.label_answer import LabelAnswer
+from medclip.diagnosis.neighbours import ballots_of
+from medclip.diagnosis.voting import vote
 from medclip.embedding.embedder import EmbeddedCase
 from medclip.embedding.posing import Posed, pose, question_showing, scan_questions
 from medclip.errors import CaseError
@@ -25,7 +29,7 @@ from medclip.evaluation.protocols import (
 from medclip.fusion import Fuser
 from medclip.metrics.retrieval import measure_texts
 
-__all__ = ["caption_figures", "measure_index", "measure_labels", "pose_under", "require_held_out"]
+__all__ = ["caption_figures", "measure_index", "measure_labels", "measure_shown", "pose_under", "require_held_out"]
 
 Vector = NDArray[np.float32]
 
@@ -57,42 +61,79 @@ def require_held_out(assistant: Assistant, cases: Sequence[Case]) -> None:
         )
 
 
-def _predicted(rows: Sequence[tuple[LabelAnswer, str]], method: str) -> Predicted:
-    classes = sorted(ranked.label for ranked in rows[0][0].ranked)
+@dataclass(frozen=True)
+class _Row:
+    """A query, and what the index says of it on one label set."""
+
+    answer: LabelAnswer
+    stated: float  # accuracy of the index's answers to such queries
+    right: str
+    patient: str
+
+
+def _predicted(rows: Sequence[_Row], method: str) -> Predicted:
+    classes = sorted(ranked.label for ranked in rows[0].answer.ranked)
     probabilities = []
-    for answer, _ in rows:
+    for row in rows:
         by_label = {
-            r.label: {"vote": r.vote, "probe": r.probe, "combined": r.probability}[method] for r in answer.ranked
+            r.label: {"vote": r.vote, "probe": r.probe, "combined": r.probability}[method] for r in row.answer.ranked
         }
         probabilities.append([by_label[label] for label in classes])
-    return Predicted(classes, np.asarray(probabilities, np.float64), [label for _, label in rows])
+    return Predicted(
+        classes,
+        np.asarray(probabilities, np.float64),
+        [row.right for row in rows],
+        [row.patient for row in rows],
+        [row.stated for row in rows] if method == "combined" else None,
+    )
 
 
-def _majority(assistant: Assistant, label_set: str, labels: Sequence[str]) -> Predicted:
+def _majority(diagnoser: Diagnoser, rows: Sequence[_Row]) -> Predicted:
     """Always the class that most archived patients have."""
-    patients = next(d.patients for d in assistant.diagnosers if d.label_set == label_set)
-    classes = sorted(patients)
-    share = np.asarray([patients[label] for label in classes], np.float64)
-    return Predicted(classes, np.tile(share / share.sum(), (len(labels), 1)), labels)
+    probabilities = np.tile(diagnoser.prior, (len(rows), 1))
+    return Predicted(diagnoser.classes, probabilities, [row.right for row in rows], [row.patient for row in rows])
 
 
 def measure_labels(
-    assistant: Assistant, held_out: Sequence[EmbeddedCase], fuser: Fuser, protocols: Sequence[str] = LABEL_PROTOCOLS
+    assistant: Assistant, held_out: Sequence[EmbeddedCase], protocols: Sequence[str] = LABEL_PROTOCOLS
 ) -> list[Figure]:
-    """Vote, probe, their combination and the majority class, under every label protocol and label set."""
+    """Vote, probe, the answer that pools them and the majority class, under every label protocol and label set."""
     figures: list[Figure] = []
+    known = {diagnoser.label_set: diagnoser for diagnoser in assistant.diagnosers}
     for protocol in protocols:
-        rows: dict[str, list[tuple[LabelAnswer, str]]] = defaultdict(list)
-        for posed in pose_under(protocol, held_out, fuser):
-            answers, _, _ = assistant.diagnose(posed.vector, posed.composition, Among(exclude_patient=posed.patient))
-            for answer in answers:
+        rows: dict[str, list[_Row]] = defaultdict(list)
+        for posed in pose_under(protocol, held_out, assistant.fuser):
+            for answer in assistant.diagnose(posed.parts, Among(exclude_patient=posed.patient)):
                 if answer.label_set in posed.labels:
-                    rows[answer.label_set].append((answer, posed.labels[answer.label_set]))
+                    stated = known[answer.label_set].fits[posed.composition].measured.accuracy
+                    rows[answer.label_set].append(_Row(answer, stated, posed.labels[answer.label_set], posed.patient))
         for label_set, answered in sorted(rows.items()):
             for method in ("vote", "probe", "combined"):
                 figures += classification_figures(protocol, label_set, method, _predicted(answered, method))
-            labels = [label for _, label in answered]
-            figures += classification_figures(protocol, label_set, "majority", _majority(assistant, label_set, labels))
+            figures += classification_figures(protocol, label_set, "majority", _majority(known[label_set], answered))
+    return with_families(figures)
+
+
+def measure_shown(
+    assistant: Assistant, held_out: Sequence[EmbeddedCase], method: str, protocols: Sequence[str]
+) -> list[Figure]:
+    """What the cases that are shown would say if they voted: how good the whole embedding ranks, a fuser's part in it.
+
+    Args:
+        method: the name that the figures get.
+    """
+    figures: list[Figure] = []
+    for protocol in protocols:
+        posed = pose_under(protocol, held_out, assistant.fuser)
+        shown = [assistant.shown(one.parts, Among(exclude_patient=one.patient)) for one in posed]
+        for d in assistant.diagnosers:
+            rows = [(one, hits) for one, hits in zip(posed, shown, strict=True) if d.label_set in one.labels]
+            if not rows:
+                continue
+            votes = [vote(ballots_of(hits, d.label_set), d.classes, d.prior).probabilities for _, hits in rows]
+            labels, patients = [one.labels[d.label_set] for one, _ in rows], [one.patient for one, _ in rows]
+            predicted = Predicted(d.classes, np.stack(votes), labels, patients)
+            figures += classification_figures(protocol, d.label_set, method, predicted)
     return with_families(figures)
 
 
@@ -149,4 +190,4 @@ def measure_index(
         if captions
         else []
     )
-    return [*retrieval, *measure_labels(assistant, held_out, embedder.fuser)]
+    return [*retrieval, *measure_labels(assistant, held_out)]

@@ -6,11 +6,13 @@ protocol             query                                             counts as
 ``caption-to-scan``  the caption of a held-out scan, among held-out scans   a scan of the same case
 ``scan-to-caption``  a held-out scan, among captions of held-out scans     a caption of the same case
 ``scan-only``        one held-out scan, against the training cases        its label
+``history-only``     the history of a held-out case                       its label
 ``scan+history``     all scans and the history of a held-out case        its label
 ``full``             scans, history, findings and captions              its label
 ===================  ================================================  =====================================
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from medclip.label_sets import family_of
 from medclip.metrics.classification import measure_classification
+from medclip.metrics.probabilities import Bin, error_of, reliability, together
 from medclip.metrics.retrieval import Retrieval
 
 __all__ = [
@@ -33,12 +36,13 @@ __all__ = [
     "with_families",
 ]
 
-LABEL_PROTOCOLS = ("scan-only", "scan+history", "scan+history+measurements", "full")
+LABEL_PROTOCOLS = ("scan-only", "history-only", "report-only", "scan+history", "scan+history+measurements", "full")
 """Those that every evaluation measures."""
 
 SHOWN: dict[str, tuple[str, ...]] = {
     "scans": ("scan",),
-    "history": ("history",),
+    "history-only": ("history",),
+    "report-only": ("report",),
     "measurements": ("measurements",),
     "scan+history": ("scan", "history"),
     "scan+measurements": ("scan", "measurements"),
@@ -48,7 +52,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
 }
 """What of a case a query shows; ``scan-only`` shows one scan."""
 
-SUBSETS = tuple(SHOWN)
+SUBSETS = tuple(name for name in SHOWN if name != "report-only")
 """Those that an ablation measures."""
 
 
@@ -59,6 +63,14 @@ class Predicted:
     classes: Sequence[str]
     probabilities: NDArray[np.float64]  # (n, classes)
     labels: Sequence[str]  # (n,) right classes
+    patients: Sequence[str]  # (n,)
+    stated: Sequence[float] | None = None  # (n,) accuracy that the index states of such queries
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """(n,) that make one patient count once."""
+        own = Counter(self.patients)
+        return np.asarray([1 / own[patient] for patient in self.patients])
 
 
 @dataclass(frozen=True)
@@ -71,8 +83,9 @@ class Figure:
     metric: str
     value: float
     sd: float | None  # over folds; None for a single measurement
-    n: int  # queries
+    n: int  # queries of retrieval; patients of labels
     gallery: int | None = None  # items searched, for retrieval
+    bins: tuple[Bin, ...] = ()  # of the calibration error's reliability diagram
 
 
 def retrieval_figures(protocol: str, found: Retrieval) -> list[Figure]:
@@ -83,9 +96,23 @@ def retrieval_figures(protocol: str, found: Retrieval) -> list[Figure]:
 
 
 def classification_figures(protocol: str, label_set: str, method: str, predicted: Predicted) -> list[Figure]:
-    """The figures of one method on one label set."""
-    measured = measure_classification(predicted.probabilities, predicted.classes, predicted.labels)
-    return [Figure(protocol, label_set, method, m, v, None, len(predicted.labels)) for m, v in measured.items()]
+    """The figures of one method on one label set; one patient counts once.
+
+    What the index states of its answers' accuracy is compared with what they have, where it states something.
+    """
+    weights = predicted.weights
+    measured = measure_classification(predicted.probabilities, predicted.classes, predicted.labels, weights)
+    if predicted.stated is not None:
+        measured["stated"] = float(np.average(predicted.stated, weights=weights))
+        measured["stated_minus_accuracy"] = measured["stated"] - measured["accuracy"]
+    position = {label: i for i, label in enumerate(predicted.classes)}
+    right = np.asarray([position.get(label, -1) for label in predicted.labels])
+    bins = {"calibration_error": tuple(reliability(predicted.probabilities, right, weights))}
+    patients = len(set(predicted.patients))
+    return [
+        Figure(protocol, label_set, method, metric, value, None, patients, bins=bins.get(metric, ()))
+        for metric, value in measured.items()
+    ]
 
 
 def with_families(figures: Sequence[Figure]) -> list[Figure]:
@@ -106,7 +133,8 @@ def with_families(figures: Sequence[Figure]) -> list[Figure]:
 def average(folds: Sequence[Sequence[Figure]]) -> list[Figure]:
     """Mean and standard deviation (ddof 0) of each figure over folds; `n` is summed, the gallery averaged.
 
-    A figure that a fold could not give (a class missing there) is averaged over the folds that could.
+    A figure that a fold could not give (a class missing there) is averaged over the folds that could. The calibration error
+    is that of all folds' answers together: the mean over folds would count the chance of each fold's few answers as error.
     """
     if len(folds) == 1:
         return list(folds[0])
@@ -119,6 +147,21 @@ def average(folds: Sequence[Sequence[Figure]]) -> list[Figure]:
         values = np.asarray([figure.value for figure in members])
         values = values[~np.isnan(values)]
         galleries = [figure.gallery for figure in members if figure.gallery is not None]
+        if any(figure.bins for figure in members):
+            bins = together([(figure.n, figure.bins) for figure in members])
+            averaged.append(
+                Figure(
+                    protocol,
+                    label_set,
+                    method,
+                    metric,
+                    error_of(bins),
+                    None,
+                    sum(f.n for f in members),
+                    bins=tuple(bins),
+                )
+            )
+            continue
         averaged.append(
             Figure(
                 protocol,

@@ -5,13 +5,13 @@ modality's unit vector counts the same (measurements by half), absent ones not a
 makes of the modalities together; the ``sum`` fuser has none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.fusion.composition import MODALITIES, Composition, composition_of
+from medclip.fusion.composition import MODALITIES, PARTS, Composition, Part, composed
 
 __all__ = ["Fuser", "Parts", "unit"]
 
@@ -35,31 +35,37 @@ class Parts:
     """What is known of a case, as unit vectors; at least one of them is there."""
 
     scans: Array  # (n, base)
-    texts: Array  # (m, base)
+    history: Array  # (0 or 1, base)
+    report: Array  # (0 or 1, base)
     measurements: Array  # (c,); zeros where none is known
 
     @property
-    def known(self) -> bool:
-        """Whether anything is."""
-        return bool(len(self.scans) or len(self.texts) or np.any(self.measurements))
+    def texts(self) -> Array:
+        """(0 to 2, base): report and history."""
+        return np.concatenate([self.report, self.history])
+
+    @property
+    def there(self) -> tuple[Part, ...]:
+        """Which parts there are."""
+        sizes = (len(self.scans), len(self.history), len(self.report), np.any(self.measurements))
+        return tuple(part for part, size in zip(PARTS, sizes, strict=True) if size)
 
     @property
     def composition(self) -> Composition:
-        """The modalities that are there.
+        """What they make up.
 
         Raises:
-            LookupError: none is.
+            LookupError: there is none.
         """
-        return composition_of(
-            scan=len(self.scans) > 0, text=len(self.texts) > 0, measurements=bool(np.any(self.measurements))
-        )
+        return composed(self.there)
 
-    def without(self, modality: str) -> "Parts":
-        """The same, less one modality."""
+    def only(self, wanted: Collection[str]) -> "Parts":
+        """The same, less what is not wanted."""
         return Parts(
-            self.scans[:0] if modality == "scan" else self.scans,
-            self.texts[:0] if modality == "text" else self.texts,
-            np.zeros_like(self.measurements) if modality == "measurements" else self.measurements,
+            self.scans if "scan" in wanted else self.scans[:0],
+            self.history if "history" in wanted else self.history[:0],
+            self.report if "report" in wanted else self.report[:0],
+            self.measurements if "measurements" in wanted else np.zeros_like(self.measurements),
         )
 
 
@@ -72,6 +78,12 @@ class Fuser:
     joint: int = 0  # width of the joint block
     joint_share: float = 0.0  # its squared length, of 1
     run: Callable[[Array], Array] | None = None  # (n, tokens, token + 1) as of `tokens` → (n, joint) unit vectors
+    aligned: int = 0  # width of the block, at the beginning of `base`, that was trained on cases
+    adds_texts: bool = False  # as models of medclip 0.1 do: several texts weigh more than all scans
+
+    def __post_init__(self) -> None:
+        if self.aligned == self.base:  # a model that keeps nothing of its towers: what is trained is all there is
+            object.__setattr__(self, "aligned", 0)
 
     @property
     def width(self) -> int:
@@ -95,7 +107,8 @@ class Fuser:
         for row, parts in zip(summed, cases, strict=True):
             if len(parts.scans):
                 row[: self.base] += unit(parts.scans.mean(0))
-            row[: self.base] += parts.texts.sum(0)
+            if len(texts := parts.texts):
+                row[: self.base] += texts.sum(0) if self.adds_texts else unit(texts.mean(0))
             row[self.base :] += _MEASUREMENTS * parts.measurements
         summed = unit(summed)
         if self.run is None:
@@ -104,3 +117,26 @@ class Fuser:
         joint = np.concatenate([self.run(tokens[i : i + _AT_ONCE]) for i in range(0, len(tokens), _AT_ONCE)])
         share = self.joint_share
         return np.concatenate([summed * np.float32((1 - share) ** 0.5), joint * np.float32(share**0.5)], axis=1)
+
+    def untrained(self, vectors: Array) -> Array:
+        """(n, width) fused vectors as unit vectors of what the frozen towers know alone: trained blocks are zero.
+
+        What was trained on a case knows its report, so an archived case that is asked as if it were new would be found
+        too well by it; what was not trained finds it as it finds a new patient.
+        """
+        out = vectors.copy()
+        out[:, : self.aligned] = 0
+        out[:, self.base + self.measurements :] = 0
+        return unit(out)
+
+    def blocks(self, parts: Parts) -> dict[Part, Array]:
+        """What the frozen towers know of each part that is there, as unit vectors: a linear probe's input."""
+        means: dict[Part, Array] = {
+            "scan": parts.scans[:, self.aligned :], "history": parts.history[:, self.aligned :],
+            "report": parts.report[:, self.aligned :], "measurements": parts.measurements[None],
+        }  # fmt: skip
+        return {part: unit(means[part].mean(0)) for part in parts.there}
+
+    def width_of(self, part: Part) -> int:
+        """Of a block of `blocks`."""
+        return self.measurements if part == "measurements" else self.base - self.aligned

@@ -12,7 +12,10 @@ __all__ = ["measure_classification"]
 
 
 def measure_classification(
-    probabilities: NDArray[np.float64], classes: Sequence[str], labels: Sequence[str]
+    probabilities: NDArray[np.float64],
+    classes: Sequence[str],
+    labels: Sequence[str],
+    weights: NDArray[np.float64] | None = None,
 ) -> dict[str, float]:
     """Accuracy, balanced accuracy, macro one-against-rest AUROC and expected calibration error.
 
@@ -21,6 +24,7 @@ def measure_classification(
 
     Args:
         probabilities: (n, classes).
+        weights: (n,) of the queries; alike where None.
     """
     from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
@@ -32,13 +36,13 @@ def measure_classification(
     for number in range(len(classes)):
         truth = right == number
         if 0 < truth.sum() < len(truth):
-            areas.append(float(roc_auc_score(truth, probabilities[:, number])))
+            areas.append(float(roc_auc_score(truth, probabilities[:, number], sample_weight=weights)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a predicted class that occurs nowhere
-        balanced = float(balanced_accuracy_score(list(labels), names))
+        balanced = float(balanced_accuracy_score(list(labels), names, sample_weight=weights))
     return {
-        "accuracy": float((predicted == right).mean()),
+        "accuracy": float(np.average(predicted == right, weights=weights)),
         "balanced_accuracy": balanced,
         "macro_auroc": float(np.mean(areas)) if areas else float("nan"),
-        "calibration_error": calibration_error(probabilities, right),
+        "calibration_error": calibration_error(probabilities, right, weights),
     }

@@ -1,14 +1,33 @@
 """Probabilities of classes: how numbers become some, and how far they are to be believed."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FLOOR", "Probabilities", "calibration_error", "log_loss", "softmax"]
+__all__ = [
+    "BINS",
+    "FLOOR",
+    "Bin",
+    "Probabilities",
+    "calibration_error",
+    "error_of",
+    "interval",
+    "log_loss",
+    "reliability",
+    "softmax",
+    "together",
+]
 
 Probabilities = NDArray[np.float64]
+Weights = NDArray[np.float64]
 
 FLOOR = 1e-6
 """The least probability whose logarithm is taken: one certain mistake must not outweigh a thousand right answers."""
+
+BINS = 10
+"""Equally wide bins of a reliability diagram (Guo et al. 2017, arXiv 1706.04599, section 2)."""
 
 
 def softmax(logits: NDArray[np.float64]) -> Probabilities:
@@ -17,18 +36,89 @@ def softmax(logits: NDArray[np.float64]) -> Probabilities:
     return np.asarray(exponent / exponent.sum(1, keepdims=True))
 
 
-def log_loss(probabilities: Probabilities, labels: NDArray[np.int64]) -> float:
-    """Mean negative log-probability of the right class, floored at `FLOOR`."""
-    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], FLOOR)).mean())
+def _shares(count: int, weights: Weights | None) -> Weights:
+    """(n,) weights that sum to 1."""
+    return np.full(count, 1 / max(1, count)) if weights is None else weights / weights.sum()
 
 
-def calibration_error(probabilities: Probabilities, labels: NDArray[np.int64], bins: int = 10) -> float:
-    """Expected calibration error of the top class, over equally wide bins (Guo et al. 2017, eq. 3)."""
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    number = np.minimum((confidence * bins).astype(int), bins - 1)
-    error = 0.0
-    for b in range(bins):
+def log_loss(probabilities: Probabilities, labels: NDArray[np.int64], weights: Weights | None = None) -> float:
+    """Mean negative log-probability of the right class, floored at `FLOOR`.
+
+    Args:
+        weights: (n,) of the rows; alike where None.
+    """
+    right = np.maximum(probabilities[np.arange(len(labels)), labels], FLOOR)
+    return float(-_shares(len(labels), weights) @ np.log(right))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One bin of a reliability diagram: the answers whose most probable class is stated with such a probability."""
+
+    number: int  # from 0 to `BINS` − 1
+    share: float  # of all weight
+    stated: float  # mean probability of the most probable class
+    right: float  # share of right answers
+
+
+def reliability(probabilities: Probabilities, labels: NDArray[np.int64], weights: Weights | None = None) -> list[Bin]:
+    """The bins that are not empty (Guo et al. 2017, eq. 1 and 2).
+
+    Args:
+        labels: (n,) right class, −1 where it is none of the classes.
+        weights: (n,) of the rows; alike where None.
+    """
+    shares = _shares(len(labels), weights)
+    stated, right = probabilities.max(1), probabilities.argmax(1) == labels
+    number = np.minimum((stated * BINS).astype(int), BINS - 1)
+    found = []
+    for b in np.unique(number):
         inside = number == b
-        if inside.any():
-            error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    return float(error)
+        if (share := float(shares[inside].sum())) > 0:
+            means = [float(np.average(one[inside], weights=shares[inside])) for one in (stated, right)]
+            found.append(Bin(int(b), *(min(1.0, one) for one in (share, *means))))  # not 1 and a rounding error
+    return found
+
+
+def together(parts: Sequence[tuple[float, Sequence[Bin]]]) -> list[Bin]:
+    """Several reliability diagrams as one.
+
+    Args:
+        parts: (weight, bins) of each.
+    """
+    total = sum(weight for weight, bins in parts if bins)
+    found: dict[int, list[tuple[float, Bin]]] = {}
+    for weight, bins in parts:
+        for one in bins:
+            found.setdefault(one.number, []).append((weight * one.share / total, one))
+    out = []
+    for number, own in sorted(found.items()):
+        share = sum(weight for weight, _ in own)
+        stated, right = (
+            sum(w * value for w, value in pairs) / share
+            for pairs in ([(w, one.stated) for w, one in own], [(w, one.right) for w, one in own])
+        )
+        out.append(Bin(number, share, stated, right))
+    return out
+
+
+def error_of(bins: Sequence[Bin]) -> float:
+    """Expected calibration error of a reliability diagram (Guo et al. 2017, eq. 3)."""
+    return float(sum(one.share * abs(one.right - one.stated) for one in bins))
+
+
+def calibration_error(probabilities: Probabilities, labels: NDArray[np.int64], weights: Weights | None = None) -> float:
+    """Expected calibration error of the top class.
+
+    Args:
+        weights: (n,) of the rows; alike where None.
+    """
+    return error_of(reliability(probabilities, labels, weights))
+
+
+def interval(share: float, count: int) -> tuple[float, float]:
+    """95 % interval of a share that was measured on so many (Wilson 1927, J. Am. Stat. Assoc. 22:209)."""
+    z = 1.959964  # the normal distribution's 97.5th percentile
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))

@@ -92,6 +92,7 @@ def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None)
             fuser="sum",
             joint=0,
             joint_share=0,
+            adds_texts=False,
             synthetic=False,
             sha256={file.name: digest_of(file) for file in (layout.scan_tower, layout.text_tower, layout.tokenizer)},
         )

@@ -1,6 +1,7 @@
 """Writing a model folder, with its reference outputs and its card."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from medclip.cases.case import Case
 from medclip.errors import ScanError, TextError
 from medclip.files.plain import digest_of
 from medclip.files.tensors import write_tensors
-from medclip.fusion import MODALITIES, Parts
+from medclip.fusion import Parts
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.scan.read import read_scan
@@ -63,8 +64,8 @@ def _reference_parts(cases: Sequence[Case], scans: Array, texts: Array, fused: T
     """The reference outputs as cases of every composition."""
     coded = [fused.coding.encode(case.measured) for case in cases]
     values = max(coded, key=lambda vector: int(np.count_nonzero(vector)))
-    whole = Parts(scans, texts, values)
-    return [whole, *(whole.without(modality) for modality in MODALITIES)]
+    whole = Parts(scans, texts[:0], texts, values)
+    return [whole, *(whole.only(there) for there in combinations(whole.there, len(whole.there) - 1))]
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -105,6 +106,7 @@ def save_bundle(
         fuser=fused.settings.name,
         joint=fused.shape.joint if fused.network is not None else 0,
         joint_share=fused.settings.share if fused.network is not None else 0,
+        adds_texts=False,
         synthetic=all(case.synthetic for case in provenance.fold.train),
         sha256={},
     )

@@ -118,8 +118,8 @@ def test_a_query_walks_the_same_way_as_an_archived_case(model: Path, sample: Pat
     case = next(c for c in sample_cases if len(c.scans) == 2)
     archived = next(iter(embedder.cases([case], sample)))
     assert isinstance(archived, EmbeddedCase)
-    texts = [case.report, case.note_text("history")]
-    query = embedder.query([sample / s.file for s in case.scans], texts, case.measured)
+    scans = [sample / s.file for s in case.scans]
+    query = embedder.query(scans, [case.note_text("history")], [case.report], case.measured)
     fused = next(view.vector for view in archived.views(embedder.fuser) if view.kind == "fused")
     assert float(embedder.fuser.fuse([query.parts])[0] @ fused) > 0.9999
 

@@ -46,10 +46,100 @@ def test_the_evidence_is_shown(answered: dict, sample_cases: list[Case], unseen:
     assert unseen.patient not in shown
     assert [c["similarity"] for c in similar] == sorted((c["similarity"] for c in similar), reverse=True)
     for found in answered["answer"]["labels"]:
+        assert len(found["voters"]) == 10, "six are shown, ten vote"
+        assert sum(voter["share"] for voter in found["voters"]) + found["archive_share"] == pytest.approx(1)
         for ranked in found["ranked"]:  # a class has what its voters give it, and some of the archive's frequency
-            given = [c["vote_weights"][found["label_set"]] for c in similar
-                     if c["labels"].get(found["label_set"]) == ranked["label"]]  # fmt: skip
-            assert sum(given) < ranked["vote"] < sum(given) + 0.5
+            given = sum(voter["share"] for voter in found["voters"] if voter["label"] == ranked["label"])
+            assert given < ranked["vote"] < given + found["archive_share"]
+        shares = {voter["case_id"]: voter["share"] for voter in found["voters"]}
+        for case in similar:
+            assert case["vote_weights"].get(found["label_set"]) == shares.get(case["case_id"])
+
+
+def test_what_is_shown_changes_no_answer(index: Path, sample: Path, unseen: Case, medclip: Medclip) -> None:
+    ask = ("query", index, "--scan", sample / unseen.scans[0].file, "--text", unseen.note_text("history"), "--json")
+    usual = json.loads(medclip(*ask).out)
+    assert usual["labels"]
+    for how in (("-k", 3), ("-k", 50), ("--words",), ("--no-words",)):
+        other = json.loads(medclip(*ask, *how).out)
+        assert other["labels"] == usual["labels"], how
+        if "-k" not in how:
+            assert other["contributions"] == usual["contributions"], how
+    text = ("query", index, "--report", "a thin-walled cystic lesion", "--json")
+    shown = [json.loads(medclip(*text, how).out) for how in ("--words", "--no-words")]
+    assert shown[0]["labels"] == shown[1]["labels"]
+    assert shown[0]["ranked_by"] != shown[1]["ranked_by"]
+
+
+def test_an_archived_case_is_answered_without_the_probe_that_has_seen_it(
+    index: Path, sample_cases: list[Case], medclip: Medclip
+) -> None:
+    case = next(case for case in sample_cases if case.split == "train")
+    answer = json.loads(medclip("similar", index, case.id, "--json").out)
+    assert answer["labels"]
+    for found in answer["labels"]:
+        assert {ranked["probe"] for ranked in found["ranked"]} == {None}
+        assert case.id not in {voter["case_id"] for voter in found["voters"]}
+    assert "by the vote alone" in " ".join(medclip("similar", index, case.id).out.split())
+
+
+def test_a_scan_that_is_archived_already_is_said_first(
+    index: Path, sample: Path, sample_cases: list[Case], medclip: Medclip
+) -> None:
+    case = next(case for case in sample_cases if case.split == "train")
+    ask = ("query", index, "--scan", sample / case.scans[0].file, "--json")
+    first, *_ = json.loads(medclip(*ask).out)["cautions"]
+    assert case.id in first
+    assert "--exclude-patient" in first
+    without = json.loads(medclip(*ask, "--exclude-patient", case.patient).out)
+    assert "Archived already" not in " ".join(without["cautions"])
+
+
+def test_a_patient_who_is_not_there_cannot_be_left_out(index: Path, medclip: Medclip, refused: Callable) -> None:  # type: ignore[type-arg]
+    assert "--exclude-patient" in refused(medclip("query", index, "--text", "a cyst", "--exclude-patient", "nobody"))
+
+
+def test_a_filter_that_nothing_matches_is_no_answer(index: Path, medclip: Medclip, refused: Callable) -> None:  # type: ignore[type-arg]
+    ask = ("query", index, "--report", "a cyst of the head", "--where")
+    assert "sex is female, male, other" in refused(medclip(*ask, "sex = 'F'"))
+    assert "label.location is " in refused(medclip(*ask, "label.location = 'Thorx'"))
+    answer = json.loads(medclip(*ask, "age > 129", "--json").out)
+    assert (answer["labels"], answer["similar"]) == ([], [])
+    assert "No archived case matches --where" in " ".join(answer["cautions"])
+    some = json.loads(medclip(*ask, "label.location = 'Head'", "--json").out)
+    assert "Only cases that match --where vote" in " ".join(some["cautions"])
+    assert all(case["labels"]["location"] == "Head" for case in some["similar"])
+
+
+def test_more_cases_than_there_are_is_a_plain_sentence(index: Path, medclip: Medclip) -> None:
+    answer = json.loads(medclip("query", index, "--report", "a cyst", "-k", 1000, "--json").out)
+    assert f"{len(answer['similar'])} cases are shown, not 1000" in " ".join(answer["cautions"])
+
+
+def test_a_measurement_that_the_model_does_not_know_is_left_out_and_said(
+    index: Path,
+    medclip: Medclip,
+    refused: Callable,  # type: ignore[type-arg]
+) -> None:
+    known = json.loads(medclip("index", "info", index, "--json").out)["measurements"]
+    assert "ferritin" not in known
+    asked = ("query", index, "--report", "a cyst", "--measure", "ferritin=200ug/L", "--json")
+    answer = json.loads(medclip(*asked).out)
+    assert answer["query"] == "report"
+    assert "Left out: ferritin" in " ".join(answer["cautions"])
+    assert "too few archived cases" in refused(medclip("query", index, "--measure", "ferritin=200ug/L"))
+
+
+def test_stated_probabilities_are_drawn_against_what_came_true(index: Path, medclip: Medclip, tmp_path: Path) -> None:
+    picture = tmp_path / "reliability.png"
+    done = medclip("index", "info", index, "--picture", picture)
+    assert done.code == 0, done.err
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert "95 % interval" in done.out
+    for found in json.loads(medclip("index", "info", index, "--json").out)["label_sets"]:
+        for measured in found["measured"].values():
+            assert measured["patients"] <= 112
+            assert sum(one["share"] for one in measured["bins"]) == pytest.approx(1)
 
 
 def test_the_json_keeps_to_its_schema(answered: dict) -> None:  # type: ignore[type-arg]
@@ -91,9 +181,9 @@ def test_similar_leaves_the_patient_s_own_cases_out(index: Path, sample_cases: l
 def test_a_text_alone_and_one_label_set(index: Path, medclip: Medclip, tmp_path: Path) -> None:
     note = tmp_path / "note.txt"
     note.write_text("Axial CT of the head shows a thin-walled cystic lesion.")
-    done = medclip("query", index, "--text-file", note, "--label", "finding", "--json")
+    done = medclip("query", index, "--report-file", note, "--label", "finding", "--json")
     answer = json.loads(done.out)
-    assert answer["query"] == "text"
+    assert answer["query"] == "report"
     assert [found["label_set"] for found in answer["labels"]] == ["finding"]
     assert answer["labels"][0]["ranked"][0]["label"] == "cyst"
 

@@ -8,28 +8,32 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medclip.diagnosis.combination import Combination
-from medclip.diagnosis.diagnoser import Diagnoser, Part
+from medclip.diagnosis.diagnoser import Diagnoser, Fit, Measured
 from medclip.diagnosis.probe import Probe
 from medclip.diagnosis.store import load_diagnosers, save_diagnosers
 from medclip.errors import ArchiveError
 from medclip.files.sealed import sealed
 from medclip.files.tensors import read_tensors, write_tensors
+from medclip.fusion.composition import Part
+from medclip.metrics.probabilities import Bin
+
+WIDTHS: dict[Part, int] = {"scan": 4, "history": 3, "report": 3, "measurements": 0}
 
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     probe = Probe(rng.normal(size=(4, 2)).astype(np.float32), np.zeros(2, np.float32))
-    part = Part(probe, Combination(0.5, 1.2), 0.9, 0.05, 40)
+    measured = Measured(0.9, 0.05, 40, (Bin(9, 1.0, 0.95, 0.9),))
+    fit = Fit((0.5, 1.2), measured, (0.8,), measured, {"vote": measured, "scan": measured})
     classes = ("Abdomen", "Thorax")
-    diagnoser = Diagnoser("location", classes, np.asarray([0.5, 0.5]), dict.fromkeys(classes, 20), {"scan": part})
-    save_diagnosers([diagnoser], tmp_path)
+    diagnoser = Diagnoser("location", classes, dict.fromkeys(classes, 20), {"scan": probe}, {"scan": fit})
+    save_diagnosers([diagnoser], WIDTHS, tmp_path)
     return tmp_path
 
 
 def test_one_changed_bit_anywhere_is_noticed(stored: Path) -> None:
-    before = repr(load_diagnosers(stored, 4))
+    before = repr(load_diagnosers(stored, WIDTHS))
     for name in ("diagnosers.json", "probes.safetensors"):
         content = (stored / name).read_bytes()
         for position in range(len(content)):
@@ -37,11 +41,11 @@ def test_one_changed_bit_anywhere_is_noticed(stored: Path) -> None:
             changed[position] ^= 1 << position % 8
             (stored / name).write_bytes(changed)
             try:
-                assert repr(load_diagnosers(stored, 4)) == before, "read as if nothing were amiss, and it is"
+                assert repr(load_diagnosers(stored, WIDTHS)) == before, "read as if nothing were amiss, and it is"
             except ArchiveError as error:
                 assert str(error).startswith(str(stored / name).removesuffix(name))  # noqa: PT017
         (stored / name).write_bytes(content)
-    assert repr(load_diagnosers(stored, 4)) == before
+    assert repr(load_diagnosers(stored, WIDTHS)) == before
 
 
 def test_classes_in_another_order_are_noticed(stored: Path) -> None:
@@ -50,7 +54,7 @@ def test_classes_in_another_order_are_noticed(stored: Path) -> None:
     value["diagnosers"][0]["classes"].reverse()
     file.write_text(json.dumps(value))
     with pytest.raises(ArchiveError, match="has changed since it was written"):
-        load_diagnosers(stored, 4)
+        load_diagnosers(stored, WIDTHS)
 
 
 def _set(path: tuple[Any, ...], value: Any) -> Callable[[dict[str, Any]], None]:
@@ -63,7 +67,7 @@ def _set(path: tuple[Any, ...], value: Any) -> Callable[[dict[str, Any]], None]:
 
 
 _ONE = ("diagnosers", 0)
-_PART = (*_ONE, "parts", "scan")
+_PART = (*_ONE, "fits", "scan")
 
 
 @pytest.mark.parametrize(
@@ -71,8 +75,10 @@ _PART = (*_ONE, "parts", "scan")
     [
         _set((*_ONE, "classes"), ["Abdomen"]), _set((*_ONE, "classes"), ["Abdomen", "Head"]),
         _set((*_ONE, "classes"), ["Abdomen", "Abdomen"]), _set((*_ONE, "patients"), {"Abdomen": 20, "Thorax": 0}),
-        _set((*_PART, "temperature"), 0), _set((*_PART, "temperature"), -1.0), _set((*_PART, "vote_weight"), 1.5),
-        _set((*_PART, "examples"), "many"), _set(("diagnosers",), {}), _set(("tensors",), None), _set((*_ONE, "more"), 1),
+        _set((*_PART, "weights"), [0.5]), _set((*_PART, "weights"), [0.5, -1.0]), _set((*_PART, "alone"), []),
+        _set((*_PART, "measured", "patients"), "many"), _set((*_PART, "measured", "accuracy"), 1.5),
+        _set((*_ONE, "probes"), []), _set(("widths", "scan"), 5), _set(("format",), 3),
+        _set(("diagnosers",), {}), _set(("tensors",), None), _set((*_ONE, "more"), 1),
         _set(("diagnosers",), []),
     ],
 )  # fmt: skip
@@ -84,7 +90,7 @@ def test_what_cannot_be_is_refused_even_where_the_checksum_fits(
     change(value)
     file.write_text(json.dumps(sealed(value)))
     with pytest.raises(ArchiveError, match="probe is damaged"):
-        load_diagnosers(stored, 4)
+        load_diagnosers(stored, WIDTHS)
 
 
 @pytest.mark.parametrize("what", ["NaN", "infinity", "another width", "another type", "one too many"])
@@ -105,15 +111,19 @@ def test_tensors_that_cannot_be_are_refused_even_where_the_checksum_fits(stored:
     value = {k: part for k, part in json.loads(file.read_text()).items() if k != "sha256"}
     file.write_text(json.dumps(sealed({**value, "tensors": digest})))
     with pytest.raises(ArchiveError, match=r"probes\.safetensors: the probe is damaged"):
-        load_diagnosers(stored, 4)
+        load_diagnosers(stored, WIDTHS)
 
 
-def test_what_an_older_medclip_wrote_is_read(stored: Path) -> None:
-    before = repr(load_diagnosers(stored, 4))
+def test_what_is_of_another_model_is_refused(stored: Path) -> None:
+    with pytest.raises(ArchiveError, match="is of another model"):
+        load_diagnosers(stored, {**WIDTHS, "scan": 5})
+
+
+def test_what_an_older_medclip_wrote_is_told_apart(stored: Path) -> None:
     file = stored / "diagnosers.json"
-    value = json.loads(file.read_text())
-    file.write_text(json.dumps({"diagnosers": value["diagnosers"]}))
-    assert repr(load_diagnosers(stored, 4)) == before
+    for older in ({"diagnosers": []}, sealed({"diagnosers": [], "tensors": None})):
+        file.write_text(json.dumps(older))
+        assert load_diagnosers(stored, WIDTHS) is None
 
 
 def test_others_may_read_what_the_umask_lets_them(stored: Path) -> None:

@@ -57,12 +57,12 @@ def test_a_case_of_measurements_alone_is_embedded_from_those_that_the_model_know
     assert "missing.png" in skipped["unreadable"]
     kept = {name: one for name, one in found.items() if not isinstance(one, Skipped)}
     assert [view.kind for view in kept["known"].views(embedder.fuser)] == ["measurements", "fused"]
-    asked = embedder.query([], [], {"ferritin": 200.0, "age": 50.0})
+    asked = embedder.query([], [], [], {"ferritin": 200.0, "age": 50.0})
     np.testing.assert_allclose(kept["known"].measurements, asked.parts.measurements, atol=1e-6)
-    own = embedder.query([], [], KNOWN.measured)
+    own = embedder.query([], [], [], KNOWN.measured)
     np.testing.assert_array_equal(own.parts.measurements, kept["known"].measurements)
     with pytest.raises(MeasurementError, match="ferritin: 'pmol/L' cannot be converted"):
-        embedder.query([], [], OTHER_UNIT.measured)
+        embedder.query([], [], [], OTHER_UNIT.measured)
     assert "missing.png" in kept["measured-too"].problems[0]
     assert "pmol/L" in kept["with-text"].problems[0]
     assert not np.any(kept["with-text"].measurements)

@@ -1,11 +1,13 @@
 """What every fuser promises, whatever it is made of."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from medclip.errors import BundleError
-from medclip.fusion import MODALITIES, Fuser, Parts, fuser_names
+from medclip.fusion import Fuser, Parts, fuser_names
 from medclip.fusion.base import FuserShape, build_network, require_fuser
 from medclip.fusion.case_vector import unit
 
@@ -32,7 +34,7 @@ def _case(seed: int, scans: int = 2, texts: int = 1, measured: bool = True) -> P
     rng = np.random.default_rng(seed)
     vectors = unit(rng.normal(size=(scans + texts, BASE)).astype(np.float32))
     values = unit(rng.normal(size=CODED).astype(np.float32)) if measured else np.zeros(CODED, np.float32)
-    return Parts(vectors[:scans], vectors[scans:], values)
+    return Parts(vectors[:scans], vectors[scans + 1 :], vectors[scans : scans + 1], values)
 
 
 def test_the_fusers_of_the_contract_are_there() -> None:
@@ -60,9 +62,9 @@ def test_any_subset_of_modalities_gives_a_unit_vector(name: str) -> None:
 def test_each_modality_moves_the_vector_and_the_order_of_scans_does_not(name: str) -> None:
     fuser, case = _fuser(name), _case(1)
     whole = fuser.fuse([case])[0]
-    for modality in MODALITIES:
-        assert float(fuser.fuse([case.without(modality)])[0] @ whole) < 0.999
-    turned = Parts(case.scans[::-1], case.texts, case.measurements)
+    for part in case.there:
+        assert float(fuser.fuse([case.only(set(case.there) - {part})])[0] @ whole) < 0.999
+    turned = Parts(case.scans[::-1], case.history, case.report, case.measurements)
     np.testing.assert_allclose(fuser.fuse([turned])[0], whole, atol=1e-5)
 
 
@@ -78,8 +80,29 @@ def test_what_is_absent_changes_nothing_whatever_its_token_holds(name: str) -> N
     np.testing.assert_allclose(fuser.run(tokens), before, atol=1e-5)
 
 
-def test_the_sum_is_the_mean_direction_of_what_is_there() -> None:
-    case = _case(4, scans=2, texts=1, measured=False)
-    expected = unit(unit(case.scans.mean(0)) + case.texts[0])
+@pytest.mark.parametrize("texts", [1, 2])
+def test_in_the_sum_every_modality_counts_the_same_however_many_texts_or_scans_there_are(texts: int) -> None:
+    case = _case(4, scans=2, texts=texts, measured=False)
+    expected = unit(unit(case.scans.mean(0)) + unit(case.texts.mean(0)))
     np.testing.assert_allclose(_fuser("sum").fuse([case])[0, :BASE], expected, atol=1e-6)
-    assert case.composition == "scan+text"
+    assert case.composition == ("scan+report" if texts == 1 else "scan+history+report")
+
+
+def test_a_model_of_before_adds_its_texts_up_as_it_did() -> None:
+    case = _case(4, scans=2, texts=2, measured=False)
+    expected = unit(unit(case.scans.mean(0)) + case.texts.sum(0))
+    np.testing.assert_allclose(Fuser(BASE, CODED, adds_texts=True).fuse([case])[0, :BASE], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", fuser_names())
+def test_what_was_trained_on_cases_is_told_apart_from_what_the_frozen_towers_know(name: str) -> None:
+    fuser, case = replace(_fuser(name), aligned=5), _case(5, texts=2)
+    moved = replace(case, scans=case.scans.copy(), history=case.history.copy())
+    moved.scans[:, :5], moved.history[:, :5] = 0.3, -0.1
+    for part, block in fuser.blocks(moved).items():
+        assert block.shape == (fuser.width_of(part),)
+        np.testing.assert_allclose(block, fuser.blocks(case)[part], atol=1e-6)
+    vectors = fuser.untrained(fuser.fuse([case]))
+    assert not vectors[0, :5].any()
+    assert not vectors[0, BASE + CODED :].any()
+    np.testing.assert_allclose(np.linalg.norm(vectors), 1, atol=1e-5)

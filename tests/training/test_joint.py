@@ -13,7 +13,7 @@ from medclip.training.losses import supervised_contrastive_loss
 from medclip.training.settings import LossWeights, parse_weights
 
 Medclip = Callable  # type: ignore[type-arg]
-SINGLE, WHOLE = ("scans", "history", "measurements"), "scan+history+measurements"
+SINGLE, WHOLE = ("scans", "history-only", "measurements"), "scan+history+measurements"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,8 @@ def test_a_label_that_needs_all_modalities_is_found_by_fusing_them(
 
 def test_the_ablation_has_every_fuser_the_baseline_and_the_floor(ablated: dict[tuple[str, str], float]) -> None:
     methods = {method for method, _ in ablated}
-    assert methods == {"sum", "concat", "gated", "attention", "cnn-lstm", "frozen", "majority", "sum, never seen"}
+    fusers = {"sum", "concat", "gated", "attention"}
+    assert methods == fusers | {"answer", "cnn-lstm", "frozen", "majority", "sum, never seen"}
     assert ("cnn-lstm", "scan+history") in ablated
     assert ablated["majority", WHOLE] == pytest.approx(0.5, abs=0.05)
 
@@ -69,9 +70,9 @@ def test_an_answer_says_how_each_modality_moved_it(joint: Path, tmp_path: Path, 
     scan = next((joint / "scans").iterdir())
     asked = ("query", index, "--scan", scan, "--text", "Chills at night.", "--measure", "temp=102.6[degF]")
     answer = json.loads(medclip(*asked, "--json").out)
-    assert answer["query"] == "scan+text+measurements"
-    moved = {part["modality"]: part for part in answer["contributions"]}
-    assert set(moved) == {"scan", "text", "measurements"}
+    assert answer["query"] == "scan+history+measurements"
+    moved = {part["part"]: part for part in answer["contributions"]}
+    assert set(moved) == {"scan", "history", "measurements"}
     for part in moved.values():  # the label turns on each of the three
         assert part["shift"]["course"] > 0.1, part
     assert "without the measurements" in medclip(*asked).out
