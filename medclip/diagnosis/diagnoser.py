@@ -18,7 +18,8 @@ from medclip.diagnosis.folds import FOLDS, stratified
 from medclip.diagnosis.pooling import fit_pool, pooled
 from medclip.diagnosis.probe import Probe, Rotated, fit_probe
 from medclip.diagnosis.voting import Ballot, vote
-from medclip.fusion.composition import Composition, Part, parts_of
+from medclip.fusion.case_vector import unit
+from medclip.fusion.composition import Composition, Part, by_modality, parts_of
 from medclip.metrics.probabilities import Bin, Probabilities, calibration_error, reliability
 
 __all__ = [
@@ -123,7 +124,7 @@ class Diagnoser:
         by_vote = vote(ballots, self.classes, self.prior).probabilities[None]
         if by_vote_alone:
             return Opinions(by_vote, (), pooled([by_vote], np.asarray(fit.alone)))
-        probes = [self.probes[one].probabilities(_joined([blocks], parts_of(one))) for one in probes_of(composition)]
+        probes = [self.probes[one].probabilities(_joined([blocks], one)) for one in probes_of(composition)]
         return Opinions(by_vote, probes, pooled([by_vote, *probes], np.asarray(fit.weights)))
 
 
@@ -132,9 +133,14 @@ def _shares(patients: Mapping[str, int], classes: Sequence[str]) -> Probabilitie
     return np.asarray(counts / counts.sum())
 
 
-def _joined(blocks: Sequence[Blocks], parts: Sequence[Part]) -> NDArray[np.float32]:
-    """(n, d) rows: the blocks of these parts, side by side."""
-    return np.asarray([np.concatenate([own[part] for part in parts]) for own in blocks], np.float32)
+def _joined(blocks: Sequence[Blocks], composition: Composition) -> NDArray[np.float32]:
+    """(n, d) rows: a block a modality, side by side; of history and report, both read by one tower, the mean direction."""
+    groups = by_modality(composition)
+    return np.asarray([np.concatenate([_mean(own, parts) for parts in groups]) for own in blocks], np.float32)
+
+
+def _mean(own: Blocks, parts: Sequence[Part]) -> NDArray[np.float32]:
+    return own[parts[0]] if len(parts) == 1 else unit(np.mean([own[part] for part in parts], axis=0))
 
 
 def shared_classes(labelled: Iterable[tuple[str, str]]) -> dict[str, int]:
@@ -165,7 +171,11 @@ class _Rows:
 
     def matrix(self, composition: Composition) -> NDArray[np.float32]:
         """(n, d): what of the queries a probe on that composition reads."""
-        return _joined([example.blocks for example in self.examples], parts_of(composition))
+        return _joined([example.blocks for example in self.examples], composition)
+
+    def widths(self, composition: Composition) -> list[int]:
+        """Of the blocks in `matrix`."""
+        return [len(self.examples[0].blocks[parts[0]]) for parts in by_modality(composition)]
 
 
 class _Fitting:
@@ -178,7 +188,7 @@ class _Fitting:
 
     def learn(self, composition: Composition, rows: _Rows) -> None:
         """Fit the probe on a composition, and those that each leave a fold out."""
-        turned = Rotated(rows.matrix(composition))
+        turned = Rotated(rows.matrix(composition), rows.widths(composition))
 
         def on(seen: NDArray[np.bool_]) -> Probe | None:
             if len(np.unique(rows.labels[seen])) < 2:

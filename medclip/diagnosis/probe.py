@@ -1,5 +1,6 @@
 """The linear probe: multinomial logistic regression on what the towers know of each part of a case."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ __all__ = ["Probe", "Rotated", "fit_probe"]
 
 _MOST_STEPS = 200  # of L-BFGS; it ends long before
 _TOLERANCE = 1e-3  # of its gradient: smaller changes no probability by 0.01
+_LEAST_LENGTH = 1e-9  # of a block whose columns are all alike
 _NEVER = -30.0  # bias of a class without rows: e^-30 of the others' probability
 
 
@@ -27,28 +29,38 @@ class Probe:
 
 
 class Rotated:
-    """Rows of which several probes are fitted, turned so that they have no more columns than rows.
+    """Rows of which several probes are fitted, scaled, and turned so that they have no more columns than rows.
 
-    A probe with an L2 penalty does not depend on how its space is turned, so it is fitted where fitting is cheap, and
-    turned back.
+    A model keeps of its towers principal axes that are half whitened, so that search hears the small ones, too. A probe with
+    an L2 penalty would learn as readily from axes that hardly tell cases apart as from those that do, so each column is
+    scaled by its spread again, and each block to a mean square length of one. Such a probe does not depend on how its space
+    is turned: it is fitted where fitting is cheap, and turned and scaled back.
     """
 
-    def __init__(self, vectors: NDArray[np.float32]) -> None:
-        """Of (n, d) rows."""
-        self._width = vectors.shape[1]
-        used = np.flatnonzero(vectors.any(0))  # the others tell nothing
-        self._used = used if len(used) else np.arange(min(1, self._width))
+    def __init__(self, vectors: NDArray[np.float32], widths: Sequence[int]) -> None:
+        """Of (n, d) rows.
+
+        Args:
+            widths: of the blocks that a row is made of, which sum to d.
+        """
+        self._scale = vectors.std(0)
+        rows = vectors * self._scale
+        for block in np.split(np.arange(len(self._scale)), np.cumsum(widths)[:-1]):
+            length = np.sqrt((rows[:, block] ** 2).sum(1).mean())
+            self._scale[block] /= max(float(length), _LEAST_LENGTH)
+        used = np.flatnonzero(self._scale)  # the others tell nothing
+        self._used = used if len(used) else np.arange(1)
         self._axes: NDArray[np.float32] | None = None  # (columns, used)
-        self.rows = vectors[:, self._used]
+        self.rows = (vectors * self._scale)[:, self._used]
         if len(vectors) < len(self._used):
             left, singular, self._axes = np.linalg.svd(self.rows, full_matrices=False)
             self.rows = left * singular
 
     def back(self, probe: Probe) -> Probe:
         """A probe that was fitted on `rows`, for vectors as they were given."""
-        weights = np.zeros((self._width, probe.weights.shape[1]), np.float32)
+        weights = np.zeros((len(self._scale), probe.weights.shape[1]), np.float32)
         weights[self._used] = probe.weights if self._axes is None else self._axes.T @ probe.weights
-        return Probe(weights, probe.bias)
+        return Probe(weights * self._scale[:, None], probe.bias)
 
 
 def fit_probe(

@@ -20,7 +20,7 @@ from medclip.errors import ArchiveError
 from medclip.files.plain import unreadable, write_json
 from medclip.files.sealed import read_sealed, sealed
 from medclip.files.tensors import read_tensors, write_tensors
-from medclip.fusion.composition import Composition, Part, parts_of
+from medclip.fusion.composition import Composition, Part, by_modality
 from medclip.metrics.probabilities import BINS, Bin
 
 __all__ = ["DIAGNOSERS", "load_diagnosers", "probe_is_sealed", "save_diagnosers"]
@@ -164,7 +164,7 @@ def _build(entry: _Diagnoser, tensors: dict[str, NDArray[Any]], widths: Mapping[
         raise ValueError("counts patients of other classes than it names")
     probes: dict[Composition, Probe] = {}
     for composition in entry.probes:
-        key, width = f"{entry.label_set}/{composition}", sum(widths[part] for part in parts_of(composition))
+        key, width = f"{entry.label_set}/{composition}", sum(widths[parts[0]] for parts in by_modality(composition))
         probes[composition] = Probe(
             _taken(tensors, f"{key}/weights", (width, len(entry.classes))),
             _taken(tensors, f"{key}/bias", (len(entry.classes),)),

@@ -12,6 +12,7 @@ __all__ = [
     "Modality",
     "Part",
     "ViewKind",
+    "by_modality",
     "composed",
     "parts_of",
 ]
@@ -55,3 +56,11 @@ def parts_of(composition: Composition) -> tuple[Part, ...]:
     """The parts that a composition is of, in their order."""
     there = composition.split("+")
     return tuple(part for part in PARTS if part in there)
+
+
+def by_modality(composition: Composition) -> tuple[tuple[Part, ...], ...]:
+    """The parts that a composition is of, history and report together."""
+    parts = parts_of(composition)
+    groups: tuple[tuple[Part, ...], ...] = (("scan",), ("history", "report"), ("measurements",))
+    found = (tuple(part for part in group if part in parts) for group in groups)
+    return tuple(group for group in found if group)
