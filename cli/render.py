@@ -210,7 +210,7 @@ def _stated(found: "LabelAnswer") -> str:
 def votes(found: "LabelAnswer") -> list[tuple[str, str, float]]:
     """(who, for which class, share) of a vote; the shares sum to 1."""
     own = [(voter.case_id, voter.label, voter.share) for voter in found.voters]
-    return [*own, ("the archive's frequencies", "every class", found.archive_share)]
+    return [*own, ("the archive's frequencies", "", found.archive_share)]
 
 
 def measured_table(capability: "Capability") -> Table:
@@ -291,12 +291,13 @@ def answer(given: "Answer") -> None:
         if family_of(found.label_set) is None:
             out.print(_label_table(found))
             say("  " + "; ".join(caveats(found)))
-            say("  voted: " + ", ".join(f"{who} ({label}) {share:.0%}" for who, label, share in votes(found)))
+            say(
+                "  voted: "
+                + ", ".join(f"{who} {label} {share:.0%}".replace("  ", " ") for who, label, share in votes(found))
+            )
     for family, members in families(given).items():
         out.print(_family_table(family, members))
         say("  " + "; ".join(family_caveats(members)))
-    if not given.labels and not given.cautions:
-        say("This archive has no label set that it could answer for such a query.")
     how = "" if given.ranked_by == "similarity" else ", ranked by cosine and by the words of their texts"
     table = Table(title=f"similar cases{how}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("#", "case", "cosine", "matched by"):

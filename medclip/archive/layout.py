@@ -14,7 +14,7 @@ __all__ = [
     "REPORT",
     "VOCABULARY",
     "fuser_of",
-    "measurements_of",
+    "manifest_of",
     "model_of",
 ]
 
@@ -25,18 +25,14 @@ ATTACHMENTS = (MODEL, PROBE, VOCABULARY, FAMILIARITY, REPORT)
 """What goes along with an index's cases."""
 
 
-def _manifest(index: CaseIndex) -> ServingManifest:
-    file = ServingLayout(index.attachment(MODEL)).manifest
-    return read_model(file, ServingManifest, "build the index again, or restore it")
-
-
-def measurements_of(index: CaseIndex) -> tuple[str, ...]:
-    """Names of the measurements that the model inside an index knows.
+def manifest_of(index: CaseIndex) -> ServingManifest:
+    """What the model inside an index is, without opening it.
 
     Raises:
-        BundleError: the model's manifest is missing or damaged.
+        BundleError: its manifest is missing or damaged.
     """
-    return tuple(_manifest(index).measurements.names)
+    file = ServingLayout(index.attachment(MODEL)).manifest
+    return read_model(file, ServingManifest, "build the index again, or restore it")
 
 
 def fuser_of(index: CaseIndex) -> Fuser:
@@ -45,7 +41,7 @@ def fuser_of(index: CaseIndex) -> Fuser:
     Raises:
         BundleError: the model's manifest is missing or damaged.
     """
-    manifest = _manifest(index)
+    manifest = manifest_of(index)
     return Fuser(
         manifest.base,
         manifest.measurements.width,

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from medclip import DISCLAIMER, __version__
 from medclip.archive.entries import case_of
 from medclip.archive.filter_fields import read_filter
-from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, measurements_of, model_of
+from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, model_of
 from medclip.assistant.answer import Answer, Contribution, Heard, Ranking, SimilarCase
-from medclip.assistant.cautions import OUTDATED, archived_already, cautions_of, few_cases, left_out
+from medclip.assistant.cautions import OUTDATED, TUNED, archived_already, cautions_of, few_cases, left_out
 from medclip.diagnosis.diagnoser import Diagnoser, Measured
 from medclip.diagnosis.label_answer import LabelAnswer, answer_label_set
 from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
@@ -180,11 +180,10 @@ class Assistant:
             rests = {part: parts.only(set(parts.there) - {part}) for part in parts.there if len(parts.there) > 1}
             contributions = [self._contribution(labels, plain, part, rest, among) for part, rest in rests.items()]
             cautions = [
-                *([OUTDATED] if self.outdated else []),
                 *archived_already(self.index, self.fuser, parts, exclude_patient),
                 *cautions_of(self.index, self.embedder, said, parts),
                 *left_out(query.unknown, self.embedder.coding.names),
-                *few_cases(len(voters), len(shown), k, where),
+                *self._of_answers(labels, len(voters), len(shown), k, where),
             ]
             answer = self._answer(parts.composition, labels, shown, "similarity and words" if shared else "similarity")
         known = {"contributions": contributions, "transcripts": heard, "cautions": cautions}
@@ -251,9 +250,22 @@ class Assistant:
             voters = self._voters(whole, composition, among)
             labels = self._labels(composition, {}, voters, among, by_vote_alone=True)
             shown = self._search(whole, composition, among)
-            cautions = [*([OUTDATED] if self.outdated else []), *few_cases(len(voters), len(shown), k, where)]
+            cautions = self._of_answers(labels, len(voters), len(shown), k, where)
             answer = self._answer(composition, labels, shown, "similarity")
             return answer.model_copy(update={"cautions": cautions})
+
+    def _of_answers(
+        self, labels: Sequence[LabelAnswer], voters: int, shown: int, k: int, where: str | None
+    ) -> list[str]:
+        """What is to be known of the answers themselves."""
+        if self.outdated:
+            return [OUTDATED]
+        found = few_cases(voters, shown, k, where)
+        if voters and not labels:
+            found.append("This archive has no label set that it could answer for such a query.")
+        if labels and manifest_of(self.index).tuned:
+            found.append(TUNED)
+        return found
 
     def _filter(self, where: str | None) -> Filter | None:
         known = {diagnoser.label_set: diagnoser.classes for diagnoser in self.diagnosers}
@@ -306,7 +318,7 @@ class Assistant:
     @property
     def measurements(self) -> tuple[str, ...]:
         """Names of the measurements that a query may have."""
-        return measurements_of(self.index)
+        return tuple(manifest_of(self.index).measurements.names)
 
     def capabilities(self) -> list[Capability]:
         """What the index can answer, by label set."""

@@ -10,11 +10,16 @@ from medclip.fusion import Fuser, Parts
 from medclip.index import CaseIndex
 from medclip.modalities.text.language import languages_read, unread_language
 
-__all__ = ["OUTDATED", "archived_already", "cautions_of", "few_cases", "left_out"]
+__all__ = ["OUTDATED", "TUNED", "archived_already", "cautions_of", "few_cases", "left_out"]
 
 OUTDATED = (
     "This index was made by an earlier medclip, which fitted and measured its answers in another way: none is given until  "
     "medclip index compact  fits them anew."
+)
+
+TUNED = (
+    "The encoders of this index' model were tuned on cases: as far as those are archived here, they are told better than a new "
+    "patient is, and the accuracy that is stated is too high."
 )
 
 _SAME = 0.9999

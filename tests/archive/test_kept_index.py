@@ -62,3 +62,11 @@ def test_it_can_be_changed(kept: Path) -> None:
     assert verify_index(kept / "index").faults == []
     answer = Assistant.open_without_model(kept / "index").similar("c1")
     assert "c3" not in {case.case_id for case in answer.similar}
+
+
+def test_where_the_encoders_were_tuned_on_cases_the_accuracy_is_said_to_be_too_high(kept: Path) -> None:
+    compact_index(kept / "index")
+    assert "tuned" not in " ".join(Assistant.open_without_model(kept / "index").similar("c1").cautions)
+    file = kept / "index" / "model" / "serving.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "tuned": True}))
+    assert "were tuned on cases" in " ".join(Assistant.open_without_model(kept / "index").similar("c1").cautions)
