@@ -207,6 +207,16 @@ def _stated(found: "LabelAnswer") -> str:
     )
 
 
+def _voted(found: "LabelAnswer") -> str:
+    """What each class has of the vote, and from how many; who they are, JSON and page say."""
+    shares: dict[str, list[float]] = {}
+    for voter in found.voters:
+        shares.setdefault(voter.label, []).append(voter.share)
+    classes = sorted(shares.items(), key=lambda one: -sum(one[1]))
+    told = ", ".join(f"{len(own)} for {label} ({sum(own):.0%})" for label, own in classes)
+    return f"voted: {told}; the archive's frequencies {found.archive_share:.0%}"
+
+
 def votes(found: "LabelAnswer") -> list[tuple[str, str, float]]:
     """(who, for which class, share) of a vote; the shares sum to 1."""
     own = [(voter.case_id, voter.label, voter.share) for voter in found.voters]
@@ -216,8 +226,8 @@ def votes(found: "LabelAnswer") -> list[tuple[str, str, float]]:
 def measured_table(capability: "Capability") -> Table:
     """How good the answers on a label set are, by what is asked with."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("asked with")
-    for column in ("right", "95 % interval", "calibration error", "patients left out"):
+    table.add_column("asked with", no_wrap=True)
+    for column in ("right", "95 % interval", "calibration error", "patients"):
         table.add_column(column, justify="right")
     for name, found in capability.measured.items():
         low, high = interval(found.accuracy, found.patients)
@@ -291,10 +301,7 @@ def answer(given: "Answer") -> None:
         if family_of(found.label_set) is None:
             out.print(_label_table(found))
             say("  " + "; ".join(caveats(found)))
-            say(
-                "  voted: "
-                + ", ".join(f"{who} {label} {share:.0%}".replace("  ", " ") for who, label, share in votes(found))
-            )
+            say("  " + _voted(found))
     for family, members in families(given).items():
         out.print(_family_table(family, members))
         say("  " + "; ".join(family_caveats(members)))

@@ -122,12 +122,12 @@ def test_a_measurement_that_the_model_does_not_know_is_left_out_and_said(
     refused: Callable,  # type: ignore[type-arg]
 ) -> None:
     known = json.loads(medclip("index", "info", index, "--json").out)["measurements"]
-    assert "ferritin" not in known
-    asked = ("query", index, "--report", "a cyst", "--measure", "ferritin=200ug/L", "--json")
+    assert "creatinine" not in known
+    asked = ("query", index, "--report", "a cyst", "--measure", "creatinine=80umol/L", "--json")
     answer = json.loads(medclip(*asked).out)
     assert answer["query"] == "report"
-    assert "Left out: ferritin" in " ".join(answer["cautions"])
-    assert "too few archived cases" in refused(medclip("query", index, "--measure", "ferritin=200ug/L"))
+    assert "Left out: creatinine" in " ".join(answer["cautions"])
+    assert "too few archived cases" in refused(medclip("query", index, "--measure", "creatinine=80umol/L"))
 
 
 def test_stated_probabilities_are_drawn_against_what_came_true(index: Path, medclip: Medclip, tmp_path: Path) -> None:
