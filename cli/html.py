@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medclip.cli.render import caveats, confirmed_and_treated, families, family_caveats, present, shown_labels, votes
+from medclip.cli.render import (
+    caveats,
+    confirmed_and_treated,
+    families,
+    family_caveats,
+    present,
+    share,
+    shown_labels,
+    votes,
+)
 from medclip.files.outputs import new_file
 from medclip.label_sets import family_of
 from medclip.modalities.scan.read import thumbnail
@@ -77,6 +86,7 @@ def write_page(
         families=[(name, found, family_caveats(found)) for name, found in families(asked.answer).items()],
         present=present,
         votes=votes,
+        share=share,
         treated=confirmed_and_treated(asked.answer),
         shown={case.case_id: shown_labels(case) for case in asked.answer.similar},
         asked=_asked_pictures(assistant, asked, case_id),

@@ -88,6 +88,8 @@ def info(
 
         check_picture(picture)
         draw_reliability(assistant.capabilities(), picture)
+        if not as_json:
+            render.say(f"drawn: {picture}")
     familiar = read_familiarity(assistant.index)
     stats = assistant.index.stats()
     if as_json:

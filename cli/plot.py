@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING
 
 from medclip.files.outputs import check_free_file, new_file
 from medclip.label_sets import family_of
+from medclip.metrics.probabilities import interval
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from medclip.assistant.assistant import Capability
+    from medclip.diagnosis.diagnoser import Measured
     from medclip.evaluation.protocols import Figure
+    from medclip.fusion.composition import Composition
 
 __all__ = ["check_picture", "draw_ablation", "draw_reliability"]
 
 _FORMATS = (".png", ".svg", ".pdf")
-_ACROSS = 5  # panels side by side
+_DRAWN: tuple["Composition", ...] = ("scan", "history", "report", "scan+history")  # and the one of most parts
+_FEWEST = 5  # patients behind a point that is drawn
 
 
 def check_picture(file: Path) -> None:
@@ -79,32 +85,46 @@ def draw_reliability(capabilities: Sequence["Capability"], file: Path) -> None:
 
     from medclip.errors import OutputError
 
-    drawn = [
-        (capability.label_set, name, found)
-        for capability in capabilities
-        if family_of(capability.label_set) is None
-        for name, found in capability.measured.items()
-    ]
+    drawn = [c for c in capabilities if family_of(c.label_set) is None and c.measured]
     if not drawn:
         raise OutputError(f"{file}: there is nothing to draw; the index has no answers whose accuracy was measured")
-    lines = -(-len(drawn) // _ACROSS)
-    canvas = Canvas(figsize=(2.6 * _ACROSS, 2.8 * lines), layout="constrained")
-    panels = canvas.subplots(lines, _ACROSS, squeeze=False).ravel()
-    for panel, (label_set, name, found) in zip(panels, drawn, strict=False):
-        panel.plot([0, 1], [0, 1], color="grey", lw=0.7)
-        panel.plot([one.stated for one in found.bins], [one.right for one in found.bins], marker="o", ms=4)
-        for one in found.bins:
-            patients = f"{one.share * found.patients:.0f}"
-            panel.annotate(patients, (one.stated, one.right), (3, -9), textcoords="offset points", fontsize=7)
-        panel.set_title(f"{label_set}\n{name.replace('+', ' + ')}", loc="left", fontsize=8)
-        panel.set_xlim(0, 1)
-        panel.set_ylim(0, 1)
-        panel.set_aspect("equal")
-        panel.tick_params(labelsize=7)
-        panel.spines[["top", "right"]].set_visible(False)
-    for panel in panels[len(drawn) :]:
-        panel.set_axis_off()
+    largest = max((name for one in drawn for name in one.measured), key=len)
+    shown = [n for n in dict.fromkeys([*_DRAWN, largest]) if any(n in one.measured for one in drawn)]
+    canvas = Canvas(figsize=(2.7 * len(shown), 2.9 * len(drawn) + 0.6), layout="constrained")
+    panels = canvas.subplots(len(drawn), len(shown), squeeze=False)
+    for line, capability in zip(panels, drawn, strict=True):
+        for panel, name in zip(line, shown, strict=True):
+            _reliability(panel, capability.label_set, name, capability.measured.get(name))
+    canvas.suptitle(
+        "How often answers came true, on patients left out (number: how many; bar: 95 % interval)", fontsize=9
+    )
     canvas.supxlabel("stated probability", fontsize=9)
     canvas.supylabel("right", fontsize=9)
     with new_file(file) as partial:
         canvas.savefig(partial, dpi=150, format=file.suffix.removeprefix("."))
+
+
+def _reliability(panel: "Axes", label_set: str, name: str, found: "Measured | None") -> None:
+    if found is None:
+        panel.set_axis_off()
+        return
+    panel.plot([0, 1], [0, 1], color="grey", lw=0.7)
+    for one in found.bins:
+        if (patients := round(one.share * found.patients)) >= _FEWEST:
+            low, high = interval(one.right, patients)
+            panel.errorbar(
+                one.stated,
+                one.right,
+                [[max(0.0, one.right - low)], [max(0.0, high - one.right)]],
+                marker="o",
+                ms=4,
+                color="C0",
+                lw=0.8,
+            )
+            panel.annotate(str(patients), (one.stated, one.right), (4, -9), textcoords="offset points", fontsize=7)
+    panel.set_title(f"{label_set}\n{name.replace('+', ' + ')}", loc="left", fontsize=7)
+    panel.set_xlim(0, 1.05)
+    panel.set_ylim(0, 1.05)
+    panel.set_aspect("equal")
+    panel.tick_params(labelsize=7)
+    panel.spines[["top", "right"]].set_visible(False)

@@ -44,6 +44,7 @@ __all__ = [
     "print_json",
     "progress",
     "say",
+    "share",
     "visible",
     "votes",
 ]
@@ -177,9 +178,15 @@ def _label_table(found: "LabelAnswer") -> Table:
     for column in ("probability", "vote", "probe"):
         table.add_column(column, justify="right")
     for ranked in found.ranked[:5]:
-        probe = "-" if ranked.probe is None else f"{ranked.probe:.2f}"
-        table.add_row(ranked.label, f"{ranked.probability:.2f}", f"{ranked.vote:.2f}", probe)
+        table.add_row(ranked.label, share(ranked.probability), share(ranked.vote), share(ranked.probe))
     return table
+
+
+def share(value: float | None) -> str:
+    """A probability for a reader: none is certain."""
+    if value is None:
+        return "-"
+    return ">0.99" if value > 0.99 else "<0.01" if value < 0.01 else f"{value:.2f}"
 
 
 def caveats(found: "LabelAnswer") -> list[str]:
@@ -201,10 +208,13 @@ def _stated(found: "LabelAnswer") -> str:
             f"how often such answers are right is not known: only {found.held_out_patients} patients could be left out"
         )
     low, high = found.held_out_interval
-    return (
-        f"such answers were right for {found.held_out_accuracy:.0%} of {found.held_out_patients} archived patients left out "
-        f"({low:.0%} to {high:.0%})"
+    said = (
+        f"asked with as much, right for {found.held_out_accuracy:.0%} of {found.held_out_patients} archived patients left out "
+        f"({low:.0%} to {high:.0%}; always {found.commonest_class}: {found.commonest_share:.0%})"
     )
+    if (alike := found.held_out_alike) is not None:
+        said += f"; where as sure as this, for {alike.right:.0%} of {alike.patients}"
+    return said
 
 
 def _voted(found: "LabelAnswer") -> str:
@@ -285,7 +295,7 @@ def _family_table(family: str, members: Sequence["LabelAnswer"]) -> Table:
         table.add_column(column, justify="left" if column in ("class", "answer") else "right")
     for member in members[:8]:
         ranked = next((r for r in member.ranked if r.label == PRESENT), member.ranked[0])
-        values = ("-" if value is None else f"{value:.2f}" for value in (ranked.probability, ranked.vote, ranked.probe))
+        values = (share(value) for value in (ranked.probability, ranked.vote, ranked.probe))
         table.add_row(member.label_set.partition("/")[2], member.answer or Text("undecided", "yellow"), *values)
     return table
 
@@ -328,7 +338,7 @@ def answer(given: "Answer") -> None:
             say(f"  {case.case_id}, {case.diagnosis}: {said[:200]}{'...' if len(said) > 200 else ''}")
     for part in given.contributions:
         moved = "; ".join(
-            f"{name}: {label} ({part.shift[name]:.0%} moved)"
+            f"{name}: {label or 'undecided'} ({part.shift[name]:.0%} of the probability moves)"
             for name, label in sorted(part.without.items())
             if family_of(name) is None
         )

@@ -10,7 +10,7 @@ from medclip.index import CaseIndex
 from medclip.index.filters import Comparison, Filter, Join
 from medclip.index.records import Fact
 
-__all__ = ["FIELDS", "facts_of", "read_filter"]
+__all__ = ["FIELDS", "facts_of", "label_sets_in", "read_filter"]
 
 FIELDS = {"age": "number", "sex": "text", "modality": "text", "plane": "text", "source": "text", "synthetic": "text"}
 """What a filter may always ask for; the labels (``label.NAME``) come with the cases."""
@@ -25,6 +25,12 @@ def _comparisons(where: Filter) -> Iterator[Comparison]:
             yield from _comparisons(part)
     else:
         yield where
+
+
+def label_sets_in(where: Filter | None) -> set[str]:
+    """The label sets that a filter asks for."""
+    parts = () if where is None else _comparisons(where)
+    return {part.field.removeprefix("label.") for part in parts if part.field.startswith("label.")}
 
 
 def read_filter(index: CaseIndex, text: str, classes: Mapping[str, Collection[str]]) -> Filter:

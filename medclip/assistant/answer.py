@@ -40,7 +40,9 @@ class Contribution(Out):
     part: Part
     new_neighbours: int = Field(description="similar cases that would not be among those shown without it")
     shift: dict[str, float] = Field(description="label set → total variation between the answers with and without it")
-    without: dict[str, str] = Field(description="label set → most probable class without it")
+    without: dict[str, str | None] = Field(
+        description="label set → the answer without it, or null where it is withheld"
+    )
 
 
 class Heard(Out):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medclip import DISCLAIMER, __version__
 from medclip.archive.entries import case_of
-from medclip.archive.filter_fields import read_filter
+from medclip.archive.filter_fields import label_sets_in, read_filter
 from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, model_of
 from medclip.assistant.answer import Answer, Contribution, Heard, Ranking, SimilarCase
 from medclip.assistant.cautions import OUTDATED, TUNED, archived_already, cautions_of, few_cases, left_out
@@ -179,12 +179,16 @@ class Assistant:
             plain = self._search(self.fuser.fuse([parts]), parts.composition, among) if shared else shown
             rests = {part: parts.only(set(parts.there) - {part}) for part in parts.there if len(parts.there) > 1}
             contributions = [self._contribution(labels, plain, part, rest, among) for part, rest in rests.items()]
-            cautions = [
-                *archived_already(self.index, self.fuser, parts, exclude_patient),
-                *cautions_of(self.index, self.embedder, said, parts),
-                *left_out(query.unknown, self.embedder.coding.names),
-                *self._of_answers(labels, len(voters), len(shown), k, where),
-            ]
+            cautions = (
+                self._of_answers(labels, 0, 0, k, where)
+                if not voters
+                else [
+                    *archived_already(self.index, self.fuser, parts, exclude_patient),
+                    *cautions_of(self.index, self.embedder, said, parts),
+                    *left_out(query.unknown, self.embedder.coding.names),
+                    *self._of_answers(labels, len(voters), len(shown), k, where),
+                ]
+            )
             answer = self._answer(parts.composition, labels, shown, "similarity and words" if shared else "similarity")
         known = {"contributions": contributions, "transcripts": heard, "cautions": cautions}
         return Asked(answer.model_copy(update=known), query.scans)
@@ -226,7 +230,7 @@ class Assistant:
             part=part,
             new_neighbours=len({hit.case_id for hit in shown} - {hit.case_id for hit in hits}),
             shift=shift,
-            without={found.label_set: found.ranked[0].label for found in labels if found.label_set in shift},
+            without={found.label_set: found.answer for found in labels if found.label_set in shift},
         )
 
     def similar(
@@ -261,7 +265,7 @@ class Assistant:
         if self.outdated:
             return [OUTDATED]
         found = few_cases(voters, shown, k, where)
-        if voters and not labels:
+        if voters and not labels and where is None:
             found.append("This archive has no label set that it could answer for such a query.")
         if labels and manifest_of(self.index).tuned:
             found.append(TUNED)
@@ -308,10 +312,11 @@ class Assistant:
         *,
         by_vote_alone: bool = False,
     ) -> list[LabelAnswer]:
+        dictated = label_sets_in(among.where)  # whose voters were chosen by their class
         answered = (
             answer_label_set(d, composition, blocks, ballots_of(voters, d.label_set), by_vote_alone=by_vote_alone)
             for d in self.diagnosers
-            if not among.label_sets or d.label_set in among.label_sets
+            if (not among.label_sets or d.label_set in among.label_sets) and d.label_set not in dictated
         )
         return [found for found in answered if found is not None]
 

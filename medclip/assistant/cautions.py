@@ -76,7 +76,7 @@ def archived_already(index: CaseIndex, fuser: Fuser, parts: Parts, exclude_patie
             found.setdefault(hits[0].case_id, []).append(name)
     return [
         f"Archived already: {' and '.join(names)} of the query {'is' if len(names) == 1 else 'are'} that of case {case_id}. It "
-        "votes and is shown as if it were another patient's; leave it out with  --exclude-patient."
+        "votes and is shown as if it were another patient's; leave that patient out with --exclude-patient."
         for case_id, names in found.items()
     ]
 
@@ -99,7 +99,7 @@ def few_cases(voters: int, shown: int, k: int, where: str | None) -> list[str]:
     if where is not None:
         return [
             f"Only cases that match --where vote ({voters} do), while the probes and the accuracy that is stated are of the "
-            "whole archive."
+            "whole archive. Label sets that --where names are not answered: their voters were chosen by their class."
         ]
     if voters < VOTERS:
         return [f"Only {voters} patients of the archive are comparable with the query: no more vote or can be shown."]

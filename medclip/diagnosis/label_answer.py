@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from medclip.diagnosis.abstention import LEAST_PATIENTS, named
-from medclip.diagnosis.diagnoser import Diagnoser
+from medclip.diagnosis.diagnoser import Diagnoser, Measured
 from medclip.diagnosis.voting import Ballot, vote
 from medclip.fusion.composition import Composition, Part
 from medclip.label_sets import is_verified
-from medclip.metrics.probabilities import interval
+from medclip.metrics.probabilities import BINS, interval
 
-__all__ = ["LabelAnswer", "Out", "RankedLabel", "Voter", "answer_label_set"]
+__all__ = ["Alike", "LabelAnswer", "Out", "RankedLabel", "Voter", "answer_label_set"]
 
 
 class Out(BaseModel):
@@ -31,6 +31,15 @@ class RankedLabel(Out):
     probe: float | None = Field(
         description="probability by the linear probe on all that was asked with; null where it has seen the patient"
     )
+
+
+class Alike(Out):
+    """Answers to patients left out whose most probable class was about as probable."""
+
+    least: float = Field(description="from which probability")
+    most: float = Field(description="up to which")
+    patients: int
+    right: float = Field(description="share of right ones")
 
 
 class Voter(Out):
@@ -55,6 +64,9 @@ class LabelAnswer(Out):
     )
     held_out_interval: tuple[float, float] | None = Field(description="its 95 % interval")
     held_out_patients: int = Field(description="on how many patients it was measured")
+    held_out_alike: Alike | None = Field(description="of those, the answers that were as sure as this one")
+    commonest_class: str = Field(description="the class that most archived patients have")
+    commonest_share: float = Field(description="share of them: how often it would be right to name it always")
     voters: list[Voter] = Field(description="the most similar cases whose class is known, one a patient")
     archive_share: float = Field(description="of the whole vote, what the archive's frequencies of the classes have")
 
@@ -101,6 +113,9 @@ def answer_label_set(
         held_out_accuracy=measured.accuracy if quoted else None,
         held_out_interval=interval(measured.accuracy, measured.patients) if quoted else None,
         held_out_patients=measured.patients,
+        held_out_alike=_alike(measured, ranked[0].probability),
+        commonest_class=max(diagnoser.classes, key=lambda label: diagnoser.patients[label]),
+        commonest_share=float(diagnoser.prior.max()),
         voters=[
             Voter(case_id=ballot.case_id, similarity=ballot.similarity, label=ballot.label, share=float(share))
             for ballot, share in zip(ballots, voted.weights, strict=True)
@@ -108,3 +123,13 @@ def answer_label_set(
         ],
         archive_share=voted.archive,
     )
+
+
+def _alike(measured: Measured, probability: float) -> Alike | None:
+    """What became of the answers in the same bin of the reliability diagram; None where too few are to be quoted."""
+    number = min(int(probability * BINS), BINS - 1)
+    own = next((one for one in measured.bins if one.number == number), None)
+    patients = 0 if own is None else round(own.share * measured.patients)
+    if own is None or patients < LEAST_PATIENTS:
+        return None
+    return Alike(least=number / BINS, most=(number + 1) / BINS, patients=patients, right=own.right)

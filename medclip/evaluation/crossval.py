@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medclip.archive.build import write_index
+from medclip.archive.build import Place, create_index, write_index
+from medclip.archive.entries import entry_of
 from medclip.archive.layout import PROBE
 from medclip.assistant.assistant import Assistant
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, kfold, published_split
-from medclip.diagnosis.diagnoser import BALANCE, STRENGTH, shared_classes
+from medclip.diagnosis.diagnoser import BALANCE, STRENGTH, Diagnoser, shared_classes
 from medclip.diagnosis.probe import fit_probe
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedding.embedder import EmbeddedCase, unknown_measurements
@@ -140,16 +141,26 @@ class _Work:
 
 
 @contextmanager
-def _indexed(trained: TrainedFuser, work: _Work, without: str | None = None) -> Iterator[Assistant]:
-    """An index of the training cases, less a modality if one is named."""
+def _indexed(
+    trained: TrainedFuser, work: _Work, diagnosers: Sequence[Diagnoser] | None = None, *, without: str | None = None
+) -> Iterator[Assistant]:
+    """An index of the training cases, less a modality if one is named.
+
+    Args:
+        diagnosers: for an index that is only to show cases: those of another, for their classes; else they are fitted.
+    """
     fuser, learnt = trained.fuser(), _whole(work.projection, work.train, trained)
     if without is not None:
         learnt = [case for case in (_stripped(case, without) for case in learnt) if case.parts.there]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_index(learnt, fuser, "cross-validation", folder)
+        if diagnosers is None:
+            write_index(learnt, fuser, "cross-validation", folder)
+            diagnosers = load_diagnosers(folder / PROBE)
+        else:
+            create_index((entry_of(case, fuser) for case in learnt), "cross-validation", folder, Place())
         index = CaseIndex.open(folder)
-        yield Assistant(index, load_diagnosers(index.attachment(PROBE)), fuser, None)
+        yield Assistant(index, diagnosers, fuser, None)
         index.close()
 
 
@@ -185,26 +196,30 @@ def _ablate_fold(work: _Work, fuser: FuserSettings, pictures: Pictures, report: 
     report.stage(f"the {BASELINE} baseline")
     fold = Fold(work.train.rows.cases, work.held_out.rows.cases)
     figures += baseline_figures(fold, pictures, BaselineSettings(seed=work.settings.seed), report.features)
-    for name in fuser_names():
+    diagnosers: list[Diagnoser] | None = None
+    for name in sorted(fuser_names(), key=lambda name: name != "sum"):
         report.stage(f"the {name} fuser")
         fused = train_fuser(work.projection, work.train, replace(fuser, name=name), seed=work.settings.seed)
-        with _indexed(fused, work) as assistant:
+        with _indexed(fused, work, diagnosers) as assistant:
             asked = _asked(work, fused)
             figures += measure_shown(assistant, asked, name, SUBSETS)
             if name == "sum":
+                diagnosers = assistant.diagnosers
                 measured = measure_labels(assistant, asked, SUBSETS)
                 figures += [replace(f, method="answer") for f in measured if f.method == "combined"]
                 figures += [f for f in measured if f.method == "majority"]
-    return figures + _blind_figures(work, fuser, report)
+    return figures + _blind_figures(work, fuser, diagnosers or [], report)
 
 
-def _blind_figures(work: _Work, fuser: FuserSettings, report: Reporter) -> list[Figure]:
+def _blind_figures(
+    work: _Work, fuser: FuserSettings, diagnosers: Sequence[Diagnoser], report: Reporter
+) -> list[Figure]:
     """What a model trained without a modality shows for queries that lack it; beside it, a whole model should lose little."""
     figures: list[Figure] = []
     for modality, protocol in _LACKING.items():
         report.stage(f"the {fuser.name} fuser without {modality}")
         blind = train_fuser(work.projection, work.train, fuser, seed=work.settings.seed, without=modality)
-        with _indexed(blind, work, without=modality) as assistant:
+        with _indexed(blind, work, diagnosers, without=modality) as assistant:
             figures += measure_shown(assistant, _asked(work, blind), f"{fuser.name}, never seen", (protocol,))
     return figures
 

@@ -72,7 +72,7 @@ def test_what_is_shown_changes_no_answer(index: Path, sample: Path, unseen: Case
 
 
 def test_an_archived_case_is_answered_without_the_probe_that_has_seen_it(
-    index: Path, sample_cases: list[Case], medclip: Medclip
+    index: Path, sample_cases: list[Case], medclip: Medclip, tmp_path: Path
 ) -> None:
     case = next(case for case in sample_cases if case.split == "train")
     answer = json.loads(medclip("similar", index, case.id, "--json").out)
@@ -80,7 +80,9 @@ def test_an_archived_case_is_answered_without_the_probe_that_has_seen_it(
     for found in answer["labels"]:
         assert {ranked["probe"] for ranked in found["ranked"]} == {None}
         assert case.id not in {voter["case_id"] for voter in found["voters"]}
-    assert "by the vote alone" in " ".join(medclip("similar", index, case.id).out.split())
+    page = tmp_path / "page.html"
+    assert "by the vote alone" in " ".join(medclip("similar", index, case.id, "--html", page).out.split())
+    assert "by the vote alone" in page.read_text()
 
 
 def test_a_scan_that_is_archived_already_is_said_first(
@@ -109,6 +111,8 @@ def test_a_filter_that_nothing_matches_is_no_answer(index: Path, medclip: Medcli
     some = json.loads(medclip(*ask, "label.location = 'Head'", "--json").out)
     assert "Only cases that match --where vote" in " ".join(some["cautions"])
     assert all(case["labels"]["location"] == "Head" for case in some["similar"])
+    assert "location" not in {found["label_set"] for found in some["labels"]}, "the filter would answer itself"
+    assert some["labels"]
 
 
 def test_more_cases_than_there_are_is_a_plain_sentence(index: Path, medclip: Medclip) -> None:
