@@ -193,7 +193,7 @@ def caveats(found: "LabelAnswer") -> list[str]:
     """What a reader has to know about one label answer."""
     notes = [_stated(found)]
     if found.ranked[0].probe is None:
-        notes.append("by the vote alone, since the probe was fitted on this case")
+        notes.append("by the vote alone: the probes may have been fitted on this patient and are not asked")
     if not found.agree:
         notes.append("vote and probe disagree")
     if found.answer is None:
@@ -310,8 +310,8 @@ def answer(given: "Answer") -> None:
     for found in given.labels:
         if family_of(found.label_set) is None:
             out.print(_label_table(found))
-            say("  " + "; ".join(caveats(found)))
-            say("  " + _voted(found))
+            for line in (*caveats(found), _voted(found)):
+                say(f"  {line}")
     for family, members in families(given).items():
         out.print(_family_table(family, members))
         say("  " + "; ".join(family_caveats(members)))

@@ -27,8 +27,8 @@ ARROWS = {
     "archive": "bundle cases diagnosis embedding errors files fusion index modalities",
     "assistant": "archive diagnosis embedding errors files fusion index modalities",
     "evaluation": "archive assistant cases diagnosis embedding errors files fusion index label_sets metrics modalities training",
-    "cli": "archive assistant bundle cases diagnosis embedding errors evaluation files index label_sets metrics modalities "
-    "training",
+    "cli": "archive assistant bundle cases diagnosis embedding errors evaluation files fusion index label_sets metrics "
+    "modalities training",
 }
 """Room → the rooms that it imports; a room stands below all that import it."""
 

@@ -14,7 +14,7 @@ from medclip.archive.entries import case_of
 from medclip.archive.filter_fields import label_sets_in, read_filter
 from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, model_of
 from medclip.assistant.answer import Answer, Contribution, Heard, Ranking, SimilarCase
-from medclip.assistant.cautions import OUTDATED, TUNED, archived_already, cautions_of, few_cases, left_out
+from medclip.assistant.cautions import OUTDATED, TUNED, archived_already, cautions_of, few_cases, left_out, no_answer
 from medclip.diagnosis.diagnoser import Diagnoser, Measured
 from medclip.diagnosis.label_answer import LabelAnswer, answer_label_set
 from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
@@ -52,6 +52,7 @@ class Capability:
     label_set: str
     patients: dict[str, int]  # class → patients
     measured: dict[Composition, Measured]  # what a query is made of → how good its answers are, on patients left out
+    opinions: dict[Composition, dict[str, Measured]]  # the same of each opinion that is pooled, by itself
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ class Assistant:
             label_sets: which to answer; all where none is named.
             where: only archived cases of which this expression (`medclip.index.filters`) is true; neither others are
                 shown, nor do they vote. The probes were fitted on all.
-            exclude_patient: a patient whose archived cases are left out.
+            exclude_patient: a patient whose archived cases are left out; the vote alone answers then, since the probes were
+                fitted on them.
             words: whether the cases whose reports share the texts' words rank, too, among those shown (reciprocal rank
                 fusion); where None, they do if the query is of text alone.
 
@@ -174,21 +176,19 @@ class Assistant:
         only_text = not {"scan", "measurements"}.intersection(parts.there)
         shared = "\n".join(said) if (only_text if words is None else words) else ""
         with self.index.snapshot():
-            labels, voters = self._diagnosed(parts, among)
+            labels, voters = self._diagnosed(parts, among, by_vote_alone=exclude_patient is not None)
             shown = self._search(self.fuser.fuse([parts]), parts.composition, among, shared)
             plain = self._search(self.fuser.fuse([parts]), parts.composition, among) if shared else shown
             rests = {part: parts.only(set(parts.there) - {part}) for part in parts.there if len(parts.there) > 1}
             contributions = [self._contribution(labels, plain, part, rest, among) for part, rest in rests.items()]
-            cautions = (
-                self._of_answers(labels, 0, 0, k, where)
-                if not voters
-                else [
-                    *archived_already(self.index, self.fuser, parts, exclude_patient),
+            cautions = self._of_answers(parts.composition, labels, len(voters), len(shown), k, where)
+            if voters:
+                cautions = [
+                    *archived_already(self.index, self.fuser, parts, among.where, exclude_patient),
                     *cautions_of(self.index, self.embedder, said, parts),
                     *left_out(query.unknown, self.embedder.coding.names),
-                    *self._of_answers(labels, len(voters), len(shown), k, where),
+                    *cautions,
                 ]
-            )
             answer = self._answer(parts.composition, labels, shown, "similarity and words" if shared else "similarity")
         known = {"contributions": contributions, "transcripts": heard, "cautions": cautions}
         return Asked(answer.model_copy(update=known), query.scans)
@@ -218,7 +218,7 @@ class Assistant:
         self, whole: Sequence[LabelAnswer], shown: Sequence[Hit], part: Part, rest: Parts, among: Among
     ) -> Contribution:
         """What one part of a query changed: the answer, and the cases shown by similarity, compared with those to the rest."""
-        labels, _ = self._diagnosed(rest, among)
+        labels, _ = self._diagnosed(rest, among, by_vote_alone=among.exclude_patient is not None)
         hits = self._search(self.fuser.fuse([rest]), rest.composition, among)
         now = {found.label_set: {r.label: r.probability for r in found.ranked} for found in whole}
         shift = {
@@ -254,19 +254,19 @@ class Assistant:
             voters = self._voters(whole, composition, among)
             labels = self._labels(composition, {}, voters, among, by_vote_alone=True)
             shown = self._search(whole, composition, among)
-            cautions = self._of_answers(labels, len(voters), len(shown), k, where)
+            cautions = self._of_answers(composition, labels, len(voters), len(shown), k, where)
             answer = self._answer(composition, labels, shown, "similarity")
             return answer.model_copy(update={"cautions": cautions})
 
     def _of_answers(
-        self, labels: Sequence[LabelAnswer], voters: int, shown: int, k: int, where: str | None
+        self, asked: Composition, labels: Sequence[LabelAnswer], voters: int, shown: int, k: int, where: str | None
     ) -> list[str]:
         """What is to be known of the answers themselves."""
         if self.outdated:
             return [OUTDATED]
         found = few_cases(voters, shown, k, where)
-        if voters and not labels and where is None:
-            found.append("This archive has no label set that it could answer for such a query.")
+        if voters and not labels:
+            found.append(no_answer(asked, sorted({name for d in self.diagnosers for name in d.fits})))
         if labels and manifest_of(self.index).tuned:
             found.append(TUNED)
         return found
@@ -283,9 +283,12 @@ class Assistant:
         """The cases that are shown beside the answer."""
         return self._search(self.fuser.fuse([parts]), parts.composition, among or Among())
 
-    def _diagnosed(self, parts: Parts, among: Among) -> tuple[list[LabelAnswer], list[Hit]]:
+    def _diagnosed(
+        self, parts: Parts, among: Among, *, by_vote_alone: bool = False
+    ) -> tuple[list[LabelAnswer], list[Hit]]:
         voters = self._voters(self.fuser.fuse([parts]), parts.composition, among)
-        return self._labels(parts.composition, self.fuser.blocks(parts), voters, among), voters
+        blocks = self.fuser.blocks(parts)
+        return self._labels(parts.composition, blocks, voters, among, by_vote_alone=by_vote_alone), voters
 
     def _search(self, vector: Array, composition: Composition, among: Among, words: str = "") -> list[Hit]:
         """The k cases most similar to a (1, d) unit vector, one a patient."""
@@ -328,7 +331,12 @@ class Assistant:
     def capabilities(self) -> list[Capability]:
         """What the index can answer, by label set."""
         return [
-            Capability(d.label_set, d.patients, {name: fit.measured for name, fit in d.fits.items()})
+            Capability(
+                d.label_set,
+                d.patients,
+                {name: fit.measured for name, fit in d.fits.items()},
+                {name: dict(fit.parts) for name, fit in d.fits.items()},
+            )
             for d in self.diagnosers
         ]
 

@@ -7,10 +7,12 @@ from medclip.archive.familiarity import nearest_text, read_familiarity
 from medclip.diagnosis.neighbours import VOTERS
 from medclip.embedding.embedder import Embedder
 from medclip.fusion import Fuser, Parts
+from medclip.fusion.composition import Composition
 from medclip.index import CaseIndex
+from medclip.index.filters import Filter
 from medclip.modalities.text.language import languages_read, unread_language
 
-__all__ = ["OUTDATED", "TUNED", "archived_already", "cautions_of", "few_cases", "left_out"]
+__all__ = ["OUTDATED", "TUNED", "archived_already", "cautions_of", "few_cases", "left_out", "no_answer"]
 
 OUTDATED = (
     "This index was made by an earlier medclip, which fitted and measured its answers in another way: none is given until  "
@@ -54,14 +56,15 @@ def cautions_of(index: CaseIndex, embedder: Embedder, texts: Sequence[str], part
         [nearest] = nearest_text(index, embedder.fuser.fuse([texts_alone]))
         if nearest < familiar.nearest:
             found.append(
-                f"The text is unlike all reports and histories of the archive (cosine {nearest:.2f} to the nearest; 99 % of "
-                f"the archive's own reach {familiar.nearest:.2f}): it may not have been understood, and the cases found "
-                "by it may be similar in nothing."
+                f"The text is unlike the archive's (cosine {nearest:.2f} to the nearest report or history; 99 % of its own "
+                f"reach {familiar.nearest:.2f}): perhaps it was not understood, and what it finds is similar in nothing."
             )
     return found
 
 
-def archived_already(index: CaseIndex, fuser: Fuser, parts: Parts, exclude_patient: str | None) -> list[str]:
+def archived_already(
+    index: CaseIndex, fuser: Fuser, parts: Parts, where: Filter | None, exclude_patient: str | None
+) -> list[str]:
     """Which scans and texts of the query are archived already, so that the patient's own case answers."""
     scans, alone = parts.scans, parts.only(["scan"])
     asked = [("scan", f"scan {n + 1}", replace(alone, scans=scans[n : n + 1])) for n in range(len(scans))]
@@ -71,12 +74,12 @@ def archived_already(index: CaseIndex, fuser: Fuser, parts: Parts, exclude_patie
     found: dict[str, list[str]] = {}
     vectors = fuser.fuse([alone for _, _, alone in asked])
     for (kind, name, _), vector in zip(asked, vectors, strict=True):
-        [hits] = index.search(vector[None], 1, kinds=(kind,), exclude_patients=[exclude_patient])
+        [hits] = index.search(vector[None], 1, kinds=(kind,), where=where, exclude_patients=[exclude_patient])
         if hits and hits[0].similarity >= _SAME:
             found.setdefault(hits[0].case_id, []).append(name)
     return [
-        f"Archived already: {' and '.join(names)} of the query {'is' if len(names) == 1 else 'are'} that of case {case_id}. It "
-        "votes and is shown as if it were another patient's; leave that patient out with --exclude-patient."
+        f"Archived already: {' and '.join(names)} of the query {'is' if len(names) == 1 else 'are'} that of case {case_id}. The "
+        "probes were fitted on it and it may vote, so the answer knows it; leave its patient out with --exclude-patient."
         for case_id, names in found.items()
     ]
 
@@ -102,7 +105,19 @@ def few_cases(voters: int, shown: int, k: int, where: str | None) -> list[str]:
             "whole archive. Label sets that --where names are not answered: their voters were chosen by their class."
         ]
     if voters < VOTERS:
-        return [f"Only {voters} patients of the archive are comparable with the query: no more vote or can be shown."]
+        return [f"Patients of the archive that are comparable with the query: {voters}, no more vote or can be shown."]
     if shown < k:
         return [f"{shown} cases are shown, not {k}: no more patients of the archive are comparable with the query."]
     return []
+
+
+def no_answer(asked: Composition, fitted: Sequence[str]) -> str:
+    """Why no label set is answered although there are cases that could vote.
+
+    Args:
+        fitted: the compositions of queries that any label set can answer.
+    """
+    if asked in fitted:
+        return "No label set is answered: none of the cases that could vote has a label of those that were asked for."
+    can = f"it answers queries of {', '.join(fitted)}" if fitted else "it has no label set that it could answer"
+    return f"No label set is answered: too few cases of this archive have {asked} together; {can}."

@@ -1,10 +1,11 @@
 """A diagnoser for one label set: what an index can answer, fitted when the index is built.
 
 A query shows some parts of a patient: scans, history, report, measurements. For each composition of them there are several
-opinions: the vote of the similar cases; a linear probe on all the parts together; and, where there are several parts, a
-probe on each alone. They are pooled by weights that are fitted on predictions for patients whom the prediction has not seen
-(the vote leaves the patient's own cases out, the probes are fitted on the other folds), and what is said of the pool is
-measured on folds that have not chosen its weights either. One patient counts once, however many scans there are.
+opinions: the archive's frequencies; the vote of the similar cases; a linear probe on all the parts together; and, where
+there are several parts, a probe on each alone. They are pooled by weights that are fitted on predictions for patients whom
+the prediction has not seen (the vote leaves the patient's own cases out, the probes are fitted on the other folds), and what
+is said of the pool is measured on folds that have not chosen its weights. One patient counts once, however many scans there
+are.
 """
 
 from collections import Counter
@@ -72,9 +73,11 @@ class Measured:
 class Fit:
     """What is fitted for one composition."""
 
-    weights: tuple[float, ...]  # of the opinions in the pool: the vote, then the probes of `opinions_of`
+    weights: tuple[
+        float, ...
+    ]  # of the opinions in the pool: the archive's frequencies, the vote, the probes of `probes_of`
     measured: Measured  # of the pool
-    alone: tuple[float, ...]  # the weight of the vote where it answers without the probes
+    alone: tuple[float, ...]  # of the first two, where they answer without the probes
     measured_alone: Measured
     parts: Mapping[str, Measured]  # of each opinion by itself
 
@@ -121,11 +124,11 @@ class Diagnoser:
             LookupError: nothing is fitted for queries of this composition.
         """
         fit = self.fits[composition]
-        by_vote = vote(ballots, self.classes, self.prior).probabilities[None]
+        prior, by_vote = self.prior[None], vote(ballots, self.classes, self.prior).probabilities[None]
         if by_vote_alone:
-            return Opinions(by_vote, (), pooled([by_vote], np.asarray(fit.alone)))
+            return Opinions(by_vote, (), pooled([prior, by_vote], np.asarray(fit.alone)))
         probes = [self.probes[one].probabilities(_joined([blocks], one)) for one in probes_of(composition)]
-        return Opinions(by_vote, probes, pooled([by_vote, *probes], np.asarray(fit.weights)))
+        return Opinions(by_vote, probes, pooled([prior, by_vote, *probes], np.asarray(fit.weights)))
 
 
 def _shares(patients: Mapping[str, int], classes: Sequence[str]) -> Probabilities:
@@ -217,13 +220,14 @@ class _Fitting:
         if not all(one in self.probes for one in probes):
             return None
         by_vote = np.stack([vote(e.ballots, self.classes, self.prior).probabilities for e in rows.examples])
-        opinions = [by_vote, *(self.held_out(one, rows) for one in probes)]
-        names = ("vote", *probes)
+        prior = np.tile(self.prior, (len(by_vote), 1))
+        opinions = [prior, by_vote, *(self.held_out(one, rows) for one in probes)]
+        names = ("frequencies", "vote", *probes)
         return Fit(
             weights=_weights(opinions, rows),
             measured=_measured(_nested(opinions, rows), rows),
-            alone=_weights(opinions[:1], rows),
-            measured_alone=_measured(_nested(opinions[:1], rows), rows),
+            alone=_weights(opinions[:2], rows),
+            measured_alone=_measured(_nested(opinions[:2], rows), rows),
             parts={name: _measured(_nested([one], rows), rows) for name, one in zip(names, opinions, strict=True)},
         )
 
@@ -278,5 +282,11 @@ def fit_diagnoser(label_set: str, examples: dict[Composition, Sequence[Example]]
     fitting = _Fitting(classes, patients)
     for name, rows in asked.items():
         fitting.learn(name, rows)
-    fits = {name: fit for name, rows in asked.items() if (fit := fitting.fit(name, rows)) is not None}
+    answered = {  # as a query is: not where nobody votes
+        name: rows_of([row for row in rows.examples if any(ballot.label in patients for ballot in row.ballots)])
+        for name, rows in asked.items()
+    }
+    fits = {
+        name: fit for name, rows in answered.items() if rows.answerable and (fit := fitting.fit(name, rows)) is not None
+    }
     return Diagnoser(label_set, classes, dict(patients), fitting.probes, fits) if fits else None

@@ -78,7 +78,7 @@ def fit_probe(
     Args:
         vectors: (n, d).
         labels: (n,) class numbers, of at least two classes.
-        weights: (n,) weights of the rows.
+        weights: (n,) weights of the rows; their sum is what the penalty is weighed against, a patient a unit.
         strength: scikit-learn's ``C``: larger trusts the data more.
         balance: 0 where every patient counts the same, 1 where every class does, however rare.
     """
@@ -90,7 +90,7 @@ def fit_probe(
     balanced = weights / totals[labels] ** balance
     model = LogisticRegression(C=strength, max_iter=_MOST_STEPS, tol=_TOLERANCE)
     with threadpool_limits(1, user_api="blas"):  # the fits are small: threads would wait for each other
-        model.fit(vectors, labels, sample_weight=balanced * (len(labels) / balanced.sum()))
+        model.fit(vectors, labels, sample_weight=balanced * (weights.sum() / balanced.sum()))
     coefficients = np.zeros((classes, vectors.shape[1]))
     bias = np.full(classes, _NEVER)
     if len(present) == 2:  # scikit-learn gives one row for two classes

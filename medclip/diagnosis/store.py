@@ -28,6 +28,8 @@ __all__ = ["DIAGNOSERS", "load_diagnosers", "probe_is_sealed", "save_diagnosers"
 DIAGNOSERS, TENSORS = "diagnosers.json", "probes.safetensors"
 _REMEDY = "restore it from a backup, or fit it anew with  medclip index compact"
 
+_EARLIER = (1, 2)  # formats, of which the first did not say so
+
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
 
@@ -53,7 +55,7 @@ class _Measured(_Strict):
 class _Fit(_Strict):
     weights: list[Weight]
     measured: _Measured
-    alone: Annotated[list[Weight], Field(min_length=1, max_length=1)]
+    alone: Annotated[list[Weight], Field(min_length=2, max_length=2)]
     measured_alone: _Measured
     parts: dict[str, _Measured]
 
@@ -69,7 +71,7 @@ class _Diagnoser(BaseModel):
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    format: Literal[2]
+    format: Literal[3]
     widths: dict[Part, Annotated[int, Field(ge=0)]]
     diagnosers: list[_Diagnoser]
     tensors: str  # SHA-256 of probes.safetensors
@@ -109,7 +111,7 @@ def save_diagnosers(diagnosers: list[Diagnoser], widths: Mapping[Part, int], fol
             _Diagnoser(label_set=d.label_set, classes=d.classes, patients=d.patients, probes=[*d.probes], fits=fits)
         )
     digest = write_tensors(folder / TENSORS, tensors)
-    written = _File(format=2, widths=dict(widths), diagnosers=entries, tensors=digest)
+    written = _File(format=3, widths=dict(widths), diagnosers=entries, tensors=digest)
     write_json(folder / DIAGNOSERS, sealed(written.model_dump(mode="json")))
 
 
@@ -127,7 +129,7 @@ def load_diagnosers(folder: Path, widths: Mapping[Part, int] | None = None) -> l
         found = read_sealed(file)
         if found.seal == "broken":
             raise ValueError("has changed since it was written")
-        if isinstance(found.value, dict) and "format" not in found.value:
+        if isinstance(found.value, dict) and found.value.get("format", 1) in _EARLIER:
             return None
         if found.seal != "whole":
             raise ValueError("has lost a checksum")
@@ -172,7 +174,7 @@ def _build(entry: _Diagnoser, tensors: dict[str, NDArray[Any]], widths: Mapping[
     fits: dict[Composition, Fit] = {}
     for composition, fit in entry.fits.items():
         asked = probes_of(composition)
-        if len(fit.weights) != 1 + len(asked) or not all(one in probes for one in asked):
+        if len(fit.weights) != 2 + len(asked) or not all(one in probes for one in asked):
             raise ValueError("weighs other opinions than it has")
         fits[composition] = Fit(
             weights=tuple(fit.weights),

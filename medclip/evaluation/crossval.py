@@ -89,7 +89,7 @@ def _frozen(train: CaseFeatures, features: CaseFeatures) -> tuple[Array, Array]:
 
 
 def _frozen_figures(train: CaseFeatures, held_out: CaseFeatures, protocols: Sequence[str]) -> list[Figure]:
-    """The same linear probe on the frozen towers' features, under every label protocol and label set."""
+    """A plain linear probe on all that the frozen towers give, a row a query, under every label protocol and label set."""
     coding = fit_coding(train.rows.cases)
     if left_out := _left_out(train, coding) | _left_out(held_out, coding):
         name, why = next(iter(left_out.items()))

@@ -116,7 +116,10 @@ def classification_figures(protocol: str, label_set: str, method: str, predicted
 
 
 def with_families(figures: Sequence[Figure]) -> list[Figure]:
-    """The figures, and those of every multi-label set: the means over its members, a macro average over classes."""
+    """The figures, and those of every multi-label set: the means over its members, a macro average over classes.
+
+    Its calibration error is that of all its members' answers together.
+    """
     grouped: dict[tuple[str, str, str, str], list[Figure]] = {}
     for figure in figures:
         if figure.label_set is not None and (family := family_of(figure.label_set)) is not None:
@@ -126,7 +129,9 @@ def with_families(figures: Sequence[Figure]) -> list[Figure]:
         values = np.asarray([figure.value for figure in members])
         known = values[~np.isnan(values)]
         mean = float(known.mean()) if len(known) else float("nan")
-        means.append(Figure(protocol, family, method, metric, mean, None, sum(figure.n for figure in members)))
+        bins = tuple(together([(figure.n, figure.bins) for figure in members]))
+        value = error_of(bins) if bins else mean
+        means.append(Figure(protocol, family, method, metric, value, None, sum(f.n for f in members), bins=bins))
     return [*figures, *means]
 
 

@@ -14,7 +14,6 @@ __all__ = [
     "calibration_error",
     "error_of",
     "interval",
-    "log_loss",
     "reliability",
     "softmax",
     "together",
@@ -39,16 +38,6 @@ def softmax(logits: NDArray[np.float64]) -> Probabilities:
 def _shares(count: int, weights: Weights | None) -> Weights:
     """(n,) weights that sum to 1."""
     return np.full(count, 1 / max(1, count)) if weights is None else weights / weights.sum()
-
-
-def log_loss(probabilities: Probabilities, labels: NDArray[np.int64], weights: Weights | None = None) -> float:
-    """Mean negative log-probability of the right class, floored at `FLOOR`.
-
-    Args:
-        weights: (n,) of the rows; alike where None.
-    """
-    right = np.maximum(probabilities[np.arange(len(labels)), labels], FLOOR)
-    return float(-_shares(len(labels), weights) @ np.log(right))
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,8 @@ def test_a_damaged_probe_is_a_fault_and_answers_nobody(
 def test_what_has_no_checksum_and_what_is_not_known_is_said(copy: Path, medclip: Callable[..., Any]) -> None:
     for name in ("index.json", "probe/diagnosers.json", "vocabulary.json"):
         value = {key: part for key, part in json.loads((copy / name).read_text()).items() if key != "sha256"}
-        value.pop("tensors", None)
+        if "diagnosers" in value:
+            value = {"diagnosers": []}
         (copy / name).write_text(json.dumps(value.get("words", value)))
     (copy / "notes.txt").write_text("mine")
     ran = medclip("index", "verify", copy, "--json")

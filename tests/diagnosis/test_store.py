@@ -25,7 +25,7 @@ def stored(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     probe = Probe(rng.normal(size=(4, 2)).astype(np.float32), np.zeros(2, np.float32))
     measured = Measured(0.9, 0.05, 40, (Bin(9, 1.0, 0.95, 0.9),))
-    fit = Fit((0.5, 1.2), measured, (0.8,), measured, {"vote": measured, "scan": measured})
+    fit = Fit((0.1, 0.5, 1.2), measured, (0.1, 0.8), measured, {"vote": measured, "scan": measured})
     classes = ("Abdomen", "Thorax")
     diagnoser = Diagnoser("location", classes, dict.fromkeys(classes, 20), {"scan": probe}, {"scan": fit})
     save_diagnosers([diagnoser], WIDTHS, tmp_path)
@@ -75,9 +75,9 @@ _PART = (*_ONE, "fits", "scan")
     [
         _set((*_ONE, "classes"), ["Abdomen"]), _set((*_ONE, "classes"), ["Abdomen", "Head"]),
         _set((*_ONE, "classes"), ["Abdomen", "Abdomen"]), _set((*_ONE, "patients"), {"Abdomen": 20, "Thorax": 0}),
-        _set((*_PART, "weights"), [0.5]), _set((*_PART, "weights"), [0.5, -1.0]), _set((*_PART, "alone"), []),
+        _set((*_PART, "weights"), [0.5]), _set((*_PART, "weights"), [0.1, 0.5, -1.0]), _set((*_PART, "alone"), []),
         _set((*_PART, "measured", "patients"), "many"), _set((*_PART, "measured", "accuracy"), 1.5),
-        _set((*_ONE, "probes"), []), _set(("widths", "scan"), 5), _set(("format",), 3),
+        _set((*_ONE, "probes"), []), _set(("widths", "scan"), 5), _set(("format",), 4),
         _set(("diagnosers",), {}), _set(("tensors",), None), _set((*_ONE, "more"), 1),
         _set(("diagnosers",), []),
     ],
@@ -121,7 +121,7 @@ def test_what_is_of_another_model_is_refused(stored: Path) -> None:
 
 def test_what_an_older_medclip_wrote_is_told_apart(stored: Path) -> None:
     file = stored / "diagnosers.json"
-    for older in ({"diagnosers": []}, sealed({"diagnosers": [], "tensors": None})):
+    for older in ({"diagnosers": []}, sealed({"diagnosers": [], "tensors": None}), sealed({"format": 2})):
         file.write_text(json.dumps(older))
         assert load_diagnosers(stored, WIDTHS) is None
 
