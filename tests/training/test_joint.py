@@ -74,7 +74,12 @@ def test_an_answer_says_how_each_modality_moved_it(joint: Path, tmp_path: Path, 
     moved = {part["part"]: part for part in answer["contributions"]}
     assert set(moved) == {"scan", "history", "measurements"}
     for part in moved.values():  # the label turns on each of the three
-        assert part["shift"]["course"] > 0.1, part
+        assert part["shift"]["course"] > 0.01, part
+    [course] = json.loads(medclip("index", "info", index, "--json").out)["label_sets"]
+    right = {name: measured["accuracy"] for name, measured in course["measured"].items()}
+    assert right["scan+history+measurements"] > 0.7
+    for part in ("scan", "history", "measurements", "scan+history", "scan+measurements", "history+measurements"):
+        assert right[part] < 0.65, part
     assert "without the measurements" in medclip(*asked).out
 
 
