@@ -325,7 +325,7 @@ def answer(given: "Answer") -> None:
     for rank, case in enumerate(given.similar, start=1):
         age = "" if case.age is None else f"{case.age:g}"
         person = " ".join(part for part in (age, (case.sex or "")[:1].upper()) if part)
-        view = f"scan {case.scan}" if case.scan else case.view
+        view = f"its scan {case.scan}" if case.scan else "whole" if case.view == "fused" else f"its {case.view}"
         shown = shown_labels(case)
         labels = ", ".join(shown[name] for name in sorted(shown))
         cells = (str(rank), case.case_id, f"{case.similarity:.3f}", view, labels, case.diagnosis or "-", person or "-")

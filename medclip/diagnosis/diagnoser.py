@@ -61,7 +61,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Measured:
-    """How good an answer is, on patients whom no part of it has seen; one patient counts once."""
+    """How good an answer is, on patients whom neither its vote nor its probes have seen; one patient counts once."""
 
     accuracy: float
     calibration_error: float
@@ -75,7 +75,7 @@ class Fit:
 
     weights: tuple[
         float, ...
-    ]  # of the opinions in the pool: the archive's frequencies, the vote, the probes of `probes_of`
+    ]  # of the opinions that are pooled: archive's frequencies, vote, the probes of `probes_of`
     measured: Measured  # of the pool
     alone: tuple[float, ...]  # of the first two, where they answer without the probes
     measured_alone: Measured
