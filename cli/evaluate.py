@@ -39,7 +39,7 @@ def evaluate(
     from dataclasses import asdict
 
     from medclip.cases.manifest import read_cases
-    from medclip.cli import render
+    from medclip.cli import figure_tables, render
     from medclip.errors import CaseError
 
     if index is not None and ablate:
@@ -101,6 +101,6 @@ def evaluate(
     if note is not None:
         render.say(note)
     if ablate:
-        render.ablation(measured)
+        figure_tables.ablation(measured)
     else:
-        render.figures(measured)
+        figure_tables.figures(measured)

@@ -132,7 +132,7 @@ def train(
 def _train_baseline(cases: Path, out: Path, name: str, *, seed: int, force: bool, threads: int | None) -> None:
     import torch
 
-    from medclip.cli import render
+    from medclip.cli import figure_tables, render
     from medclip.errors import BundleError
     from medclip.evaluation.baseline import train_baseline
     from medclip.training.baseline import BASELINE
@@ -145,7 +145,7 @@ def _train_baseline(cases: Path, out: Path, name: str, *, seed: int, force: bool
     with render.progress() as bar:
         figures = train_baseline(cases, out, BaselineSettings(seed=seed), force=force, stage=bar.stage, progress=bar.at)
     render.say(f"{out}: the {BASELINE} baseline, measured on the dev cases")
-    render.figures(figures)
+    figure_tables.figures(figures)
 
 
 @app.command()

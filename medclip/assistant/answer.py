@@ -1,13 +1,16 @@
 """The answer to a query: what ``--json`` prints. Its JSON schema stands in ``docs/answer.schema.json``."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, cast
 
 from pydantic import Field
 
+from medclip.cases.case import Case
 from medclip.diagnosis.label_answer import LabelAnswer, Out
 from medclip.fusion.composition import Composition, Part, ViewKind
+from medclip.index import Hit
 
-__all__ = ["Answer", "Contribution", "Heard", "Ranking", "SimilarCase"]
+__all__ = ["Answer", "Contribution", "Heard", "Ranking", "SimilarCase", "similar_case"]
 
 Ranking = Literal["similarity", "similarity and words"]
 
@@ -72,4 +75,31 @@ class Answer(Out):
     )
     similar: list[SimilarCase] = Field(
         description="those shown, most similar first, one a patient; who votes stands with each label set"
+    )
+
+
+def similar_case(case: Case, hit: Hit, shares: Mapping[str, Mapping[str, float]]) -> SimilarCase:
+    """An archived case as it is shown, found by one of its views.
+
+    Args:
+        shares: label set → case id → share of the vote.
+    """
+    return SimilarCase(
+        case_id=case.id,
+        similarity=hit.similarity,
+        view=cast(ViewKind, hit.kind),
+        scan=hit.number + 1 if hit.kind == "scan" else None,
+        labels=hit.labels,
+        vote_weights={name: own[case.id] for name, own in shares.items() if case.id in own},
+        age=case.age,
+        sex=case.sex,
+        impression=case.outcome.impression,
+        diagnosis=case.outcome.diagnosis,
+        confirmed_by=case.outcome.confirmed_by,
+        differential=case.outcome.differential,
+        treatment=case.outcome.treatment,
+        history=case.note_text("history"),
+        report=case.report,
+        scans=len(case.scans),
+        synthetic=case.synthetic,
     )

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from medclip import DISCLAIMER, __version__
 from medclip.archive.entries import case_of
 from medclip.archive.filter_fields import label_sets_in, read_filter
 from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, model_of
-from medclip.assistant.answer import Answer, Contribution, Heard, Ranking, SimilarCase
+from medclip.assistant.answer import Answer, Contribution, Heard, Ranking, similar_case
 from medclip.assistant.cautions import OUTDATED, TUNED, archived_already, cautions_of, few_cases, left_out, no_answer
 from medclip.diagnosis.diagnoser import Diagnoser, Measured
 from medclip.diagnosis.label_answer import LabelAnswer, answer_label_set
@@ -23,7 +22,7 @@ from medclip.embedding.embedder import Embedder
 from medclip.errors import ArchiveError
 from medclip.files.plain import unreadable
 from medclip.fusion import Fuser, Parts
-from medclip.fusion.composition import PARTS, Composition, Part, ViewKind, composed
+from medclip.fusion.composition import PARTS, Composition, Part, composed
 from medclip.index import CaseIndex, Hit
 from medclip.index.filters import Filter
 from medclip.modalities.measurements.shared_units import Amount
@@ -364,30 +363,7 @@ class Assistant:
         self, composition: Composition, labels: list[LabelAnswer], shown: Sequence[Hit], ranked_by: Ranking
     ) -> Answer:
         shares = {found.label_set: {v.case_id: v.share for v in found.voters} for found in labels}
-        similar = []
-        for hit in shown:
-            case = case_of(self.index.record(hit.case_id))
-            similar.append(
-                SimilarCase(
-                    case_id=case.id,
-                    similarity=hit.similarity,
-                    view=cast(ViewKind, hit.kind),
-                    scan=hit.number + 1 if hit.kind == "scan" else None,
-                    labels=hit.labels,
-                    vote_weights={name: own[case.id] for name, own in shares.items() if case.id in own},
-                    age=case.age,
-                    sex=case.sex,
-                    impression=case.outcome.impression,
-                    diagnosis=case.outcome.diagnosis,
-                    confirmed_by=case.outcome.confirmed_by,
-                    differential=case.outcome.differential,
-                    treatment=case.outcome.treatment,
-                    history=case.note_text("history"),
-                    report=case.report,
-                    scans=len(case.scans),
-                    synthetic=case.synthetic,
-                )
-            )
+        similar = [similar_case(case_of(self.index.record(hit.case_id)), hit, shares) for hit in shown]
         return Answer(
             disclaimer=DISCLAIMER,
             medclip_version=__version__,
