@@ -25,7 +25,7 @@ ARROWS = {
     "embedding": "bundle cases errors files fusion modalities",
     "training": "bundle cases diagnosis errors files fusion label_sets metrics modalities",
     "archive": "bundle cases diagnosis embedding errors files fusion index modalities",
-    "assistant": "archive cases diagnosis embedding errors files fusion index modalities",
+    "assistant": "archive bundle cases diagnosis embedding errors files fusion index modalities",
     "evaluation": "archive assistant cases diagnosis embedding errors files fusion index label_sets metrics modalities training",
     "cli": "archive assistant bundle cases diagnosis embedding errors evaluation files fusion index label_sets metrics "
     "modalities training",

@@ -11,7 +11,7 @@ from medclip.archive.layout import FAMILIARITY
 from medclip.embedding.embedder import Array
 from medclip.errors import ArchiveError
 from medclip.files.plain import unreadable, write_json
-from medclip.files.sealed import read_json, sealed, unsealed
+from medclip.files.sealed import read_sealed, sealed
 from medclip.index import CaseIndex
 
 __all__ = ["Familiarity", "nearest_text", "read_familiarity", "write_familiarity"]
@@ -69,7 +69,7 @@ def read_familiarity(index: CaseIndex) -> Familiarity | None:
     if not file.exists():
         return None
     try:
-        read = unsealed(read_json(file))
+        read = read_sealed(file)
         if read.seal != "whole":
             raise ValueError("its checksum does not fit")
         return Familiarity.model_validate(read.value)

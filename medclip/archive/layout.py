@@ -41,15 +41,7 @@ def fuser_of(index: CaseIndex) -> Fuser:
     Raises:
         BundleError: the model's manifest is missing or damaged.
     """
-    manifest = manifest_of(index)
-    return Fuser(
-        manifest.base,
-        manifest.measurements.width,
-        manifest.joint,
-        manifest.joint_share,
-        aligned=manifest.aligned,
-        adds_texts=manifest.adds_texts,
-    )
+    return manifest_of(index).make_fuser()
 
 
 def model_of(index: CaseIndex, *, threads: int | None = None) -> ServingModel:

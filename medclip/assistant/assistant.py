@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from medclip.archive.filter_fields import label_sets_in, read_filter
 from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, model_of
 from medclip.assistant.answer import Answer, Contribution, Heard, Ranking, similar_case
 from medclip.assistant.cautions import OUTDATED, TUNED, archived_already, cautions_of, few_cases, left_out, no_answer
+from medclip.bundle.layout import ServingManifest
 from medclip.diagnosis.diagnoser import Diagnoser, Measured
 from medclip.diagnosis.label_answer import LabelAnswer, answer_label_set
 from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
@@ -175,9 +177,10 @@ class Assistant:
         only_text = not {"scan", "measurements"}.intersection(parts.there)
         shared = "\n".join(said) if (only_text if words is None else words) else ""
         with self.index.snapshot():
-            labels, voters = self._diagnosed(parts, among, by_vote_alone=exclude_patient is not None)
-            shown = self._search(self.fuser.fuse([parts]), parts.composition, among, shared)
-            plain = self._search(self.fuser.fuse([parts]), parts.composition, among) if shared else shown
+            vector = self.fuser.fuse([parts])
+            labels, voters = self._diagnosed(parts, vector, among, by_vote_alone=exclude_patient is not None)
+            shown = self._search(vector, parts.composition, among, shared)
+            plain = self._search(vector, parts.composition, among) if shared else shown
             rests = {part: parts.only(set(parts.there) - {part}) for part in parts.there if len(parts.there) > 1}
             contributions = [self._contribution(labels, plain, part, rest, among) for part, rest in rests.items()]
             cautions = self._of_answers(parts.composition, labels, len(voters), len(shown), k, where)
@@ -217,8 +220,9 @@ class Assistant:
         self, whole: Sequence[LabelAnswer], shown: Sequence[Hit], part: Part, rest: Parts, among: Among
     ) -> Contribution:
         """What one part of a query changed: the answer, and the cases shown by similarity, compared with those to the rest."""
-        labels, _ = self._diagnosed(rest, among, by_vote_alone=among.exclude_patient is not None)
-        hits = self._search(self.fuser.fuse([rest]), rest.composition, among)
+        vector = self.fuser.fuse([rest])
+        labels, _ = self._diagnosed(rest, vector, among, by_vote_alone=among.exclude_patient is not None)
+        hits = self._search(vector, rest.composition, among)
         now = {found.label_set: {r.label: r.probability for r in found.ranked} for found in whole}
         shift = {
             found.label_set: sum(abs(now[found.label_set][r.label] - r.probability) for r in found.ranked) / 2
@@ -266,7 +270,7 @@ class Assistant:
         found = few_cases(voters, shown, k, where)
         if voters and not labels:
             found.append(no_answer(asked, sorted({name for d in self.diagnosers for name in d.fits})))
-        if labels and manifest_of(self.index).tuned:
+        if labels and self._manifest.tuned:
             found.append(TUNED)
         return found
 
@@ -276,16 +280,16 @@ class Assistant:
 
     def diagnose(self, parts: Parts, among: Among | None = None) -> list[LabelAnswer]:
         """The answers on every label set for what is known of a patient."""
-        return self._diagnosed(parts, among or Among())[0]
+        return self._diagnosed(parts, self.fuser.fuse([parts]), among or Among())[0]
 
     def shown(self, parts: Parts, among: Among | None = None) -> list[Hit]:
         """The cases that are shown beside the answer."""
         return self._search(self.fuser.fuse([parts]), parts.composition, among or Among())
 
     def _diagnosed(
-        self, parts: Parts, among: Among, *, by_vote_alone: bool = False
+        self, parts: Parts, vector: Array, among: Among, *, by_vote_alone: bool = False
     ) -> tuple[list[LabelAnswer], list[Hit]]:
-        voters = self._voters(self.fuser.fuse([parts]), parts.composition, among)
+        voters = self._voters(vector, parts.composition, among)
         blocks = self.fuser.blocks(parts)
         return self._labels(parts.composition, blocks, voters, among, by_vote_alone=by_vote_alone), voters
 
@@ -325,7 +329,11 @@ class Assistant:
     @property
     def measurements(self) -> tuple[str, ...]:
         """Names of the measurements that a query may have."""
-        return tuple(manifest_of(self.index).measurements.names)
+        return tuple(self._manifest.measurements.names)
+
+    @cached_property
+    def _manifest(self) -> ServingManifest:
+        return manifest_of(self.index) if self._embedder is None else self._embedder.model.manifest
 
     def capabilities(self) -> list[Capability]:
         """What the index can answer, by label set."""

@@ -1,7 +1,6 @@
 """What a reader of an answer should know first."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from medclip.archive.familiarity import nearest_text, read_familiarity
 from medclip.diagnosis.neighbours import VOTERS
@@ -66,8 +65,7 @@ def archived_already(
     index: CaseIndex, fuser: Fuser, parts: Parts, where: Filter | None, exclude_patient: str | None
 ) -> list[str]:
     """Which scans and texts of the query are archived already, so that the patient's own case answers."""
-    scans, alone = parts.scans, parts.only(["scan"])
-    asked = [("scan", f"scan {n + 1}", replace(alone, scans=scans[n : n + 1])) for n in range(len(scans))]
+    asked = [("scan", f"scan {n + 1}", parts.scan(n)) for n in range(len(parts.scans))]
     asked += [(kind, f"the {kind}", parts.only([kind])) for kind in ("history", "report") if kind in parts.there]
     if not asked:
         return []
@@ -97,8 +95,8 @@ def left_out(unknown: Sequence[str], known: Sequence[str]) -> list[str]:
 def few_cases(voters: int, shown: int, k: int, where: str | None) -> list[str]:
     """That others vote than those on whom the answers were fitted and measured, or fewer cases are shown than asked for."""
     if not voters:
-        matching = "matches --where and" if where is not None else ""
-        return [f"No archived case {matching} is comparable with the query, so there is no answer.".replace("  ", " ")]
+        matching = "matches --where and " if where is not None else ""
+        return [f"No archived case {matching}is comparable with the query, so there is no answer."]
     if where is not None:
         return [
             f"Only cases that match --where vote ({voters} do), while the probes and the accuracy that is stated are of the "

@@ -23,14 +23,18 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medclip.errors import BundleError, describe
 from medclip.files.plain import digest_of, read_regular, unreadable
+from medclip.fusion import Fuser
 from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.prepare import Preprocessing
 from medclip.modalities.text.tokens import TextReading
@@ -147,6 +151,18 @@ class ServingManifest(_Strict):
     tuned: bool = False  # whether the towers themselves were tuned on cases
     synthetic: bool  # trained on a synthetic cohort alone
     sha256: dict[str, str]  # file name → checksum
+
+    def make_fuser(self, run: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None) -> Fuser:
+        """The model's fuser; without `run`, its network, it can take vectors apart, but not fuse as the model does."""
+        return Fuser(
+            self.base,
+            self.measurements.width,
+            self.joint,
+            self.joint_share,
+            run,
+            self.aligned,
+            self.adds_texts,
+        )
 
     @property
     def fingerprint(self) -> str:

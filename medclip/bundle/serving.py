@@ -14,7 +14,6 @@ from medclip.bundle.layout import FORMAT, ServingLayout, ServingManifest, check_
 from medclip.errors import BundleError
 from medclip.files.plain import open_regular
 from medclip.files.tensors import read_tensors
-from medclip.fusion import Fuser
 from medclip.modalities.scan.pictures import GreyPicture, attend, picture_features
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
@@ -144,15 +143,7 @@ class ServingModel:
         self.folder, self.manifest = folder, manifest
         self.towers = ServingTowers(folder, manifest, threads)
         network = manifest.fuser != "sum"
-        self.fuser = Fuser(
-            manifest.base,
-            manifest.measurements.width,
-            manifest.joint,
-            manifest.joint_share,
-            (lambda tokens: self.towers.run(layout.fuser, tokens)) if network else None,
-            manifest.aligned,
-            manifest.adds_texts,
-        )
+        self.fuser = manifest.make_fuser((lambda tokens: self.towers.run(layout.fuser, tokens)) if network else None)
 
     @property
     def fingerprint(self) -> str:

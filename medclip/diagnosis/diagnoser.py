@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from medclip.diagnosis.folds import FOLDS, stratified
 from medclip.diagnosis.pooling import fit_pool, pooled
 from medclip.diagnosis.probe import Probe, Rotated, fit_probe
-from medclip.diagnosis.voting import Ballot, vote
+from medclip.diagnosis.voting import Ballot, Vote, vote
 from medclip.fusion.case_vector import unit
 from medclip.fusion.composition import Composition, Part, by_modality, parts_of
-from medclip.metrics.probabilities import Bin, Probabilities, calibration_error, reliability
+from medclip.metrics.probabilities import Bin, Probabilities, error_of, reliability
 
 __all__ = [
     "BALANCE",
@@ -73,9 +73,7 @@ class Measured:
 class Fit:
     """What is fitted for one composition."""
 
-    weights: tuple[
-        float, ...
-    ]  # of the opinions that are pooled: archive's frequencies, vote, the probes of `probes_of`
+    weights: tuple[float, ...]  # of what is pooled: the archive's frequencies, the vote, the probes of `probes_of`
     measured: Measured  # of the pool
     alone: tuple[float, ...]  # of the first two, where they answer without the probes
     measured_alone: Measured
@@ -84,11 +82,11 @@ class Fit:
 
 @dataclass(frozen=True)
 class Opinions:
-    """What the vote and the probes say of queries, (n, classes) each, and what comes of it."""
+    """What the vote and the probes say of one query, and what comes of it."""
 
-    vote: Probabilities
-    probes: Sequence[Probabilities]  # none where they have seen the patient
-    pool: Probabilities
+    vote: Vote
+    probes: Sequence[Probabilities]  # (1, classes) each; none where they have seen the patient
+    pool: Probabilities  # (1, classes)
 
 
 def probes_of(composition: Composition) -> tuple[Composition, ...]:
@@ -124,11 +122,12 @@ class Diagnoser:
             LookupError: nothing is fitted for queries of this composition.
         """
         fit = self.fits[composition]
-        prior, by_vote = self.prior[None], vote(ballots, self.classes, self.prior).probabilities[None]
+        voted = vote(ballots, self.classes, self.prior)
+        known = [self.prior[None], voted.probabilities[None]]
         if by_vote_alone:
-            return Opinions(by_vote, (), pooled([prior, by_vote], np.asarray(fit.alone)))
+            return Opinions(voted, (), pooled(known, np.asarray(fit.alone)))
         probes = [self.probes[one].probabilities(_joined([blocks], one)) for one in probes_of(composition)]
-        return Opinions(by_vote, probes, pooled([prior, by_vote, *probes], np.asarray(fit.weights)))
+        return Opinions(voted, probes, pooled([*known, *probes], np.asarray(fit.weights)))
 
 
 def _shares(patients: Mapping[str, int], classes: Sequence[str]) -> Probabilities:
@@ -248,11 +247,12 @@ def _nested(opinions: Sequence[Probabilities], rows: _Rows) -> Probabilities:
 
 def _measured(probabilities: Probabilities, rows: _Rows) -> Measured:
     right = probabilities.argmax(1) == rows.labels
+    bins = tuple(reliability(probabilities, rows.labels, rows.weights))
     return Measured(
         accuracy=float(np.average(right, weights=rows.weights)),
-        calibration_error=calibration_error(probabilities, rows.labels, rows.weights),
+        calibration_error=error_of(bins),
         patients=len({example.patient for example in rows.examples}),
-        bins=tuple(reliability(probabilities, rows.labels, rows.weights)),
+        bins=bins,
     )
 
 

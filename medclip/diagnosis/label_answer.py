@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medclip.diagnosis.abstention import LEAST_PATIENTS, named
 from medclip.diagnosis.diagnoser import Diagnoser, Measured
-from medclip.diagnosis.voting import Ballot, vote
+from medclip.diagnosis.voting import Ballot
 from medclip.fusion.composition import Composition, Part
 from medclip.label_sets import is_verified
 from medclip.metrics.probabilities import BINS, interval
@@ -89,9 +89,8 @@ def answer_label_set(
     fit = diagnoser.fits.get(composition)
     if fit is None or not any(ballot.label in diagnoser.classes for ballot in ballots):
         return None
-    voted = vote(ballots, diagnoser.classes, diagnoser.prior)
     found = diagnoser.opinions(composition, blocks, ballots, by_vote_alone=by_vote_alone)
-    pool, by_vote = found.pool[0], found.vote[0]
+    pool, voted = found.pool[0], found.vote
     probe = found.probes[0][0] if found.probes else None
     measured = fit.measured_alone if by_vote_alone else fit.measured
     quoted = measured.patients >= LEAST_PATIENTS
@@ -99,7 +98,7 @@ def answer_label_set(
         RankedLabel(
             label=diagnoser.classes[i],
             probability=float(pool[i]),
-            vote=float(by_vote[i]),
+            vote=float(voted.probabilities[i]),
             probe=None if probe is None else float(probe[i]),
         )
         for i in sorted(range(len(pool)), key=lambda i: (-pool[i], diagnoser.classes[i]))
@@ -109,7 +108,7 @@ def answer_label_set(
         verified=is_verified(diagnoser.label_set),
         answer=named(ranked[0].label, ranked[0].probability, len(ranked)),
         ranked=ranked,
-        agree=probe is None or int(by_vote.argmax()) == int(probe.argmax()),
+        agree=probe is None or int(voted.probabilities.argmax()) == int(probe.argmax()),
         held_out_accuracy=measured.accuracy if quoted else None,
         held_out_interval=interval(measured.accuracy, measured.patients) if quoted else None,
         held_out_patients=measured.patients,

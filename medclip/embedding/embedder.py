@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -58,8 +58,7 @@ class EmbeddedCase:
 
     def scan(self, position: int) -> Parts:
         """One of the scans that could be read, alone."""
-        alone = self.parts.only(["scan"])
-        return replace(alone, scans=alone.scans[position : position + 1])
+        return self.parts.scan(position)
 
     def seen(self) -> list[tuple[ViewKind, int, Parts]]:
         """(kind, number, what it shows) of each view: every scan and text, the measurements, and all of it."""

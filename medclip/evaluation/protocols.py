@@ -124,15 +124,31 @@ def with_families(figures: Sequence[Figure]) -> list[Figure]:
     for figure in figures:
         if figure.label_set is not None and (family := family_of(figure.label_set)) is not None:
             grouped.setdefault((figure.protocol, family, figure.method, figure.metric), []).append(figure)
-    means = []
-    for (protocol, family, method, metric), members in grouped.items():
-        values = np.asarray([figure.value for figure in members])
-        known = values[~np.isnan(values)]
-        mean = float(known.mean()) if len(known) else float("nan")
-        bins = tuple(together([(figure.n, figure.bins) for figure in members]))
-        value = error_of(bins) if bins else mean
-        means.append(Figure(protocol, family, method, metric, value, None, sum(f.n for f in members), bins=bins))
-    return [*figures, *means]
+    return [*figures, *(_together(members, label_set=family) for (_, family, _, _), members in grouped.items())]
+
+
+def _together(members: Sequence[Figure], label_set: str | None, *, over_folds: bool = False) -> Figure:
+    """Figures of one kind as one: the mean of those that could be given; a calibration error is that of all answers.
+
+    Args:
+        over_folds: whether they are one figure on several folds, whose spread is then told.
+    """
+    values = np.asarray([figure.value for figure in members])
+    known = values[~np.isnan(values)]
+    galleries = [figure.gallery for figure in members if figure.gallery is not None]
+    bins = tuple(together([(figure.n, figure.bins) for figure in members]))
+    mean = float(known.mean()) if len(known) else float("nan")
+    return Figure(
+        members[0].protocol,
+        label_set,
+        members[0].method,
+        members[0].metric,
+        value=error_of(bins) if bins else mean,
+        sd=float(known.std()) if over_folds and len(known) and not bins else None,
+        n=sum(figure.n for figure in members),
+        gallery=round(float(np.mean(galleries))) if galleries else None,
+        bins=bins,
+    )
 
 
 def average(folds: Sequence[Sequence[Figure]]) -> list[Figure]:
@@ -147,36 +163,4 @@ def average(folds: Sequence[Sequence[Figure]]) -> list[Figure]:
     for figures in folds:
         for figure in figures:
             grouped.setdefault((figure.protocol, figure.label_set, figure.method, figure.metric), []).append(figure)
-    averaged = []
-    for (protocol, label_set, method, metric), members in grouped.items():
-        values = np.asarray([figure.value for figure in members])
-        values = values[~np.isnan(values)]
-        galleries = [figure.gallery for figure in members if figure.gallery is not None]
-        if any(figure.bins for figure in members):
-            bins = together([(figure.n, figure.bins) for figure in members])
-            averaged.append(
-                Figure(
-                    protocol,
-                    label_set,
-                    method,
-                    metric,
-                    error_of(bins),
-                    None,
-                    sum(f.n for f in members),
-                    bins=tuple(bins),
-                )
-            )
-            continue
-        averaged.append(
-            Figure(
-                protocol,
-                label_set,
-                method,
-                metric,
-                float(values.mean()) if len(values) else float("nan"),
-                float(values.std()) if len(values) else None,
-                sum(figure.n for figure in members),
-                round(float(np.mean(galleries))) if galleries else None,
-            )
-        )
-    return averaged
+    return [_together(members, label_set, over_folds=True) for (_, label_set, _, _), members in grouped.items()]

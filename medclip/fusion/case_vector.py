@@ -6,7 +6,7 @@ makes of the modalities together; the ``sum`` fuser has none.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,10 @@ class Parts:
             LookupError: there is none.
         """
         return composed(self.there)
+
+    def scan(self, position: int) -> "Parts":
+        """One scan alone."""
+        return replace(self.only(["scan"]), scans=self.scans[position : position + 1])
 
     def only(self, wanted: Collection[str]) -> "Parts":
         """The same, less what is not wanted."""
