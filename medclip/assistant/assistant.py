@@ -19,6 +19,7 @@ from medclip.bundle.layout import ServingManifest
 from medclip.diagnosis.diagnoser import Diagnoser, Measured
 from medclip.diagnosis.label_answer import LabelAnswer, answer_label_set
 from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
+from medclip.diagnosis.sets import Promise
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedding.embedder import Embedder
 from medclip.errors import ArchiveError
@@ -72,6 +73,7 @@ class Among:
     label_sets: tuple[str, ...] = ()  # all where there is none
     where: Filter | None = None
     exclude_patient: str | None = None
+    promise: Promise | None = None
 
 
 class Assistant:
@@ -144,6 +146,7 @@ class Assistant:
         where: str | None = None,
         exclude_patient: str | None = None,
         words: bool | None = None,
+        promise: Promise | None = None,
     ) -> Asked:
         """Answer for a new patient.
 
@@ -161,6 +164,7 @@ class Assistant:
                 fitted on them.
             words: whether the cases whose reports share the texts' words rank, too, among those shown (reciprocal rank
                 fusion); where None, they do if the query is of text alone.
+            promise: what the sets of labels are to keep.
 
         Raises:
             FilterError: `where` cannot be understood.
@@ -169,7 +173,7 @@ class Assistant:
             ArchiveError: a label set is not one that the index can answer, or `exclude_patient` has no case.
         """
         self._check(label_sets, exclude_patient)
-        among = Among(k, tuple(label_sets), self._filter(where), exclude_patient)
+        among = Among(k, tuple(label_sets), self._filter(where), exclude_patient, promise)
         heard = self._transcribe(recordings, speech_model)
         found = [*report, *(one.text for one in heard)]
         query = self.embedder.query(scans, history, found, values or {})
@@ -237,7 +241,13 @@ class Assistant:
         )
 
     def similar(
-        self, case_id: str, *, k: int = VOTERS, label_sets: Sequence[str] = (), where: str | None = None
+        self,
+        case_id: str,
+        *,
+        k: int = VOTERS,
+        label_sets: Sequence[str] = (),
+        where: str | None = None,
+        promise: Promise | None = None,
     ) -> Answer:
         """Answer for an archived case as if it were new: its own patient's cases are left out.
 
@@ -252,7 +262,7 @@ class Assistant:
             record = self.index.record(case_id)
             kinds = {view.kind: view.vector for view in self.index.views_of(case_id)}
             composition = composed([part for part in PARTS if part in kinds])
-            among = Among(k, tuple(label_sets), self._filter(where), record.patient)
+            among = Among(k, tuple(label_sets), self._filter(where), record.patient, promise)
             whole = kinds["fused"][None]
             voters = self._voters(whole, composition, among)
             labels = self._labels(composition, {}, voters, among, by_vote_alone=True)
@@ -320,7 +330,14 @@ class Assistant:
     ) -> list[LabelAnswer]:
         dictated = label_sets_in(among.where)  # whose voters were chosen by their class
         answered = (
-            answer_label_set(d, composition, blocks, ballots_of(voters, d.label_set), by_vote_alone=by_vote_alone)
+            answer_label_set(
+                d,
+                composition,
+                blocks,
+                ballots_of(voters, d.label_set),
+                by_vote_alone=by_vote_alone,
+                promise=among.promise,
+            )
             for d in self.diagnosers
             if (not among.label_sets or d.label_set in among.label_sets) and d.label_set not in dictated
         )

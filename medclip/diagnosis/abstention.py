@@ -18,6 +18,11 @@ def least_probability(classes: int) -> float:
     return _LEAST_OF_TWO if classes == 2 else _LEAST
 
 
-def named(label: str, probability: float, classes: int) -> str | None:
-    """The label, or None where the answer is withheld: `probability` is that of the most probable class, calibrated."""
-    return label if probability >= least_probability(classes) else None
+def named(label: str, probability: float, classes: int, *, alone: bool) -> str | None:
+    """The label, or None where the answer is withheld.
+
+    Args:
+        probability: of the most probable class, calibrated.
+        alone: whether every other class is ruled out by the set that keeps its coverage.
+    """
+    return label if alone or probability >= least_probability(classes) else None

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from medclip.diagnosis.folds import FOLDS, stratified
 from medclip.diagnosis.pooling import fit_pool, pooled
 from medclip.diagnosis.probe import Probe, Rotated, fit_probe
+from medclip.diagnosis.sets import Scores
 from medclip.diagnosis.voting import Ballot, Vote, vote
 from medclip.fusion.case_vector import unit
 from medclip.fusion.composition import Composition, Part, by_modality, parts_of
@@ -78,6 +79,8 @@ class Fit:
     alone: tuple[float, ...]  # of the first two, where they answer without the probes
     measured_alone: Measured
     parts: Mapping[str, Measured]  # of each opinion by itself
+    scores: Scores  # of the pool, by which its sets of labels keep their coverage
+    scores_alone: Scores
 
 
 @dataclass(frozen=True)
@@ -222,12 +225,15 @@ class _Fitting:
         prior = np.tile(self.prior, (len(by_vote), 1))
         opinions = [prior, by_vote, *(self.held_out(one, rows) for one in probes)]
         names = ("frequencies", "vote", *probes)
+        pool, alone = _nested(opinions, rows), _nested(opinions[:2], rows)
         return Fit(
             weights=_weights(opinions, rows),
-            measured=_measured(_nested(opinions, rows), rows),
+            measured=_measured(pool, rows),
             alone=_weights(opinions[:2], rows),
-            measured_alone=_measured(_nested(opinions[:2], rows), rows),
+            measured_alone=_measured(alone, rows),
             parts={name: _measured(_nested([one], rows), rows) for name, one in zip(names, opinions, strict=True)},
+            scores=_scores(pool, rows),
+            scores_alone=_scores(alone, rows),
         )
 
 
@@ -243,6 +249,11 @@ def _nested(opinions: Sequence[Probabilities], rows: _Rows) -> Probabilities:
         weights = fit_pool([one[~own] for one in opinions], rows.labels[~own], rows.weights[~own])
         out[own] = pooled([one[own] for one in opinions], weights)
     return out
+
+
+def _scores(probabilities: Probabilities, rows: _Rows) -> Scores:
+    right = probabilities[np.arange(len(rows.labels)), rows.labels]
+    return Scores(rows.labels, rows.weights.astype(np.float32), right.astype(np.float32), probabilities.shape[1])
 
 
 def _measured(probabilities: Probabilities, rows: _Rows) -> Measured:

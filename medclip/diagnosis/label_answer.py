@@ -1,6 +1,7 @@
 """The answer on one label set, from what a query shows and the cases that vote on it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medclip.diagnosis.abstention import LEAST_PATIENTS, named
 from medclip.diagnosis.diagnoser import Diagnoser, Measured
+from medclip.diagnosis.sets import LabelSet, Promise
 from medclip.diagnosis.voting import Ballot
 from medclip.fusion.composition import Composition, Part
 from medclip.label_sets import is_verified
 from medclip.metrics.probabilities import BINS, interval
 
-__all__ = ["Alike", "LabelAnswer", "Out", "RankedLabel", "Voter", "answer_label_set"]
+__all__ = ["Alike", "LabelAnswer", "Out", "PromisedSet", "RankedLabel", "Voter", "answer_label_set"]
 
 
 class Out(BaseModel):
@@ -42,6 +44,21 @@ class Alike(Out):
     right: float = Field(description="share of right ones")
 
 
+class PromisedSet(Out):
+    """One of these labels is right, for as many new patients as is said (split conformal prediction)."""
+
+    labels: list[str] = Field(description="most probable first; the most probable one is always among them")
+    coverage: float = Field(description="share of new patients whose label such a set holds")
+    kind: Literal["class-conditional", "marginal", "mixed"] = Field(
+        description="whether that holds for the patients of each class, or for all patients together; mixed: for each class "
+        "of 20 archived patients or more, the rarer ones being judged by all"
+    )
+    interval: tuple[float, float] = Field(
+        description="in which the coverage lies for 9 in 10 archives with as many patients"
+    )
+    patients: int = Field(description="archived patients left out by whom it was set")
+
+
 class Voter(Out):
     """A case that voted."""
 
@@ -58,6 +75,7 @@ class LabelAnswer(Out):
     verified: bool = Field(description="false where the archive's labels were read from reports by a program")
     answer: str | None = Field(description="the most probable class, or null where the answer is withheld")
     ranked: list[RankedLabel] = Field(description="every class, most probable first")
+    set: PromisedSet | None = Field(description="null where too few patients could be left out to rule a label out")
     agree: bool = Field(description="whether vote and probe name the same class, as far as both were asked")
     held_out_accuracy: float | None = Field(
         description="share of right answers to such queries on archived patients left out; null where too few were"
@@ -78,6 +96,7 @@ def answer_label_set(
     ballots: Sequence[Ballot],
     *,
     by_vote_alone: bool = False,
+    promise: Promise | None = None,
 ) -> LabelAnswer | None:
     """Answer one label set from the blocks of a query's parts (`Fuser.blocks`) and its voters.
 
@@ -85,6 +104,7 @@ def answer_label_set(
 
     Args:
         by_vote_alone: the probes have seen the patient, so they are not asked.
+        promise: what the set of labels is to keep; 90 % of new patients where None.
     """
     fit = diagnoser.fits.get(composition)
     if fit is None or not any(ballot.label in diagnoser.classes for ballot in ballots):
@@ -103,11 +123,16 @@ def answer_label_set(
         )
         for i in sorted(range(len(pool)), key=lambda i: (-pool[i], diagnoser.classes[i]))
     ]
+    asked = promise or Promise()
+    found_set = (fit.scores_alone if by_vote_alone else fit.scores).label_set(pool, asked)
+    promised = None if found_set is None else _promised(found_set, diagnoser.classes, ranked, asked)
+    alone = promised is not None and len(promised.labels) == 1
     return LabelAnswer(
         label_set=diagnoser.label_set,
         verified=is_verified(diagnoser.label_set),
-        answer=named(ranked[0].label, ranked[0].probability, len(ranked)),
+        answer=named(ranked[0].label, ranked[0].probability, len(ranked), alone=alone),
         ranked=ranked,
+        set=promised,
         agree=probe is None or int(voted.probabilities.argmax()) == int(probe.argmax()),
         held_out_accuracy=measured.accuracy if quoted else None,
         held_out_interval=interval(measured.accuracy, measured.patients) if quoted else None,
@@ -121,6 +146,17 @@ def answer_label_set(
             if share > 0 and ballot.label is not None
         ],
         archive_share=voted.archive,
+    )
+
+
+def _promised(found: LabelSet, classes: Sequence[str], ranked: Sequence[RankedLabel], promise: Promise) -> PromisedSet:
+    within = {label for label, inside in zip(classes, found.within, strict=True) if inside}
+    return PromisedSet(
+        labels=[one.label for one in ranked if one.label in within],
+        coverage=promise.coverage,
+        kind="class-conditional" if found.own.all() else "mixed" if found.own.any() else "marginal",
+        interval=found.interval,
+        patients=found.patients,
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medclip.diagnosis.diagnoser import Diagnoser, Fit, Measured, probes_of
 from medclip.diagnosis.pooling import MOST_WEIGHT
 from medclip.diagnosis.probe import Probe
+from medclip.diagnosis.sets import Scores
 from medclip.errors import ArchiveError
 from medclip.files.plain import unreadable, write_json
 from medclip.files.sealed import read_sealed, sealed
@@ -28,7 +29,7 @@ __all__ = ["DIAGNOSERS", "load_diagnosers", "probe_is_sealed", "save_diagnosers"
 DIAGNOSERS, TENSORS = "diagnosers.json", "probes.safetensors"
 _REMEDY = "restore it from a backup, or fit it anew with  medclip index compact"
 
-_EARLIER = (1, 2)  # formats, of which the first did not say so
+_EARLIER = (1, 2, 3)  # formats, of which the first did not say so
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT, allow_inf_nan=False)]
@@ -71,7 +72,7 @@ class _Diagnoser(BaseModel):
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    format: Literal[3]
+    format: Literal[4]
     widths: dict[Part, Annotated[int, Field(ge=0)]]
     diagnosers: list[_Diagnoser]
     tensors: str  # SHA-256 of probes.safetensors
@@ -97,6 +98,8 @@ def save_diagnosers(diagnosers: list[Diagnoser], widths: Mapping[Part, int], fol
         for composition, probe in d.probes.items():
             key = f"{d.label_set}/{composition}"
             tensors[f"{key}/weights"], tensors[f"{key}/bias"] = probe.weights.copy(), probe.bias.copy()
+        for composition, fit in d.fits.items():
+            tensors[f"{d.label_set}/{composition}/scores"] = _scores_stored(fit)
         fits = {
             composition: _Fit(
                 weights=list(fit.weights),
@@ -111,7 +114,7 @@ def save_diagnosers(diagnosers: list[Diagnoser], widths: Mapping[Part, int], fol
             _Diagnoser(label_set=d.label_set, classes=d.classes, patients=d.patients, probes=[*d.probes], fits=fits)
         )
     digest = write_tensors(folder / TENSORS, tensors)
-    written = _File(format=3, widths=dict(widths), diagnosers=entries, tensors=digest)
+    written = _File(format=4, widths=dict(widths), diagnosers=entries, tensors=digest)
     write_json(folder / DIAGNOSERS, sealed(written.model_dump(mode="json")))
 
 
@@ -150,6 +153,27 @@ def load_diagnosers(folder: Path, widths: Mapping[Part, int] | None = None) -> l
     return diagnosers
 
 
+def _scores_stored(fit: Fit) -> NDArray[np.float32]:
+    """(4, n): class number, weight, what the right class got from the pool, and what it got from the vote alone."""
+    scores = fit.scores
+    return np.stack([scores.labels.astype(np.float32), scores.weights, scores.right, fit.scores_alone.right])
+
+
+def _scores_read(stored: NDArray[np.float32], classes: int) -> tuple[Scores, Scores]:
+    """Of the pool, and of the vote alone.
+
+    Raises:
+        ValueError: they are no probabilities of so many classes.
+    """
+    labels, weights = stored[0].astype(np.int64), stored[1]
+    if not ((labels == stored[0]) & (labels >= 0) & (labels < classes) & (weights > 0)).all():
+        raise ValueError("has scores of other classes than it names")
+    if not ((stored[1:] >= 0) & (stored[1:] <= 1)).all():
+        raise ValueError("has scores that are no probabilities")
+    pool, alone = (Scores(labels, weights, right, classes) for right in stored[2:])
+    return pool, alone
+
+
 def probe_is_sealed(folder: Path) -> bool:
     """Whether stored diagnosers carry checksums, as older versions of medclip did not write."""
     return read_sealed(folder / DIAGNOSERS).seal == "whole"
@@ -176,19 +200,27 @@ def _build(entry: _Diagnoser, tensors: dict[str, NDArray[Any]], widths: Mapping[
         asked = probes_of(composition)
         if len(fit.weights) != 2 + len(asked) or not all(one in probes for one in asked):
             raise ValueError("weighs other opinions than it has")
+        found = _taken(tensors, f"{entry.label_set}/{composition}/scores", (4, None))
+        scores, scores_alone = _scores_read(found, len(entry.classes))
         fits[composition] = Fit(
             weights=tuple(fit.weights),
             measured=_measured(fit.measured),
             alone=tuple(fit.alone),
             measured_alone=_measured(fit.measured_alone),
             parts={name: _measured(one) for name, one in fit.parts.items()},
+            scores=scores,
+            scores_alone=scores_alone,
         )
     return Diagnoser(entry.label_set, entry.classes, entry.patients, probes, fits)
 
 
-def _taken(tensors: dict[str, NDArray[Any]], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _taken(tensors: dict[str, NDArray[Any]], name: str, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
+    """A tensor of that shape, of which any length will do where there is None."""
     found = tensors.pop(name, None)
-    if found is None or found.shape != shape or found.dtype != np.float32:
+    fits = found is not None and len(found.shape) == len(shape) and found.size > 0
+    if found is None or not fits or found.dtype != np.float32:
+        raise ValueError("lacks a tensor, or has one of another shape")
+    if any(wanted not in (None, length) for wanted, length in zip(shape, found.shape, strict=True)):
         raise ValueError("lacks a tensor, or has one of another shape")
     if not np.isfinite(found).all():
         raise ValueError("holds NaN or infinity")

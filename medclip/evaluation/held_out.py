@@ -79,12 +79,15 @@ def _predicted(rows: Sequence[_Row], method: str) -> Predicted:
             r.label: {"vote": r.vote, "probe": r.probe, "combined": r.probability}[method] for r in row.answer.ranked
         }
         probabilities.append([by_label[label] for label in classes])
+    whole = method == "combined"
+    promised = [row.answer.set for row in rows]
     return Predicted(
         classes,
         np.asarray(probabilities, np.float64),
         [row.right for row in rows],
         [row.patient for row in rows],
-        [row.stated for row in rows] if method == "combined" else None,
+        [row.stated for row in rows] if whole else None,
+        np.asarray([[one is None or label in one.labels for label in classes] for one in promised]) if whole else None,
     )
 
 

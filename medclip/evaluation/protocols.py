@@ -65,6 +65,7 @@ class Predicted:
     labels: Sequence[str]  # (n,) right classes
     patients: Sequence[str]  # (n,)
     stated: Sequence[float] | None = None  # (n,) accuracy that the index states of such queries
+    sets: NDArray[np.bool_] | None = None  # (n, classes) which are in the set that promises `COVERAGE`
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -107,6 +108,10 @@ def classification_figures(protocol: str, label_set: str, method: str, predicted
         measured["stated_minus_accuracy"] = measured["stated"] - measured["accuracy"]
     position = {label: i for i, label in enumerate(predicted.classes)}
     right = np.asarray([position.get(label, -1) for label in predicted.labels])
+    if predicted.sets is not None:
+        held = (right >= 0) & predicted.sets[np.arange(len(right)), right]
+        measured["coverage"] = float(np.average(held, weights=weights))
+        measured["set_size"] = float(np.average(predicted.sets.sum(1), weights=weights))
     bins = {"calibration_error": tuple(reliability(predicted.probabilities, right, weights))}
     patients = len(set(predicted.patients))
     return [
