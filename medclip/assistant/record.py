@@ -103,7 +103,7 @@ class Query(_Stored):
     composition: Composition
     case_id: str | None  # of the archived case that was asked as if it were new
     left_out: list[str]  # case ids of the patient who was left out; the vote alone answered then
-    k: Annotated[int, Field(ge=1)]
+    k: Annotated[int, Field(ge=1, lt=1 << 31)]
     label_sets: list[str]
     where: str | None
     sources: list[Source]
