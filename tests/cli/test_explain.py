@@ -262,7 +262,7 @@ def test_the_command_says_same_with_0_and_other_with_1(
     small: Path,
     tmp_path: Path,
 ) -> None:
-    file, page, copy = tmp_path / "answer.json", tmp_path / "page.html", shutil.copytree(index, tmp_path / "copy")
+    file, page, copy = tmp_path / "recorded.json", tmp_path / "page.html", shutil.copytree(index, tmp_path / "copy")
     scan = sample / unseen.scans[0].file
     asked = medclip(
         "query", copy, "--scan", scan, "--text", unseen.note_text("history"), "--age", 61, "--json", "--record", file
