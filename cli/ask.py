@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from medclip.assistant.assistant import Asked, Assistant
 
-__all__ = ["query", "similar"]
+__all__ = ["FORCE", "HTML", "check_page", "query", "similar"]
 
 _K = typer.Option("-k", min=1, max=1000, help="How many similar cases, one a patient, are shown; ten vote.")
 _LABEL = typer.Option("--label", help="Answer this label set only; may be repeated.")
@@ -17,8 +17,9 @@ _WHERE = typer.Option(
     "--where", help="Only such cases: \"modality = 'CT' and age >= 60 and label.location = 'Thorax'\""
 )
 _MMAP = typer.Option("--mmap/--no-mmap", help="Map large search structures from their files, or read them into memory.")
-_HTML = typer.Option("--html", help="Write a self-contained page with the pictures.")
-_FORCE = typer.Option("--force", help="Replace an earlier page of --html.")
+HTML = typer.Option("--html", help="Write a self-contained page with the pictures.")
+_RECORD = typer.Option("--record", help="Write a record from which  medclip explain  answers again.")
+FORCE = typer.Option("--force", help="Replace an earlier page of --html, or record of --record.")
 
 
 def query(
@@ -43,8 +44,9 @@ def query(
     k: Annotated[int, _K] = 10,
     label: Annotated[list[str] | None, _LABEL] = None,
     as_json: Annotated[bool, _JSON] = False,
-    html: Annotated[Path | None, _HTML] = None,
-    force: Annotated[bool, _FORCE] = False,
+    html: Annotated[Path | None, HTML] = None,
+    record: Annotated[Path | None, _RECORD] = None,
+    force: Annotated[bool, FORCE] = False,
     where: Annotated[str | None, _WHERE] = None,
     exclude_patient: Annotated[str | None, typer.Option(help="Leave this patient's archived cases out.")] = None,
     words: Annotated[
@@ -65,7 +67,8 @@ def query(
     from medclip.assistant.assistant import Assistant
     from medclip.modalities.measurements.values import values_of
 
-    _check_page(html, force)
+    check_page(html, force)
+    _check_record(record, force)
     history, found = (
         [part for part in (given, _read_text(file)) if part is not None]
         for given, file in ((text, text_file), (report, report_file))
@@ -75,9 +78,10 @@ def query(
     asked = assistant.query(
         scan or [], history, values, report=found, recordings=audio or [], speech_model=speech_model,
         k=k, label_sets=label or [], where=where, exclude_patient=exclude_patient, words=words,
+        record=record is not None,
     )  # fmt: skip
     texts = [*history, *found, *(heard.text for heard in asked.answer.transcripts)]
-    _show(assistant, asked, texts, as_json, html, title="New patient", force=force)
+    _show(assistant, asked, texts, as_json, html, record, title="New patient", force=force)
 
 
 def similar(
@@ -87,19 +91,29 @@ def similar(
     label: Annotated[list[str] | None, _LABEL] = None,
     where: Annotated[str | None, _WHERE] = None,
     as_json: Annotated[bool, _JSON] = False,
-    html: Annotated[Path | None, _HTML] = None,
-    force: Annotated[bool, _FORCE] = False,
+    html: Annotated[Path | None, HTML] = None,
+    record: Annotated[Path | None, _RECORD] = None,
+    force: Annotated[bool, FORCE] = False,
 ) -> None:
     """Find the cases most similar to an archived one; its own patient's are left out."""
-    from medclip.assistant.assistant import Asked, Assistant
+    from medclip.assistant.assistant import Assistant
 
-    _check_page(html, force)
+    check_page(html, force)
+    _check_record(record, force)
     assistant = Assistant.open_without_model(index)
-    answer = assistant.similar(case_id, k=k, label_sets=label or [], where=where)
-    _show(assistant, Asked(answer, []), [], as_json, html, title=f"Case {case_id}", case_id=case_id, force=force)
+    asked = assistant.ask_archived(case_id, k=k, label_sets=label or [], where=where, record=record is not None)
+    _show(assistant, asked, [], as_json, html, record, title=f"Case {case_id}", case_id=case_id, force=force)
 
 
-def _check_page(html: Path | None, force: bool) -> None:
+def _check_record(record: Path | None, force: bool) -> None:
+    if record is not None:
+        from medclip.assistant.record import MARK
+        from medclip.files.outputs import check_free_file
+
+        check_free_file(record, force=force, marker=MARK)
+
+
+def check_page(html: Path | None, force: bool) -> None:
     """Refuse a page that could not be written, before the work that it is to show."""
     if html is not None:
         from medclip.cli.html import MARK
@@ -131,6 +145,7 @@ def _show(
     texts: list[str],
     as_json: bool,
     html: Path | None,
+    record: Path | None,
     *,
     title: str,
     case_id: str | None = None,
@@ -138,6 +153,10 @@ def _show(
 ) -> None:
     from medclip.cli import render
 
+    if record is not None and asked.record is not None:
+        from medclip.assistant.record import write_record
+
+        write_record(record, asked.record, force=force)
     if html is not None:
         from medclip.cli.html import write_page
 
@@ -153,3 +172,5 @@ def _show(
     render.answer(asked.answer)
     if html is not None:
         render.say(f"page written to {html}")
+    if record is not None:
+        render.say(f"record written to {record}")

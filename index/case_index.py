@@ -11,6 +11,8 @@
       ...               folders that the caller attaches (`attachment`): the serving model, the probe
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -32,7 +34,7 @@ from medclip.index.lock import LOCK, writer_lock
 from medclip.index.manifest import MANIFEST, manifest_is_sealed, read_manifest, write_manifest
 from medclip.index.planner import Demands
 from medclip.index.ranking import Ranking
-from medclip.index.records import Entry, Hit, Record, Removed, Vectors, VectorView, checked
+from medclip.index.records import Entry, Hit, Record, Removed, State, Vectors, VectorView, checked
 from medclip.index.structures.base import Spec
 
 __all__ = ["MANIFEST", "CaseIndex"]
@@ -340,6 +342,13 @@ class CaseIndex:
                 **self._backend.stats(),
                 "advice": self._backend.advice(),
             }
+
+    def state(self) -> State:
+        """Which state this is."""
+        with self.snapshot():
+            cases = sorted(self.contents().items())
+            digest = hashlib.sha256(json.dumps(cases).encode()).hexdigest()
+            return State(len(cases), self._backend.generation(), digest)
 
     def traces(self) -> list[str]:
         """Where in the index's own files something of deleted cases still stands, as lines that say until when."""

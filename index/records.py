@@ -11,7 +11,20 @@ from numpy.typing import NDArray
 from medclip.errors import ArchiveError
 from medclip.identifiers import id_fault
 
-__all__ = ["Counts", "Entry", "Fact", "Hit", "Key", "Near", "Record", "Removed", "VectorView", "Vectors", "checked"]
+__all__ = [
+    "Counts",
+    "Entry",
+    "Fact",
+    "Hit",
+    "Key",
+    "Near",
+    "Record",
+    "Removed",
+    "State",
+    "VectorView",
+    "Vectors",
+    "checked",
+]
 
 Vectors = NDArray[np.float32]
 Fact = tuple[str, ...] | tuple[float, ...]
@@ -93,6 +106,14 @@ class Counts(NamedTuple):
     cases: int
     patients: int
     views: int
+
+
+class State(NamedTuple):
+    """Which state of an index was read."""
+
+    cases: int
+    generation: int  # how many changes there were
+    digest: str  # of each case's id and the hash of what it was made from: the same cases have the same, in any index
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ Anything else that is raised is a bug and may show its traceback.
     ├── BundleError             a model folder is damaged, incomplete or of another format
     ├── ArchiveError            an index is damaged, out of reach, or does not fit the model, the query or the change
     ├── FilterError             a filter cannot be understood
+    ├── RecordError             a record of an answer is damaged, or of another model than the index'
     ├── OutputError             an output cannot be written (it exists, the disk is full, no permission)
     ├── OptionError             an option of the command line cannot be understood
     └── MissingDependencyError  an optional dependency is not installed; the message names the extra
@@ -31,6 +32,7 @@ __all__ = [
     "MissingDependencyError",
     "OptionError",
     "OutputError",
+    "RecordError",
     "ScanError",
     "SpeechError",
     "TextError",
@@ -75,6 +77,10 @@ class ArchiveError(MedclipError):
 
 class FilterError(MedclipError):
     """A filter cannot be understood."""
+
+
+class RecordError(MedclipError):
+    """A record of an answer is damaged, or of another model than the index'."""
 
 
 class OptionError(MedclipError):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,9 +14,12 @@ from medclip.archive.entries import case_of
 from medclip.archive.filter_fields import label_sets_in, read_filter
 from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, model_of
 from medclip.assistant.answer import Answer, Contribution, Heard, Ranking, similar_case
+from medclip.assistant.asking import Among, Asked, Capability, Coverage
 from medclip.assistant.cautions import OUTDATED, TUNED, archived_already, cautions_of, few_cases, left_out, no_answer
+from medclip.assistant.record import record_of, sources_of
+from medclip.assistant.vectors import QueryVectors, query_vectors
 from medclip.bundle.layout import ServingManifest
-from medclip.diagnosis.diagnoser import Diagnoser, Measured
+from medclip.diagnosis.diagnoser import Diagnoser
 from medclip.diagnosis.label_answer import LabelAnswer, answer_label_set
 from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
 from medclip.diagnosis.sets import Promise
@@ -29,7 +32,6 @@ from medclip.fusion.composition import PARTS, Composition, Part, composed
 from medclip.index import CaseIndex, Hit
 from medclip.index.filters import Filter
 from medclip.modalities.measurements.shared_units import Amount
-from medclip.modalities.scan.pictures import ScanPictures
 from medclip.modalities.speech.models import DEFAULT
 from medclip.modalities.speech.transcribe import Transcriber
 from medclip.modalities.text.vocabulary import read_vocabulary
@@ -37,43 +39,6 @@ from medclip.modalities.text.vocabulary import read_vocabulary
 __all__ = ["Among", "Asked", "Assistant", "Capability", "Coverage"]
 
 Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """An answer, and the scans that were asked with, as they were read."""
-
-    answer: Answer
-    scans: list[ScanPictures]
-
-
-@dataclass(frozen=True)
-class Capability:
-    """What an index can answer on one label set."""
-
-    label_set: str
-    patients: dict[str, int]  # class → patients
-    measured: dict[Composition, Measured]  # what a query is made of → how good its answers are, on patients left out
-    opinions: dict[Composition, dict[str, Measured]]  # the same of each opinion that is pooled, by itself
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """How far the archive's diagnoses repeat: the cap on naming a diagnosis from a similar case."""
-
-    cases: int  # that have a diagnosis
-    nameable: int  # of these, how many share its exact words with another patient's case
-
-
-@dataclass(frozen=True)
-class Among:
-    """Which archived cases may be similar or vote, how many are shown, and what is answered."""
-
-    k: int = VOTERS
-    label_sets: tuple[str, ...] = ()  # all where there is none
-    where: Filter | None = None
-    exclude_patient: str | None = None
-    promise: Promise | None = None
 
 
 class Assistant:
@@ -147,6 +112,7 @@ class Assistant:
         exclude_patient: str | None = None,
         words: bool | None = None,
         promise: Promise | None = None,
+        record: bool = False,
     ) -> Asked:
         """Answer for a new patient.
 
@@ -165,6 +131,7 @@ class Assistant:
             words: whether the cases whose reports share the texts' words rank, too, among those shown (reciprocal rank
                 fusion); where None, they do if the query is of text alone.
             promise: what the sets of labels are to keep.
+            record: make a record, too, from which `medclip.assistant.explanation.explain` answers again.
 
         Raises:
             FilterError: `where` cannot be understood.
@@ -180,24 +147,46 @@ class Assistant:
         parts, said = query.parts, [*history, *found]
         only_text = not {"scan", "measurements"}.intersection(parts.there)
         shared = "\n".join(said) if (only_text if words is None else words) else ""
+        asked, recorded = query_vectors(self.fuser, parts), None
+        alone = exclude_patient is not None
         with self.index.snapshot():
-            vector = self.fuser.fuse([parts])
-            labels, voters = self._diagnosed(parts, vector, among, by_vote_alone=exclude_patient is not None)
-            shown = self._search(vector, parts.composition, among, shared)
-            plain = self._search(vector, parts.composition, among) if shared else shown
-            rests = {part: parts.only(set(parts.there) - {part}) for part in parts.there if len(parts.there) > 1}
-            contributions = [self._contribution(labels, plain, part, rest, among) for part, rest in rests.items()]
-            cautions = self._of_answers(parts.composition, labels, len(voters), len(shown), k, where)
+            answer, voters = self.answer_to(asked, among, by_vote_alone=alone, words=shared)
+            noted = []
             if voters:
-                cautions = [
+                noted = [
                     *archived_already(self.index, self.fuser, parts, among.where, exclude_patient),
                     *cautions_of(self.index, self.embedder, said, parts),
                     *left_out(query.unknown, self.embedder.coding.names),
-                    *cautions,
                 ]
-            answer = self._answer(parts.composition, labels, shown, "similarity and words" if shared else "similarity")
-        known = {"contributions": contributions, "transcripts": heard, "cautions": cautions}
-        return Asked(answer.model_copy(update=known), query.scans)
+            if record:
+                texts = [one.text for one in heard]
+                sources = sources_of(scans, history, report, [one.sha256 for one in heard], texts)
+                own = self.index.cases_of_patient(exclude_patient) if exclude_patient is not None else []
+                recorded = record_of(
+                    self.index, asked, answer, k=k, label_sets=label_sets, where=where, left_out=own,
+                    sources=sources, noted=noted,
+                )  # fmt: skip
+        known = {"transcripts": heard, "cautions": [*noted, *answer.cautions]}
+        return Asked(answer.model_copy(update=known), query.scans, recorded)
+
+    def answer_to(
+        self, asked: QueryVectors, among: Among, *, by_vote_alone: bool = False, words: str = ""
+    ) -> tuple[Answer, list[Hit]]:
+        """The answer to a query that is embedded already, and who could vote.
+
+        Args:
+            by_vote_alone: the probes have seen the patient, so they are not asked.
+            words: a text whose words rank the cases that are shown, too.
+        """
+        labels, voters = self._diagnosed(asked, among, by_vote_alone=by_vote_alone)
+        shown = self._search(asked.whole, asked.composition, among, words)
+        plain = self._search(asked.whole, asked.composition, among) if words else shown
+        contributions = [
+            self._contribution(labels, plain, part, asked.without(part), among, by_vote_alone) for part in asked.rests
+        ]
+        cautions = self._of_answers(asked.composition, labels, len(voters), len(shown), among)
+        answer = self._answer(asked.composition, labels, shown, "similarity and words" if words else "similarity")
+        return answer.model_copy(update={"contributions": contributions, "cautions": cautions}), voters
 
     def _transcribe(self, recordings: Sequence[Path], model: str) -> list[Heard]:
         if not recordings:
@@ -221,12 +210,17 @@ class Assistant:
             raise ArchiveError(f"{file}: is damaged ({error}); medclip index compact  makes it anew") from error
 
     def _contribution(
-        self, whole: Sequence[LabelAnswer], shown: Sequence[Hit], part: Part, rest: Parts, among: Among
+        self,
+        whole: Sequence[LabelAnswer],
+        shown: Sequence[Hit],
+        part: Part,
+        rest: QueryVectors,
+        among: Among,
+        by_vote_alone: bool,
     ) -> Contribution:
         """What one part of a query changed: the answer, and the cases shown by similarity, compared with those to the rest."""
-        vector = self.fuser.fuse([rest])
-        labels, _ = self._diagnosed(rest, vector, among, by_vote_alone=among.exclude_patient is not None)
-        hits = self._search(vector, rest.composition, among)
+        labels, _ = self._diagnosed(rest, among, by_vote_alone=by_vote_alone)
+        hits = self._search(rest.whole, rest.composition, among)
         now = {found.label_set: {r.label: r.probability for r in found.ranked} for found in whole}
         shift = {
             found.label_set: sum(abs(now[found.label_set][r.label] - r.probability) for r in found.ranked) / 2
@@ -257,27 +251,41 @@ class Assistant:
             ArchiveError: there is no such case, or a label set is not one that the index can answer.
             FilterError: `where` cannot be understood.
         """
+        return self.ask_archived(case_id, k=k, label_sets=label_sets, where=where, promise=promise).answer
+
+    def ask_archived(
+        self,
+        case_id: str,
+        *,
+        k: int = VOTERS,
+        label_sets: Sequence[str] = (),
+        where: str | None = None,
+        promise: Promise | None = None,
+        record: bool = False,
+    ) -> Asked:
+        """As `similar`, with a record where one is asked for."""
         self._check(label_sets)
         with self.index.snapshot():
-            record = self.index.record(case_id)
+            patient = self.index.record(case_id).patient
             kinds = {view.kind: view.vector for view in self.index.views_of(case_id)}
             composition = composed([part for part in PARTS if part in kinds])
-            among = Among(k, tuple(label_sets), self._filter(where), record.patient, promise)
-            whole = kinds["fused"][None]
-            voters = self._voters(whole, composition, among)
-            labels = self._labels(composition, {}, voters, among, by_vote_alone=True)
-            shown = self._search(whole, composition, among)
-            cautions = self._of_answers(composition, labels, len(voters), len(shown), k, where)
-            answer = self._answer(composition, labels, shown, "similarity")
-            return answer.model_copy(update={"cautions": cautions})
+            among = Among(k, tuple(label_sets), self._filter(where), patient, promise)
+            asked, recorded = QueryVectors(composition, None, kinds["fused"][None], {}), None
+            answer, _ = self.answer_to(asked, among, by_vote_alone=True)
+            if record:
+                own = self.index.cases_of_patient(patient)
+                recorded = record_of(
+                    self.index, asked, answer, k=k, label_sets=label_sets, where=where, left_out=own, case_id=case_id
+                )
+        return Asked(answer, [], recorded)
 
     def _of_answers(
-        self, asked: Composition, labels: Sequence[LabelAnswer], voters: int, shown: int, k: int, where: str | None
+        self, asked: Composition, labels: Sequence[LabelAnswer], voters: int, shown: int, among: Among
     ) -> list[str]:
         """What is to be known of the answers themselves."""
         if self.outdated:
             return [OUTDATED]
-        found = few_cases(voters, shown, k, where)
+        found = few_cases(voters, shown, among.k, among.where)
         if voters and not labels:
             found.append(no_answer(asked, sorted({name for d in self.diagnosers for name in d.fits})))
         if labels and self._manifest.tuned:
@@ -290,18 +298,19 @@ class Assistant:
 
     def diagnose(self, parts: Parts, among: Among | None = None) -> list[LabelAnswer]:
         """The answers on every label set for what is known of a patient."""
-        return self._diagnosed(parts, self.fuser.fuse([parts]), among or Among())[0]
+        asked = QueryVectors(parts.composition, parts, self.fuser.fuse([parts]), {})
+        return self._diagnosed(asked, among or Among())[0]
 
     def shown(self, parts: Parts, among: Among | None = None) -> list[Hit]:
         """The cases that are shown beside the answer."""
         return self._search(self.fuser.fuse([parts]), parts.composition, among or Among())
 
     def _diagnosed(
-        self, parts: Parts, vector: Array, among: Among, *, by_vote_alone: bool = False
+        self, asked: QueryVectors, among: Among, *, by_vote_alone: bool = False
     ) -> tuple[list[LabelAnswer], list[Hit]]:
-        voters = self._voters(vector, parts.composition, among)
-        blocks = self.fuser.blocks(parts)
-        return self._labels(parts.composition, blocks, voters, among, by_vote_alone=by_vote_alone), voters
+        voters = self._voters(asked.whole, asked.composition, among)
+        blocks = {} if asked.parts is None else self.fuser.blocks(asked.parts)
+        return self._labels(asked.composition, blocks, voters, among, by_vote_alone=by_vote_alone), voters
 
     def _search(self, vector: Array, composition: Composition, among: Among, words: str = "") -> list[Hit]:
         """The k cases most similar to a (1, d) unit vector, one a patient."""

@@ -92,7 +92,7 @@ def left_out(unknown: Sequence[str], known: Sequence[str]) -> list[str]:
     ]
 
 
-def few_cases(voters: int, shown: int, k: int, where: str | None) -> list[str]:
+def few_cases(voters: int, shown: int, k: int, where: Filter | None) -> list[str]:
     """That others vote than those on whom the answers were fitted and measured, or fewer cases are shown than asked for."""
     if not voters:
         matching = "matches --where and " if where is not None else ""
