@@ -5,7 +5,6 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from medclip.cases import Case, Scan
-from medclip.cases.case import Note
 from medclip.errors import CaseError
 from medclip.evaluation.protocols import Figure, Predicted, classification_figures, measures, pooled
 from medclip.evaluation.subgroups import MINUS_REST, RESAMPLES, Answered, groups_of, read_fields, subgroup_figures
@@ -123,9 +122,7 @@ def test_ages_fall_into_bands_and_a_case_with_scans_of_two_kinds_into_two_groups
     assert groups_of("age", _case(0)) == ("not known",)
     scans = (Scan(file="1.png", modality="MR"), Scan(file="2.png", modality="CT"), Scan(file="3.png"))
     assert groups_of("modality", _case(0, scans=scans)) == ("CT", "MR")
-    assert groups_of("label.kind", Case(id="x", labels={"kind": "a"}, notes=(Note(kind="history", text="x"),))) == (
-        "a",
-    )
+    assert groups_of("label.kind", _case(0, labels={"kind": "a"})) == ("a",)
 
 
 def test_fields_are_those_of_a_filter_and_others_are_refused_in_one_line_that_lists_them() -> None:
