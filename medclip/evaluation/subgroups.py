@@ -1,6 +1,6 @@
 """The answer's figures by subgroups of the patients: for whom it holds less than for the others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,7 +79,8 @@ def subgroup_figures(answers: Sequence[Answered], fields: Sequence[str]) -> list
 
     Predictions of several folds are pooled first. One patient counts once in a group and once in its rest. Intervals are
     percentiles of a bootstrap that draws patients, never queries, and all of them at once, so that a difference is between
-    groups of the same draw. Where no draw differs from another, as with a single patient, there is no interval.
+    groups of the same draw. A group whose accuracy is the same in every draw, as of a single patient or where all are right,
+    has no intervals: what the draws say of it would be too sure.
 
     The calibration error of few answers is large by chance alone, and that of resamples, which repeat some of them, larger:
     its interval is moved by what they have too much (Efron and Tibshirani 1993, ch. 10). The error itself stays as it is,
@@ -119,12 +120,19 @@ def _measured(
     """Metrics of a group, then the differences to its rest: name, (1 + `RESAMPLES`,) values and interval of each."""
     group, rest = ({} if not side.any() else _of(predicted, times, side) for side in (inside, ~inside))
     least = {"calibration_error": 0.0}
-    found = [(metric, values, _interval(values, least.get(metric, -np.inf))) for metric, values in group.items()]
+    varies, both = _varies(group), _varies(group) and bool(rest) and _varies(rest)
+    found = [
+        (metric, values, _interval(values, least.get(metric, -np.inf)) if varies else None)
+        for metric, values in group.items()
+    ]
     for metric, values in rest.items():
         difference = group[metric] - values
-        told = None not in (_interval(group[metric]), _interval(values))
-        found.append((metric + MINUS_REST, difference, _interval(difference) if told else None))
+        found.append((metric + MINUS_REST, difference, _interval(difference) if both else None))
     return found
+
+
+def _varies(measured: Mapping[str, NDArray[np.float64]]) -> bool:
+    return _interval(measured["accuracy"]) is not None
 
 
 def _of(predicted: Predicted, times: NDArray[np.float64], chosen: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:

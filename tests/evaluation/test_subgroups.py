@@ -63,7 +63,9 @@ def test_a_patient_with_many_queries_counts_once_and_narrows_no_interval() -> No
 def test_a_group_of_one_patient_or_of_patients_all_alike_has_no_interval() -> None:
     rows = [(_case(i, sex="male"), RIGHT if i % 2 else WRONG) for i in range(9)]
     alone = [(_case(50, sex="female"), RIGHT), (_case(51, patient="c50", sex="female"), WRONG)]
-    alike = [(_case(60 + i, sex="other"), RIGHT) for i in range(3)]
+    alike = [
+        (_case(60 + i, sex="other"), (0.9 - i / 10, 0.1 + i / 10)) for i in range(3)
+    ]  # stated apart, and all right
     found = _by_name(subgroup_figures([_answered([*rows, *alone, *alike])], ["sex"]))
     assert (found["sex=female", "accuracy"].value, found["sex=female", "accuracy"].n) == (0.5, 1)
     assert all(figure.interval is None for (group, _), figure in found.items() if group != "sex=male")
