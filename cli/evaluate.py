@@ -22,6 +22,10 @@ def evaluate(
     picture: Annotated[
         Path | None, typer.Option(help="With --ablate: the table as a picture (PNG, SVG or PDF).")
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Fields as in --where, parted by commas (sex,age,modality): the answers for each group."),
+    ] = None,
     towers: Annotated[str, typer.Option(help="As for train.")] = "default",
     text_tower: Annotated[str, typer.Option(help="As for train.")] = "english",
     crops: Annotated[bool, typer.Option("--crops", help="As for train.")] = False,
@@ -41,6 +45,7 @@ def evaluate(
     from medclip.cases.manifest import read_cases
     from medclip.cli import figure_tables, render
     from medclip.errors import CaseError
+    from medclip.evaluation.subgroups import read_fields
 
     if index is not None and ablate:
         raise CaseError("--ablate trains anew and --index measures what is there; give one of them")
@@ -48,18 +53,21 @@ def evaluate(
         raise CaseError("--picture draws what --ablate measures; give both")
     if folds is not None and index is not None:
         raise CaseError("--folds trains anew and --index measures what is there; give one of them")
+    if by is not None and ablate:
+        raise CaseError("--by measures the answers and --ablate what fusers show; give one of them")
     if picture is not None:
         from medclip.cli.plot import check_picture
 
         check_picture(picture)
     loaded = read_cases(cases)
+    fields = read_fields(by, loaded)
     note = None
     with render.progress() as bar:
         if index is not None:
             from medclip.evaluation.held_out import measure_index
 
             bar.stage("embedding held-out cases", len(loaded))
-            measured = measure_index(index, loaded, cases, threads=threads, progress=bar.advance)
+            measured = measure_index(index, loaded, cases, by=fields, threads=threads, progress=bar.advance)
         else:
             from medclip.cli.model import choose_device, choose_towers
 
@@ -82,6 +90,7 @@ def evaluate(
                 crops=crops,
                 settings=chosen,
                 ablate=ablate,
+                by=fields,
                 fuser=FuserSettings(fuser, parse_weights(loss_weights)),
                 device=device,
                 threads=threads,

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from medclip.cli.render import out
+from medclip.evaluation.subgroups import MINUS_REST
 from medclip.label_sets import family_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,12 @@ __all__ = ["ablation", "figures"]
 
 
 def figures(measured: Sequence["Figure"]) -> None:
-    """Figures in two tables: retrieval, then labels by method; of a multi-label set, the means over its classes."""
+    """Figures in tables: retrieval, labels by method, similar cases; of a multi-label set, the means over its classes.
+
+    Then one for every protocol and label set, each class of a multi-label set too, whose rows are groups of patients.
+    """
+    groups = [figure for figure in measured if figure.group is not None]
+    measured = [figure for figure in measured if figure.group is None]
     measured = [figure for figure in measured if figure.label_set is None or family_of(figure.label_set) is None]
     retrieval = [figure for figure in measured if figure.label_set is None]
     if retrieval:
@@ -32,23 +38,58 @@ def figures(measured: Sequence["Figure"]) -> None:
             )
         out.print(table)
     labels = [figure for figure in measured if figure.label_set is not None]
-    if labels:
-        metrics = list(dict.fromkeys(figure.metric for figure in labels))
-        table = Table(title="labels", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for column in ("protocol", "label set", "method", "n", *metrics):
-            table.add_column(column, justify="left" if column in ("protocol", "label set", "method") else "right")
-        groups = dict.fromkeys((figure.protocol, figure.label_set, figure.method) for figure in labels)
-        last: tuple[str, str | None] | None = None
-        for key in sorted(
-            groups, key=lambda key: (list(dict.fromkeys(g[0] for g in groups)).index(key[0]), str(key[1]))
-        ):
-            rows = [figure for figure in labels if (figure.protocol, figure.label_set, figure.method) == key]
-            cells = {figure.metric: _value(figure) for figure in rows}
-            if last is not None and last != key[:2]:
-                table.add_section()
-            last = key[:2]
-            table.add_row(key[0], key[1], key[2], str(rows[0].n), *(cells.get(metric, "-") for metric in metrics))
-        out.print(table)
+    _by_method("labels", [figure for figure in labels if not figure.metric.startswith("hit@")])
+    title = "the right class among the first cases shown, by chance, among the answer's first classes"
+    _by_method(title, [figure for figure in labels if figure.metric.startswith("hit@")])
+    for protocol, label_set in dict.fromkeys((figure.protocol, figure.label_set) for figure in groups):
+        own = [figure for figure in groups if (figure.protocol, figure.label_set) == (protocol, label_set)]
+        _by_group(f"{label_set}, asked with {protocol}: the answer by group (95 %), and less all others", own)
+
+
+def _by_group(title: str, measured: Sequence["Figure"]) -> None:
+    rest = {(figure.group, figure.metric): figure for figure in measured if figure.metric.endswith(MINUS_REST)}
+    plain = [figure for figure in measured if not figure.metric.endswith(MINUS_REST)]
+    metrics = list(dict.fromkeys(figure.metric for figure in plain))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("group", "n", *(metric.replace("_", " ") for metric in metrics)):
+        table.add_column(column, justify="left" if column == "group" else "right")
+    for group in dict.fromkeys(figure.group for figure in plain):
+        own = {figure.metric: figure for figure in plain if figure.group == group}
+        patients = next(iter(own.values())).n
+        table.add_row(group, str(patients), *(_with_interval(own.get(metric)) for metric in metrics))
+        others = [rest.get((group, metric + MINUS_REST)) for metric in metrics]
+        if any(others):
+            table.add_row("  less all others", "", *(_with_interval(one, signed=True) for one in others))
+    out.print(table)
+
+
+def _with_interval(figure: "Figure | None", *, signed: bool = False) -> str:
+    """The value, and below it its interval; "-" for what could not be told."""
+    if figure is None:
+        return "-"
+    sign = "+" if signed or figure.metric == "stated_minus_accuracy" else ""
+    values = [figure.value, *(figure.interval or ())]
+    value, *limits = (f"{one:{sign}.3f}" for one in values)
+    return f"{value}\n{' to '.join(limits) or '-'}"
+
+
+def _by_method(title: str, labels: Sequence["Figure"]) -> None:
+    if not labels:
+        return
+    metrics = list(dict.fromkeys(figure.metric for figure in labels))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("protocol", "label set", "method", "n", *metrics):
+        table.add_column(column, justify="left" if column in ("protocol", "label set", "method") else "right")
+    groups = dict.fromkeys((figure.protocol, figure.label_set, figure.method) for figure in labels)
+    last: tuple[str, str | None] | None = None
+    for key in sorted(groups, key=lambda key: (list(dict.fromkeys(g[0] for g in groups)).index(key[0]), str(key[1]))):
+        rows = [figure for figure in labels if (figure.protocol, figure.label_set, figure.method) == key]
+        cells = {figure.metric: _value(figure) for figure in rows}
+        if last is not None and last != key[:2]:
+            table.add_section()
+        last = key[:2]
+        table.add_row(key[0], key[1], key[2], str(rows[0].n), *(cells.get(metric, "-") for metric in metrics))
+    out.print(table)
 
 
 def ablation(measured: Sequence["Figure"]) -> None:

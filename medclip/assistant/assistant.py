@@ -375,10 +375,9 @@ class Assistant:
 
     def coverage(self) -> Coverage:
         """How many archived cases could be named exactly by a case of another patient."""
-        named = [(case_of(r).outcome.diagnosis, r.patient) for r in self.index.records()]
-        pairs = {(diagnosis.strip().lower(), patient) for diagnosis, patient in named if diagnosis}
-        patients = Counter(diagnosis for diagnosis, _ in pairs)
-        known = [diagnosis.strip().lower() for diagnosis, _ in named if diagnosis]
+        named = [(case_of(r).outcome.exact, r.patient) for r in self.index.records()]
+        patients = Counter(diagnosis for diagnosis, _ in set(named))
+        known = [diagnosis for diagnosis, _ in named if diagnosis]
         return Coverage(len(known), sum(patients[diagnosis] > 1 for diagnosis in known))
 
     def _check(self, label_sets: Sequence[str], exclude_patient: str | None = None) -> None:

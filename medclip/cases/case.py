@@ -112,6 +112,11 @@ class Outcome(_Record):
     treatment: str | None = None
     discussion: str | None = None
 
+    @property
+    def exact(self) -> str | None:
+        """The diagnosis, whatever its capitals and the spaces around it; None where there is none."""
+        return (self.diagnosis or "").strip().lower() or None
+
 
 class Case(_Record):
     """One case: scans, texts, measurements, labels and outcome of one patient's presentation.

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from medclip.cases.case import Case
 from medclip.embedding.embedder import Array, EmbeddedCase
 from medclip.fusion import Fuser, Parts
 from medclip.fusion.composition import Composition
@@ -13,21 +14,27 @@ __all__ = ["Posed", "Question", "every_question", "pose", "question_showing", "s
 
 @dataclass(frozen=True)
 class Question:
-    """Some of what is known of a case, and the labels that are right for it."""
+    """Some of what is known of a case."""
 
     parts: Parts
-    labels: dict[str, str]  # label set → right class
-    patient: str
+    case: Case  # with the one scan alone, where only one is asked with
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Label set → right class."""
+        return self.case.case_labels
+
+    @property
+    def patient(self) -> str:
+        """Whose case it is."""
+        return self.case.patient
 
 
 @dataclass(frozen=True)
-class Posed:
+class Posed(Question):
     """A question as a vector."""
 
     vector: Array  # (d,) unit vector
-    parts: Parts
-    labels: dict[str, str]
-    patient: str
 
     @property
     def composition(self) -> Composition:
@@ -38,13 +45,13 @@ class Posed:
 def question_showing(case: EmbeddedCase, shown: Collection[str]) -> Question | None:
     """The case as a query that shows those of these parts that it has; None where it has none of them."""
     parts = case.parts.only(shown)
-    return Question(parts, case.case.case_labels, case.case.patient) if parts.there else None
+    return Question(parts, case.case) if parts.there else None
 
 
 def scan_questions(case: EmbeddedCase) -> Iterator[Question]:
     """Each scan alone, with its own labels."""
     for position, number in enumerate(case.numbers):
-        yield Question(case.scan(position), case.case.scan_labels(case.case.scans[number]), case.case.patient)
+        yield Question(case.scan(position), case.case.model_copy(update={"scans": (case.case.scans[number],)}))
 
 
 def every_question(case: EmbeddedCase) -> Iterator[Question]:
@@ -69,4 +76,4 @@ def pose(questions: Sequence[Question], fuser: Fuser) -> list[Posed]:
     if not questions:
         return []
     vectors = fuser.fuse([one.parts for one in questions])
-    return [Posed(vector, one.parts, one.labels, one.patient) for vector, one in zip(vectors, questions, strict=True)]
+    return [Posed(one.parts, one.case, vector) for vector, one in zip(vectors, questions, strict=True)]

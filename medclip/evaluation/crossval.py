@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from medclip.evaluation.protocols import (
     classification_figures,
     with_families,
 )
+from medclip.evaluation.subgroups import Answered, subgroup_figures
 from medclip.fusion import Fuser, fuser_names
 from medclip.fusion.base import require_fuser
 from medclip.index import CaseIndex
@@ -177,7 +178,7 @@ _LACKING = {"scan": "history+measurements", "text": "scan+measurements", "measur
 """Modality → the protocol whose queries show everything but it (and the report)."""
 
 
-def _measure_fold(work: _Work, fuser: FuserSettings) -> list[Figure]:
+def _measure_fold(work: _Work, fuser: FuserSettings, keep: Callable[[Answered], None]) -> list[Figure]:
     """Retrieval, and every label protocol by every method."""
     scans, texts = embed_features(work.projection, work.held_out)
     rows = work.held_out.rows
@@ -185,7 +186,7 @@ def _measure_fold(work: _Work, fuser: FuserSettings) -> list[Figure]:
     figures = caption_figures(scans[0], rows.scan_case, texts[shown], rows.text_case[shown])
     fused = train_fuser(work.projection, work.train, fuser, seed=work.settings.seed)
     with _indexed(fused, work) as assistant:
-        figures += measure_labels(assistant, _asked(work, fused))
+        figures += measure_labels(assistant, _asked(work, fused), keep=keep)
     return figures + _frozen_figures(work.train, work.held_out, LABEL_PROTOCOLS)
 
 
@@ -242,6 +243,7 @@ def cross_validate(
     settings: Settings,
     fuser: FuserSettings | None = None,
     ablate: bool = False,
+    by: Sequence[str] = (),
     device: str = "cpu",
     threads: int | None = None,
     report: Reporter | None = None,
@@ -253,6 +255,7 @@ def cross_validate(
     Args:
         fuser: what to fuse with; for `ablate`, the settings of every fuser but its name.
         ablate: measure every fuser on every subset of the modalities instead; the method of a figure is then the fuser.
+        by: fields (`read_fields`) by whose groups the answers of all folds are measured, too; not with `ablate`.
 
     Raises:
         CaseError: the cases name no dev split and no folds are asked for, or are too few.
@@ -277,7 +280,7 @@ def cross_validate(
             fingerprint=towers_name, progress=report.features,
         )  # fmt: skip
         pictures = read_pictures(chosen, cases_folder, report.features) if ablate else {}
-        measured = []
+        measured, answers = [], list[Answered]()
         for number, part in enumerate(parts, start=1):
             report.stage(f"fold {number} of {len(parts)}" if len(parts) > 1 else "training on train, measuring on dev")
             seen, asked = features.select(part.train), features.select(part.held_out)
@@ -291,5 +294,7 @@ def cross_validate(
                 progress=lambda epoch: report.epoch(epoch, settings.epochs),
             ).projection
             work = _Work(train, held_out, projection, settings)
-            measured.append(_ablate_fold(work, fuser, pictures, report) if ablate else _measure_fold(work, fuser))
-    return average(measured)
+            measured.append(
+                _ablate_fold(work, fuser, pictures, report) if ablate else _measure_fold(work, fuser, answers.append)
+            )
+    return [*average(measured), *subgroup_figures(answers, by)]

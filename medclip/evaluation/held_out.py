@@ -17,6 +17,7 @@ from medclip.diagnosis.voting import vote
 from medclip.embedding.embedder import EmbeddedCase
 from medclip.embedding.posing import Posed, pose, question_showing, scan_questions
 from medclip.errors import CaseError
+from medclip.evaluation.gain import Holdings, gain_figures
 from medclip.evaluation.protocols import (
     LABEL_PROTOCOLS,
     SHOWN,
@@ -26,6 +27,7 @@ from medclip.evaluation.protocols import (
     retrieval_figures,
     with_families,
 )
+from medclip.evaluation.subgroups import Answered, subgroup_figures
 from medclip.fusion import Fuser
 from medclip.metrics.retrieval import measure_texts
 
@@ -68,7 +70,7 @@ class _Row:
     answer: LabelAnswer
     stated: float  # accuracy of the index's answers to such queries
     right: str
-    patient: str
+    posed: Posed
 
 
 def _predicted(rows: Sequence[_Row], method: str) -> Predicted:
@@ -85,7 +87,7 @@ def _predicted(rows: Sequence[_Row], method: str) -> Predicted:
         classes,
         np.asarray(probabilities, np.float64),
         [row.right for row in rows],
-        [row.patient for row in rows],
+        [row.posed.patient for row in rows],
         [row.stated for row in rows] if whole else None,
         np.asarray([[one is None or label in one.labels for label in classes] for one in promised]) if whole else None,
     )
@@ -94,23 +96,38 @@ def _predicted(rows: Sequence[_Row], method: str) -> Predicted:
 def _majority(diagnoser: Diagnoser, rows: Sequence[_Row]) -> Predicted:
     """Always the class that most archived patients have."""
     probabilities = np.tile(diagnoser.prior, (len(rows), 1))
-    return Predicted(diagnoser.classes, probabilities, [row.right for row in rows], [row.patient for row in rows])
+    return Predicted(diagnoser.classes, probabilities, [row.right for row in rows], [row.posed.patient for row in rows])
 
 
 def measure_labels(
-    assistant: Assistant, held_out: Sequence[EmbeddedCase], protocols: Sequence[str] = LABEL_PROTOCOLS
+    assistant: Assistant,
+    held_out: Sequence[EmbeddedCase],
+    protocols: Sequence[str] = LABEL_PROTOCOLS,
+    keep: Callable[[Answered], None] = lambda _: None,
 ) -> list[Figure]:
-    """Vote, probe, the answer that pools them and the majority class, under every label protocol and label set."""
+    """Vote, probe, the answer that pools them and the majority class, under every label protocol and label set.
+
+    Beside them stands what the similar cases that are shown hold (`gain_figures`).
+
+    Args:
+        keep: gets the answers of every protocol and label set, for `subgroup_figures`.
+    """
     figures: list[Figure] = []
     known = {diagnoser.label_set: diagnoser for diagnoser in assistant.diagnosers}
+    holdings = Holdings.of(assistant.index)
     for protocol in protocols:
         rows: dict[str, list[_Row]] = defaultdict(list)
-        for posed in pose_under(protocol, held_out, assistant.fuser):
-            for answer in assistant.diagnose(posed.parts, Among(exclude_patient=posed.patient)):
-                if answer.label_set in posed.labels:
+        queries = pose_under(protocol, held_out, assistant.fuser)
+        asked = [(one, assistant.diagnose(one.parts, Among(exclude_patient=one.patient))) for one in queries]
+        for posed, answers in asked:
+            labels = posed.labels
+            for answer in answers:
+                if answer.label_set in labels:
                     stated = known[answer.label_set].fits[posed.composition].measured.accuracy
-                    rows[answer.label_set].append(_Row(answer, stated, posed.labels[answer.label_set], posed.patient))
+                    rows[answer.label_set].append(_Row(answer, stated, labels[answer.label_set], posed))
+        figures += gain_figures(protocol, assistant, holdings, asked)
         for label_set, answered in sorted(rows.items()):
+            keep(Answered(protocol, label_set, _predicted(answered, "combined"), [row.posed.case for row in answered]))
             for method in ("vote", "probe", "combined"):
                 figures += classification_figures(protocol, label_set, method, _predicted(answered, method))
             figures += classification_figures(protocol, label_set, "majority", _majority(known[label_set], answered))
@@ -158,10 +175,14 @@ def measure_index(
     cases: Sequence[Case],
     cases_folder: Path,
     *,
+    by: Sequence[str] = (),
     threads: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Figure]:
     """Measure an index on cases that it has never seen, for example another hospital's.
+
+    Args:
+        by: fields (`read_fields`) by whose groups the answers are measured, too.
 
     Raises:
         CaseError: the index holds one of the cases or of their patients, or none of them can be embedded.
@@ -193,4 +214,6 @@ def measure_index(
         if captions
         else []
     )
-    return [*retrieval, *measure_labels(assistant, held_out)]
+    answers: list[Answered] = []
+    labels = measure_labels(assistant, held_out, keep=answers.append)
+    return [*retrieval, *labels, *subgroup_figures(answers, by)]

@@ -15,12 +15,13 @@ protocol             query                                             counts as
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medclip.label_sets import family_of
-from medclip.metrics.classification import measure_classification
+from medclip.metrics.classification import class_numbers, macro_auroc, measure_classification
 from medclip.metrics.probabilities import Bin, error_of, reliability, together
 from medclip.metrics.retrieval import Retrieval
 
@@ -32,6 +33,9 @@ __all__ = [
     "Predicted",
     "average",
     "classification_figures",
+    "measures",
+    "patient_weights",
+    "pooled",
     "retrieval_figures",
     "with_families",
 ]
@@ -70,8 +74,46 @@ class Predicted:
     @property
     def weights(self) -> NDArray[np.float64]:
         """(n,) that make one patient count once."""
-        own = Counter(self.patients)
-        return np.asarray([1 / own[patient] for patient in self.patients])
+        return patient_weights(self.patients)
+
+    def rows(self, chosen: NDArray[np.bool_]) -> "Predicted":
+        """Those of the queries that are chosen, (n,)."""
+        numbers = np.flatnonzero(chosen).tolist()
+        return Predicted(
+            self.classes,
+            self.probabilities[chosen],
+            [self.labels[i] for i in numbers],
+            [self.patients[i] for i in numbers],
+            None if self.stated is None else [self.stated[i] for i in numbers],
+            None if self.sets is None else self.sets[chosen],
+        )
+
+
+def patient_weights(patients: Sequence[str]) -> NDArray[np.float64]:
+    """(n,) that make one patient count once, however many of the n queries are theirs."""
+    own = Counter(patients)
+    return np.asarray([1 / own[patient] for patient in patients])
+
+
+def pooled(parts: Sequence[Predicted]) -> Predicted:
+    """The predictions of several folds as one: a class that a fold did not know has no probability there."""
+    classes = sorted({name for part in parts for name in part.classes})
+
+    def whole(part: Predicted, values: NDArray[Any]) -> NDArray[Any]:
+        out = np.zeros((len(values), len(classes)), values.dtype)
+        out[:, class_numbers(classes, part.classes)] = values
+        return out
+
+    stated = [part.stated for part in parts if part.stated is not None]
+    sets = [whole(part, part.sets) for part in parts if part.sets is not None]
+    return Predicted(
+        classes,
+        np.concatenate([whole(part, part.probabilities) for part in parts]),
+        [label for part in parts for label in part.labels],
+        [patient for part in parts for patient in part.patients],
+        [value for values in stated for value in values] if len(stated) == len(parts) else None,
+        np.concatenate(sets) if len(sets) == len(parts) else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -80,13 +122,15 @@ class Figure:
 
     protocol: str
     label_set: str | None
-    method: str  # vote, probe, combined, frozen, majority, retrieval
+    method: str  # vote, probe, combined, frozen, majority, retrieval; of hit@k: shown, chance, answer
     metric: str
     value: float
     sd: float | None  # over folds; None for a single measurement
     n: int  # queries of retrieval; patients of labels
     gallery: int | None = None  # items searched, for retrieval
     bins: tuple[Bin, ...] = ()  # of the calibration error's reliability diagram
+    group: str | None = None  # FIELD=VALUE, where it is of one subgroup alone
+    interval: tuple[float, float] | None = None  # 95 %, of a subgroup's figure, where its patients could give one
 
 
 def retrieval_figures(protocol: str, found: Retrieval) -> list[Figure]:
@@ -102,22 +146,38 @@ def classification_figures(protocol: str, label_set: str, method: str, predicted
     What the index states of its answers' accuracy is compared with what they have, where it states something.
     """
     weights = predicted.weights
-    measured = measure_classification(predicted.probabilities, predicted.classes, predicted.labels, weights)
+    measured = {metric: float(value) for metric, (value,) in measures(predicted, weights[None]).items()}
+    measured["macro_auroc"] = macro_auroc(predicted.probabilities, predicted.classes, predicted.labels, weights)
     if predicted.stated is not None:
-        measured["stated"] = float(np.average(predicted.stated, weights=weights))
-        measured["stated_minus_accuracy"] = measured["stated"] - measured["accuracy"]
-    position = {label: i for i, label in enumerate(predicted.classes)}
-    right = np.asarray([position.get(label, -1) for label in predicted.labels])
-    if predicted.sets is not None:
-        held = (right >= 0) & predicted.sets[np.arange(len(right)), right]
-        measured["coverage"] = float(np.average(held, weights=weights))
-        measured["set_size"] = float(np.average(predicted.sets.sum(1), weights=weights))
+        measured["stated"] = measured["accuracy"] + measured["stated_minus_accuracy"]
+    right = class_numbers(predicted.classes, predicted.labels)
     bins = {"calibration_error": tuple(reliability(predicted.probabilities, right, weights))}
     patients = len(set(predicted.patients))
     return [
         Figure(protocol, label_set, method, metric, value, None, patients, bins=bins.get(metric, ()))
         for metric, value in measured.items()
     ]
+
+
+def measures(predicted: Predicted, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """What is told of predictions as a whole and of every subgroup, under several weightings of the queries at once.
+
+    Args:
+        weights: (w, n).
+
+    Returns:
+        Metric → (w,); NaN where all weights are 0. What the predictions do not have (stated, sets) is not among them.
+    """
+    found = measure_classification(predicted.probabilities, predicted.classes, predicted.labels, weights)
+    with np.errstate(invalid="ignore"):
+        shares = weights / weights.sum(1, keepdims=True)
+    if predicted.stated is not None:
+        found["stated_minus_accuracy"] = shares @ np.asarray(predicted.stated) - found["accuracy"]
+    if predicted.sets is not None:
+        right = class_numbers(predicted.classes, predicted.labels)
+        held = predicted.sets[np.arange(len(right)), right] & (right >= 0)
+        found |= {"coverage": shares @ held, "set_size": shares @ predicted.sets.sum(1)}
+    return found
 
 
 def with_families(figures: Sequence[Figure]) -> list[Figure]:

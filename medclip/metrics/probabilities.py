@@ -12,6 +12,7 @@ __all__ = [
     "Bin",
     "Probabilities",
     "calibration_error",
+    "calibration_errors",
     "error_of",
     "interval",
     "reliability",
@@ -40,6 +41,10 @@ def _shares(count: int, weights: Weights | None) -> Weights:
     return np.full(count, 1 / max(1, count)) if weights is None else weights / weights.sum()
 
 
+def _bin_of(stated: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.minimum((stated * BINS).astype(np.int64), BINS - 1)
+
+
 @dataclass(frozen=True)
 class Bin:
     """One bin of a reliability diagram: the answers whose most probable class is stated with such a probability."""
@@ -59,7 +64,7 @@ def reliability(probabilities: Probabilities, labels: NDArray[np.int64], weights
     """
     shares = _shares(len(labels), weights)
     stated, right = probabilities.max(1), probabilities.argmax(1) == labels
-    number = np.minimum((stated * BINS).astype(int), BINS - 1)
+    number = _bin_of(stated)
     found = []
     for b in np.unique(number):
         inside = number == b
@@ -102,7 +107,16 @@ def calibration_error(probabilities: Probabilities, labels: NDArray[np.int64], w
     Args:
         weights: (n,) of the rows; alike where None.
     """
-    return error_of(reliability(probabilities, labels, weights))
+    return float(calibration_errors(probabilities, labels, _shares(len(labels), weights)[None])[0])
+
+
+def calibration_errors(probabilities: Probabilities, labels: NDArray[np.int64], weights: Weights) -> Weights:
+    """The same under several weightings of the rows at once: (w, n) weights → (w,); NaN where all weights are 0."""
+    stated = probabilities.max(1)
+    gap = (probabilities.argmax(1) == labels) - stated
+    inside = np.eye(BINS)[_bin_of(stated)]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs(weights @ (gap[:, None] * inside)).sum(1) / weights.sum(1))
 
 
 def interval(share: float, count: int) -> tuple[float, float]:

@@ -3,13 +3,14 @@
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from medclip.assistant.answer import Answer
-from medclip.cases import Case
+from medclip.cases import Case, read_cases
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "answer.schema.json"
 Medclip = Callable  # type: ignore[type-arg]
@@ -226,9 +227,21 @@ def test_an_index_is_measured_only_on_cases_it_has_not_seen(
     assert "never seen" in refused(medclip("evaluate", sample, "--index", index))
     other = shutil.copytree(sample, tmp_path / "other")
     write_cases(other, [case for case in sample_cases if case.split == "dev"])
-    rows = json.loads(medclip("evaluate", other, "--index", index, "--json").out)
-    assert {"protocol", "label_set", "method", "metric", "value", "sd", "n"} <= set(rows[0])
-    by_key = {(r["protocol"], r["label_set"], r["method"], r["metric"]): r["value"] for r in rows}
+    told = refused(medclip("evaluate", other, "--index", index, "--by", "sex,gender"))
+    assert "'gender'" in told
+    assert "age, sex, modality" in told
+    assert "--ablate" in refused(medclip("evaluate", other, "--ablate", "--by", "sex"))
+    rows = json.loads(medclip("evaluate", other, "--index", index, "--by", "sex", "--json").out)
+    assert {"protocol", "label_set", "method", "metric", "value", "sd", "n", "group", "interval"} <= set(rows[0])
+    by_key = {(r["protocol"], r["label_set"], r["method"], r["metric"]): r["value"] for r in rows if not r["group"]}
+    assert 0 < by_key["full", "finding", "chance", "hit@1"] < by_key["full", "finding", "shown", "hit@1"]
+    groups = {
+        r["group"]: r["n"]
+        for r in rows
+        if (r["protocol"], r["label_set"], r["metric"]) == ("full", "finding", "accuracy") and r["group"]
+    }
+    known = [case for case in read_cases(other) if "finding" in case.case_labels]
+    assert groups == Counter(f"sex={sex}" for _, sex in {(case.patient, case.sex or "not known") for case in known})
     assert by_key["scan-only", "location", "combined", "accuracy"] > 0.9
     assert (
         by_key["scan-only", "finding", "combined", "accuracy"] > by_key["scan-only", "finding", "majority", "accuracy"]

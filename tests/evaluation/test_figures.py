@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medclip.evaluation.protocols import Figure, average
-from medclip.metrics.classification import measure_classification
+from medclip.metrics.classification import macro_auroc, measure_classification
 from medclip.metrics.retrieval import can_miss, measure_retrieval, measure_texts
 
 
@@ -47,15 +47,15 @@ def test_a_gallery_too_small_to_miss_in_says_nothing() -> None:
 
 def test_classification_by_hand() -> None:
     p = np.asarray([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3]])
-    figures = measure_classification(p, ("a", "b"), ["a", "a", "b", "b"])
-    assert figures["accuracy"] == 0.75
-    assert figures["balanced_accuracy"] == 0.75
-    assert figures["macro_auroc"] == pytest.approx(0.75)
+    figures = measure_classification(p, ("a", "b"), ["a", "a", "b", "b"], np.asarray([[1.0, 1, 1, 1], [0, 0, 1, 1]]))
+    assert figures["accuracy"].tolist() == [0.75, 0.5]
+    assert figures["balanced_accuracy"].tolist() == [0.75, 0.5]
+    assert macro_auroc(p, ("a", "b"), ["a", "a", "b", "b"]) == pytest.approx(0.75)
 
 
 def test_a_class_that_the_answer_does_not_know_counts_as_wrong() -> None:
     p = np.asarray([[0.9, 0.1], [0.1, 0.9]])
-    assert measure_classification(p, ("a", "b"), ["a", "c"])["accuracy"] == 0.5
+    assert measure_classification(p, ("a", "b"), ["a", "c"], np.ones((1, 2)))["accuracy"] == 0.5
 
 
 def test_folds_are_averaged_and_a_missing_value_is_left_out() -> None:
