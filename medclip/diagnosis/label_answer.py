@@ -1,7 +1,6 @@
 """The answer on one label set, from what a query shows and the cases that vote on it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medclip.diagnosis.abstention import LEAST_PATIENTS, named
 from medclip.diagnosis.diagnoser import Diagnoser, Measured
-from medclip.diagnosis.sets import LabelSet, Promise
+from medclip.diagnosis.sets import Kind, LabelSet, Promise
 from medclip.diagnosis.voting import Ballot
 from medclip.fusion.composition import Composition, Part
 from medclip.label_sets import is_verified
@@ -49,9 +48,9 @@ class PromisedSet(Out):
 
     labels: list[str] = Field(description="most probable first; the most probable one is always among them")
     coverage: float = Field(description="share of new patients whose label such a set holds")
-    kind: Literal["class-conditional", "marginal", "mixed"] = Field(
-        description="whether that holds for the patients of each class, or for all patients together; mixed: for each class "
-        "of 20 archived patients or more, the rarer ones being judged by all"
+    kind: Kind = Field(
+        description="whether that holds for the patients of each class, or of all classes together; mixed: for each class of "
+        "20 archived patients or more, and for the rarer ones together"
     )
     interval: tuple[float, float] = Field(
         description="in which the coverage lies for 9 in 10 archives with as many patients"
@@ -154,7 +153,7 @@ def _promised(found: LabelSet, classes: Sequence[str], ranked: Sequence[RankedLa
     return PromisedSet(
         labels=[one.label for one in ranked if one.label in within],
         coverage=promise.coverage,
-        kind="class-conditional" if found.own.all() else "mixed" if found.own.any() else "marginal",
+        kind=found.kind,
         interval=found.interval,
         patients=found.patients,
     )
