@@ -5,7 +5,7 @@ export HF_HUB_OFFLINE := 1
 # A file's tests in one process, in the order that tests/quick.py gives the files.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo check test coverage lint types bench bench-hybrid bench-index bench-labels bench-languages bench-masking bench-memory bench-privacy bench-settings \
+.PHONY: setup demo check test coverage lint types bench bench-copies bench-hybrid bench-index bench-labels bench-languages bench-masking bench-memory bench-privacy bench-settings \
   bench-speech crash docs fuzz light clean
 
 setup: $(VENV)/.ready
@@ -93,6 +93,10 @@ bench-speech: setup
 
 bench-languages: setup
 	$(BIN)/python benchmarks/languages.py $(CASES) $(MODEL)
+
+# Which altered copies of scans the check of cases recognises: half a minute. CASES as above.
+bench-copies: setup
+	$(BIN)/python benchmarks/copies.py $(CASES)
 
 # How much each knob of training matters, on MedPix's dev split: some 20 minutes. CASES as above.
 bench-settings: setup

@@ -165,3 +165,35 @@ def verify(model: Annotated[Path, typer.Argument(help="A model folder.")]) -> No
     render.say(f"{model}: ", ("verified", "green"), f"; {found.files} files, {found.tensors} tensors")
     render.say(f"reference outputs recomputed: onnxruntime {found.onnx_cosine:.6f}, {by_torch} (least cosine)")
     render.say(f"fingerprint {found.fingerprint[:16]}")
+
+
+@app.command()
+def report(
+    model: Annotated[Path, typer.Argument(help="A model folder.")],
+    index: Annotated[Path | None, typer.Option(help="An index that was built with it.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="What evaluate --json printed, as a file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The Markdown file to make; without it, print it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
+) -> None:
+    """Fill in a reporting checklist (TRIPOD+AI, CLAIM 2024) with what is known, and say what is left to people."""
+    from medclip.cli import render
+    from medclip.files.outputs import check_free_file, new_file
+    from medclip.reporting.checklist import MARK, as_dict, as_markdown, make_report
+
+    if out is not None:
+        check_free_file(out, force=force, marker=MARK)
+    made = make_report(model, index, figures)
+    if out is not None:
+        with new_file(out, force=force, marker=MARK) as partial:
+            partial.write_text(as_markdown(made), encoding="utf-8")
+    if as_json:
+        render.print_json(as_dict(made))
+    elif out is None:
+        render.say(as_markdown(made))
+    else:
+        for one in made.checklists:
+            render.say(
+                f"{out}: {one.name}: of {len(one.items)} items {one.count('filled')} filled, {one.count('begun')} begun, "
+                f"{one.count('yours')} left to you"
+            )

@@ -161,7 +161,8 @@ def check_report(report: "CheckReport", folder: str) -> None:
     for column in ("severity", "problem", "cases", "which"):
         table.add_column(column, overflow="fold")
     for problem in report.problems:
-        some = ", ".join(problem.case_ids[:5]) + (" ..." if problem.count > 5 else "")
+        which = [f"{one} and {other}" for one, other in problem.pairs] or problem.case_ids
+        some = ", ".join(which[:5]) + (" ..." if len(which) > 5 else "")
         severity = Text(problem.severity, "red" if problem.severity == "error" else "yellow")
         table.add_row(severity, problem.message, str(problem.count or ""), some)
     out.print(table)

@@ -27,8 +27,9 @@ ARROWS = {
     "archive": "bundle cases diagnosis embedding errors files fusion index modalities",
     "assistant": "archive bundle cases diagnosis embedding errors files fusion index modalities",
     "evaluation": "archive assistant cases diagnosis embedding errors files fusion index label_sets metrics modalities training",
+    "reporting": "archive bundle cases diagnosis errors files fusion index label_sets metrics",
     "cli": "archive assistant bundle cases diagnosis embedding errors evaluation files fusion index label_sets metrics "
-    "modalities training",
+    "modalities reporting training",
 }
 """Room → the rooms that it imports; a room stands below all that import it."""
 

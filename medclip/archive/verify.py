@@ -24,7 +24,7 @@ from medclip.index import CaseIndex
 from medclip.index.case_index import MANIFEST
 from medclip.modalities.text.vocabulary import read_vocabulary, vocabulary_is_sealed
 
-__all__ = ["Verified", "verify_index"]
+__all__ = ["Verified", "read_report", "verify_index"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _others(index: CaseIndex) -> list[str]:
     found = []
     for name, read, remedy in (
         (VOCABULARY, read_vocabulary, "medclip index compact  makes it anew"),
-        (REPORT, _read_report, "delete it"),
+        (REPORT, read_report, "delete it"),
     ):
         file = index.attachment(name)
         try:
@@ -106,7 +106,7 @@ def _others(index: CaseIndex) -> list[str]:
     return found
 
 
-def _read_report(file: Path) -> dict[str, Any]:
+def read_report(file: Path) -> dict[str, Any]:
     """What a build said of the cases that it left out; empty where there is no such file.
 
     Raises:

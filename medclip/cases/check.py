@@ -1,20 +1,16 @@
 """What is in a cases folder, and what is wrong with it."""
 
 import hashlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from medclip.cases.case import Case
+from medclip.cases.lookalikes import lookalikes, thumbnail
 from medclip.cases.manifest import BadLine, scan_manifest
-from medclip.cases.masking import is_masked, left_standing
+from medclip.cases.masking import is_masked, left_standing, name_spans
 from medclip.cases.privacy.folder import look_for_leaks
 from medclip.errors import CaseError, ScanError
 from medclip.files.plain import digest_of
@@ -27,9 +23,8 @@ __all__ = ["CheckReport", "Problem", "check_cases", "check_privacy"]
 
 Severity = Literal["error", "warning"]
 
-_NEAR_DISTANCE = (
-    0.008  # mean absolute grey difference (0..1) of 32 × 32 thumbnails, below which two scans look the same
-)
+_ONE_PATIENT = "give the cases one patient if it is one, or leave one out"
+_MASK = "medclip cases mask  takes it out (a class of one plain word with --word)"
 _RARE = 5  # patients; below it a class can neither be voted on nor measured
 
 
@@ -41,6 +36,7 @@ class Problem:
     severity: Severity  # an error makes the check fail; a warning is for the user to judge
     message: str
     case_ids: list[str] = field(default_factory=list)
+    pairs: list[tuple[str, str]] = field(default_factory=list)  # of them, where the fault lies between two
 
     @property
     def count(self) -> int:
@@ -65,31 +61,6 @@ class CheckReport:
         return not any(problem.severity == "error" for problem in self.problems)
 
 
-def _signature(picture: GreyPicture) -> NDArray[np.float32]:
-    """(1024,) thumbnail on a 0..1 scale, stretched to its own range so that exposure does not matter."""
-    small = np.asarray(Image.fromarray(picture).resize((32, 32), Image.Resampling.BOX), np.float32).ravel()
-    spread = float(small.max() - small.min())
-    return np.asarray((small - small.min()) / (spread if spread else 1.0), np.float32)
-
-
-def _near_pairs(signatures: NDArray[np.float32]) -> Iterable[tuple[int, int]]:
-    """Pairs i < j whose mean absolute difference is below `_NEAR_DISTANCE`, one block of rows at a time.
-
-    A Euclidean bound (mean|a-b| ≤ rms(a-b)) would miss none but needs a looser cut; here candidates come from the
-    squared distance by matrix product, and each is then measured exactly.
-    """
-    squares = np.einsum("ij,ij->i", signatures, signatures)
-    size = signatures.shape[1]
-    candidate = size * (4 * _NEAR_DISTANCE) ** 2
-    for start in range(0, len(signatures), 512):
-        block = signatures[start : start + 512]
-        d2 = squares[start : start + 512, None] + squares[None] - 2 * block @ signatures.T
-        for i, j in np.argwhere(d2 < candidate):
-            a, b = start + int(i), int(j)
-            if a < b and float(np.abs(signatures[a] - signatures[b]).mean()) < _NEAR_DISTANCE:
-                yield a, b
-
-
 @dataclass
 class _Seen:
     """What reading every scan found."""
@@ -98,7 +69,7 @@ class _Seen:
     first_fault: str = ""
     owners: list[Case] = field(default_factory=list)  # of each scan that was read
     digests: list[str] = field(default_factory=list)
-    signatures: list[NDArray[np.float32]] = field(default_factory=list)
+    thumbnails: list[GreyPicture] = field(default_factory=list)
 
 
 def _read_all(cases: Sequence[Case], folder: Path, progress: Callable[[str], None]) -> _Seen:
@@ -117,7 +88,7 @@ def _read_all(cases: Sequence[Case], folder: Path, progress: Callable[[str], Non
             for picture in read.pictures:
                 digest.update(picture.tobytes() + str(picture.shape).encode())
             seen.digests.append(digest.hexdigest())
-            seen.signatures.append(_signature(read.middle))
+            seen.thumbnails.append(thumbnail(read.middle))
     return seen
 
 
@@ -127,7 +98,6 @@ def _ids(cases: Iterable[str]) -> list[str]:
 
 def _duplicates(seen: _Seen) -> list[Problem]:
     exact: set[str] = set()
-    near: set[str] = set()
     across: set[str] = set()  # the same picture under two patients: one of them is a leak in every split
     by_digest: dict[str, list[Case]] = defaultdict(list)
     for digest, owner in zip(seen.digests, seen.owners, strict=True):
@@ -138,19 +108,45 @@ def _duplicates(seen: _Seen) -> list[Problem]:
             exact |= ids
             if len({owner.patient for owner in owners}) > 1:
                 across |= ids
-    if seen.signatures:
-        for a, b in _near_pairs(np.stack(seen.signatures)):
-            one, other = seen.owners[a], seen.owners[b]
-            if one.patient != other.patient and seen.digests[a] != seen.digests[b]:
-                near |= {one.id, other.id}
     found = []
     if across:
-        found.append(Problem("duplicate-across-patients", "error", "the same scan under two patients", _ids(across)))
+        found.append(
+            Problem(
+                "duplicate-across-patients", "error", f"the same scan under two patients: {_ONE_PATIENT}", _ids(across)
+            )
+        )
     if exact - across:
         found.append(Problem("duplicate", "warning", "the same scan twice for one patient", _ids(exact - across)))
-    if near:
-        found.append(Problem("near-duplicate", "warning", "nearly the same scan under two patients", _ids(near)))
-    return found
+    return [*found, *_near(seen)]
+
+
+def _split_of(case: Case) -> str:
+    """The split that a case counts to: one that names none is learnt from (`medclip.cases.splits`)."""
+    return case.split or "train"
+
+
+def _near(seen: _Seen) -> list[Problem]:
+    """Scans of two patients that are no exact copies and look the same: between two splits, and otherwise.
+
+    A program's phantoms, which all look alike, are not held against each other.
+    """
+    between: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
+    for pair in lookalikes(seen.thumbnails, [owner.patient for owner in seen.owners]):
+        one, other = sorted((seen.owners[pair.one], seen.owners[pair.other]), key=lambda case: case.id)
+        if seen.digests[pair.one] != seen.digests[pair.other] and not (one.synthetic and other.synthetic):
+            between[_split_of(one) != _split_of(other)].add((one.id, other.id))
+    named = {True: ("near-duplicate-across-splits", " in two splits"), False: ("near-duplicate", "")}
+    return [
+        Problem(
+            kind,
+            "warning",
+            f"nearly the same scan under two patients{where}: look at each pair, and {_ONE_PATIENT}",
+            _ids(case_id for pair in between[splits] for case_id in pair),
+            sorted(between[splits]),
+        )
+        for splits, (kind, where) in named.items()
+        if between[splits]
+    ]
 
 
 def _splits(cases: Sequence[Case]) -> list[Problem]:
@@ -159,23 +155,27 @@ def _splits(cases: Sequence[Case]) -> list[Problem]:
         if case.split:
             splits[case.patient].add(case.split)
     ids = _ids(case.id for case in cases if len(splits[case.patient]) > 1)
-    return [Problem("patient-in-two-splits", "error", "a patient with cases in two splits", ids)] if ids else []
+    return (
+        [Problem("patient-in-two-splits", "error", "a patient with cases in two splits: give all of them one", ids)]
+        if ids
+        else []
+    )
 
 
 def _label_words(cases: Sequence[Case]) -> list[Problem]:
     """Cases whose embedded text says the class (or the diagnosis) that it should be asked for."""
     spoken: dict[str, list[str]] = defaultdict(list)
     for case in cases:
-        history = case.note_text("history").lower()
+        history = case.note_text("history")
         named = {**case.case_labels, **({"diagnosis": case.outcome.diagnosis} if case.outcome.diagnosis else {})}
         for label_set, stated in named.items():
             if not is_verified(label_set):
                 continue
             value = label_set.partition("/")[2] if family_of(label_set) else stated
-            if len(value) > 2 and re.search(rf"(?<!\w){re.escape(value.lower())}(?!\w)", history):
+            if any(name_spans(history, value)):
                 spoken[label_set].append(case.id)
     return [
-        Problem("label-in-text", "warning", f"the history names the case's {label_set}", _ids(ids))
+        Problem("label-in-text", "warning", f"the history names the case's {label_set}: {_MASK}", _ids(ids))
         for label_set, ids in sorted(spoken.items())
     ]
 
@@ -289,9 +289,6 @@ def check_privacy(folder: Path, *, progress: Callable[[str], None] = lambda _: N
 
 def check_cases(folder: Path, *, progress: Callable[[str], None] = lambda _: None) -> CheckReport:
     """Read a cases folder whole, every scan too.
-
-    Args:
-        privacy: look for what may identify a person as well (`medclip.cases.privacy.folder`).
 
     Raises:
         CaseError: the manifest is missing, cannot be read, or holds no line at all.

@@ -20,7 +20,7 @@ from medclip.files.plain import copy_file, write_json
 from medclip.label_sets import family_of, is_verified
 from medclip.modalities.text.clean import MASK, mask_spans
 
-__all__ = ["MASKED", "MaskReport", "MaskedWord", "is_masked", "left_standing", "mask_cases"]
+__all__ = ["MASKED", "MaskReport", "MaskedWord", "is_masked", "left_standing", "mask_cases", "name_spans"]
 
 MASKED = "mask-report.json"
 
@@ -48,6 +48,14 @@ class MaskReport:
     kept_findings: list[str]  # label sets that were read from the reports: they are what a report says
 
 
+def name_spans(text: str, name: str) -> Iterator[Span]:
+    """Where a text says the name of a class: in any inflection, or, of one or two letters, in just these."""
+    if len(name) >= _SHORTEST:
+        yield from phrase_spans(text, name)
+    else:
+        yield from (Span(*match.span()) for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text))
+
+
 @dataclass(frozen=True)
 class _Words:
     """What is masked in every case."""
@@ -57,12 +65,7 @@ class _Words:
 
     def found(self, text: str) -> Iterator[tuple[Span, str | None]]:
         """Spans, and what they are counted as where it is not their words."""
-        for name in self.classes:
-            if len(name) >= _SHORTEST:
-                yield from ((span, None) for span in phrase_spans(text, name))
-            else:
-                whole = rf"(?<!\w){re.escape(name)}(?!\w)"
-                yield from ((Span(*match.span()), None) for match in re.finditer(whole, text))
+        yield from ((span, None) for name in self.classes for span in name_spans(text, name))
         for number, expression in enumerate(self.expressions, start=1):
             yield from ((Span(*match.span()), f"--word {number}") for match in expression.finditer(text))
 

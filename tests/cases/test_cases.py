@@ -167,7 +167,7 @@ def test_the_check_finds_every_fault(faulty: Path) -> None:
     assert found["unreadable-scan"] == ["cut", "gone"]
     assert found["duplicate-across-patients"] == ["a", "same"]
     assert found["duplicate"] == ["twice"]
-    assert found["near-duplicate"] == ["b", "near"]
+    assert found["near-duplicate-across-splits"] == ["b", "near"]
     assert found["patient-in-two-splits"] == ["a", "b"]
     assert found["label-in-text"] == ["a"]
     assert found["no-text"] == ["same"]

@@ -48,6 +48,7 @@ ONLY_PARSED = {
     "train": "is run for the README and the tutorial; here it stands with towers that take minutes",
     "build": "is run for the README and the tutorial",
     "verify model": "is run for the tutorial",
+    "model report": "needs a model beside the index; tests/reporting runs it",
     "transcribe": "loads Whisper; tests/modalities/test_speech.py runs it",
     "--audio": "the same",
     "label": "loads the lexicon; tests/cases/test_labelling.py runs it",
