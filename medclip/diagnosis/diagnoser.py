@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.diagnosis.folds import FOLDS, stratified
-from medclip.diagnosis.pooling import fit_pool, pooled
+from medclip.diagnosis.pooling import fit_pool, fit_pools, pooled
 from medclip.diagnosis.probe import Probe, Rotated, fit_probe
 from medclip.diagnosis.sets import Scores
 from medclip.diagnosis.voting import Ballot, Vote, vote
@@ -244,9 +244,10 @@ def _weights(opinions: Sequence[Probabilities], rows: _Rows) -> tuple[float, ...
 def _nested(opinions: Sequence[Probabilities], rows: _Rows) -> Probabilities:
     """(n, classes) of the pool, each row by weights that its fold did not choose."""
     out = np.empty_like(opinions[0])
-    for fold in np.unique(rows.folds):
+    folds = np.unique(rows.folds)
+    chosen = fit_pools(opinions, rows.labels, rows.weights * (rows.folds != folds[:, None]))
+    for fold, weights in zip(folds, chosen, strict=True):
         own = rows.folds == fold
-        weights = fit_pool([one[~own] for one in opinions], rows.labels[~own], rows.weights[~own])
         out[own] = pooled([one[own] for one in opinions], weights)
     return out
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from medclip.metrics.probabilities import FLOOR, Probabilities, softmax
 
-__all__ = ["MOST_WEIGHT", "fit_pool", "pooled"]
+__all__ = ["MOST_WEIGHT", "fit_pool", "fit_pools", "pooled"]
 
 Weights = NDArray[np.float64]
 
@@ -33,28 +33,42 @@ def pooled(opinions: Sequence[Probabilities], weights: Weights) -> Probabilities
 
 
 def fit_pool(opinions: Sequence[Probabilities], labels: NDArray[np.int64], rows: Weights) -> Weights:
+    """One pool as of `fit_pools`: (n,) weights of the rows → (opinions,)."""
+    return np.asarray(fit_pools(opinions, labels, rows[None])[0])
+
+
+def fit_pools(opinions: Sequence[Probabilities], labels: NDArray[np.int64], rows: Weights) -> Weights:
     """The weights of least log loss: stacking (Wolpert 1992, Neural Networks 5:241) of probabilities.
+
+    Several pools of the same opinions are fitted as one problem, which takes little longer than one of them: their losses
+    add up, and no two of them share a weight.
 
     Args:
         opinions: (n, classes) each, on patients that the opinion has not seen.
         labels: (n,) right classes.
-        rows: (n,) weights of the rows, of which those of one patient sum to one.
+        rows: (pools, n) weights of the rows in each pool, of which those of one patient sum to one, or are all 0.
 
     Returns:
-        (opinions,) from 0 to `MOST_WEIGHT`.
+        (pools, opinions) from 0 to `MOST_WEIGHT`.
     """
     from scipy.optimize import minimize
 
     logs = np.stack([np.log(np.maximum(one, FLOOR)) for one in opinions])  # (opinions, n, classes)
-    right = logs[:, np.arange(len(labels)), labels]
-    start = np.full(len(logs), 1 / len(logs))
+    flat, places = logs.reshape(len(logs), -1), np.arange(len(labels))
+    right = rows @ logs[:, places, labels].T  # (pools, opinions)
+    start = np.full(right.shape, 1 / len(logs))
 
-    def loss(weights: Weights) -> tuple[float, Weights]:
-        probabilities = softmax(np.einsum("m,mnc->nc", weights, logs))
-        own = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(float).tiny)
-        expected = np.einsum("nc,mnc->mn", probabilities, logs)
+    def loss(given: Weights) -> tuple[float, Weights]:
+        weights = given.reshape(right.shape)
+        logits = (weights @ flat).reshape(len(weights), *logs.shape[1:])  # (pools, n, classes)
+        logits -= logits.max(2, keepdims=True)
+        probabilities = np.exp(logits)
+        total = probabilities.sum(2)
+        own = np.log(total) - logits[:, places, labels]
+        probabilities *= (rows / total)[..., None]
         away = weights - start
-        return float(-rows @ np.log(own) + _DOUBT * away @ away), (expected - right) @ rows + 2 * _DOUBT * away
+        slope = probabilities.reshape(len(weights), -1) @ flat.T - right + 2 * _DOUBT * away
+        return float((rows * own).sum() + _DOUBT * (away**2).sum()), slope.ravel()
 
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, MOST_WEIGHT)] * len(start))
-    return np.asarray(found.x, np.float64)
+    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", bounds=[(0.0, MOST_WEIGHT)] * start.size)
+    return np.asarray(found.x, np.float64).reshape(right.shape)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,14 +55,22 @@ class Rotated:
         self._axes: NDArray[np.float32] | None = None  # (columns, used)
         self.rows = (vectors * self._scale)[:, self._used]
         if len(vectors) < len(self._used):
-            left, singular, self._axes = np.linalg.svd(self.rows, full_matrices=False)
-            self.rows = left * singular
+            axes, turned = np.linalg.qr(self.rows.T)  # any axes that span the rows will do; these are found soonest
+            self.rows, self._axes = np.ascontiguousarray(turned.T), axes.T
 
     def back(self, probe: Probe) -> Probe:
         """A probe that was fitted on `rows`, for vectors as they were given."""
         weights = np.zeros((len(self._scale), probe.weights.shape[1]), np.float32)
         weights[self._used] = probe.weights if self._axes is None else self._axes.T @ probe.weights
         return Probe(weights * self._scale[:, None], probe.bias)
+
+
+@cache
+def _blas() -> Any:
+    """The linear algebra of this process, looked for once: that takes as long as a small fit."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def fit_probe(
@@ -82,14 +92,17 @@ def fit_probe(
         strength: scikit-learn's ``C``: larger trusts the data more.
         balance: 0 where every patient counts the same, 1 where every class does, however rare.
     """
+    from sklearn import config_context
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
     present = np.unique(labels)
     totals = np.bincount(labels, weights=weights, minlength=classes)
     balanced = weights / totals[labels] ** balance
     model = LogisticRegression(C=strength, max_iter=_MOST_STEPS, tol=_TOLERANCE)
-    with threadpool_limits(1, user_api="blas"):  # the fits are small: threads would wait for each other
+    with (
+        _blas().limit(limits=1),  # the fits are small: threads would wait for each other
+        config_context(assume_finite=True, skip_parameter_validation=True),  # of hundreds of fits, all made here
+    ):
         model.fit(vectors, labels, sample_weight=balanced * (weights.sum() / balanced.sum()))
     coefficients = np.zeros((classes, vectors.shape[1]))
     bias = np.full(classes, _NEVER)

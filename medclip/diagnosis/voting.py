@@ -45,14 +45,13 @@ def vote(ballots: Sequence[Ballot], classes: Sequence[str], prior: Probabilities
         prior: (classes,) class frequencies in the archive.
     """
     position = {label: i for i, label in enumerate(classes)}
-    known = np.asarray([ballot.label in position for ballot in ballots], bool)
+    numbers = np.asarray([-1 if one.label is None else position.get(one.label, -1) for one in ballots], np.int64)
+    known = numbers >= 0
     weights = np.zeros(len(ballots))
     if known.any():
-        similarity = np.asarray([ballot.similarity for ballot in ballots])
-        weights[known] = np.exp((similarity[known] - similarity[known].max()) / FALL_OFF)
+        similarity = np.asarray([ballot.similarity for ballot in ballots])[known]
+        weights[known] = np.exp((similarity - similarity.max()) / FALL_OFF)
     total = weights.sum() + PRIOR_VOTES
-    probabilities = prior * (PRIOR_VOTES / total)
-    for ballot, weight in zip(ballots, weights, strict=True):
-        if weight > 0 and ballot.label is not None:
-            probabilities[position[ballot.label]] += weight / total
+    votes = np.bincount(numbers[known], weights[known], len(classes))
+    probabilities = (prior * PRIOR_VOTES + votes) / total
     return Vote(probabilities, weights / total, PRIOR_VOTES / total)

