@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from medclip.archive.entries import entry_of
-from medclip.archive.familiarity import write_familiarity
 from medclip.archive.filter_fields import FIELDS
 from medclip.archive.fitting import fit_answers, fitted_on
-from medclip.archive.layout import FAMILIARITY, MODEL, PROBE, REPORT, VOCABULARY
+from medclip.archive.layout import MODEL, PROBE, REPORT, VOCABULARY
 from medclip.bundle.layout import Layout
+from medclip.bundle.orientation import Orientation
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case, Skipped
 from medclip.embedding.embedder import EmbeddedCase
@@ -72,11 +72,13 @@ def write_index(
     *,
     seed: int = 0,
     place: Place | None = None,
+    orientation: Orientation | None = None,
 ) -> list[str]:
     """Write vectors, catalogue, diagnosers and vocabulary into an existing folder; returns the label sets it can answer.
 
     Args:
         embedded: the cases; they are gone over three times, and few are in memory at a time.
+        orientation: the model's, where it has one.
     """
     create_index((entry_of(case, fuser) for case in embedded), fingerprint, folder, place or Place(), seed=seed)
     (folder / PROBE).mkdir()
@@ -84,10 +86,9 @@ def write_index(
     try:
         words = words_of(f"{e.case.report} {e.case.note_text('history')}" for e in embedded)
         write_vocabulary(folder / VOCABULARY, words)
-        write_familiarity(index, folder / FAMILIARITY)
         chosen = fitted_on(len(index), seed)
         sample = (one for position, one in enumerate(embedded) if position in chosen)
-        return fit_answers(index, sample, fuser, folder / PROBE, seed=seed)
+        return fit_answers(index, sample, fuser, folder / PROBE, orientation=orientation, seed=seed)
     finally:
         index.close()
 
@@ -161,7 +162,15 @@ def build_index(
                 raise ArchiveError(
                     f"{cases_folder}: no case could be embedded; see  medclip cases check {cases_folder}"
                 )
-            label_sets = write_index(embedded, source.fuser, source.fingerprint, folder, seed=seed, place=place)
+            label_sets = write_index(
+                embedded,
+                source.fuser,
+                source.fingerprint,
+                folder,
+                seed=seed,
+                place=place,
+                orientation=source.orientation,
+            )
             report = replace(embedded.met, label_sets=label_sets)
             write_json(folder / REPORT, asdict(report))
     if shards is None:

@@ -4,13 +4,15 @@ Of a case only its posed vectors and its votes are kept, so that thousands can b
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from medclip.archive.novelty import fit_novelty, write_novelty
+from medclip.bundle.orientation import Orientation
 from medclip.diagnosis.diagnoser import Example, fit_diagnoser
 from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
 from medclip.diagnosis.store import save_diagnosers
@@ -112,14 +114,24 @@ def _find_voters(index: CaseIndex, queries: _Queries, composition: Composition) 
 
 
 def fit_answers(
-    index: CaseIndex, embedded: Iterable[EmbeddedCase], fuser: Fuser, folder: Path, *, seed: int = 0
+    index: CaseIndex,
+    embedded: Iterable[EmbeddedCase],
+    fuser: Fuser,
+    folder: Path,
+    *,
+    orientation: Orientation | None,
+    seed: int = 0,
 ) -> list[str]:
-    """Fit and store a diagnoser for every label set that can have one; returns their names.
+    """Fit and store a diagnoser for every label set that can have one, and what tells the unlike; returns the label sets.
 
     Args:
-        embedded: the cases at the positions `fitted_on`; they are gone over once, and not kept.
+        embedded: the cases at the positions `fitted_on`; they are gone over once.
+        orientation: the model's, where it has one.
     """
-    posed = _pose(embedded, fuser)
+    cases = [replace(case, thumbnails={}) for case in embedded]
+    posed = _pose(cases, fuser)
+    if (novelty := fit_novelty(cases, fuser, orientation)) is not None:
+        write_novelty(novelty, folder)
     for composition, queries in posed.items():
         _find_voters(index, queries, composition)
     label_sets = sorted({name for queries in posed.values() for labels in queries.labels for name in labels})

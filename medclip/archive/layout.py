@@ -8,7 +8,6 @@ from medclip.index import CaseIndex
 
 __all__ = [
     "ATTACHMENTS",
-    "FAMILIARITY",
     "MODEL",
     "PROBE",
     "REPORT",
@@ -19,9 +18,8 @@ __all__ = [
 ]
 
 MODEL, PROBE, REPORT, VOCABULARY = "model", "probe", "build-report.json", "vocabulary.json"
-FAMILIARITY = "familiarity.json"
 
-ATTACHMENTS = (MODEL, PROBE, VOCABULARY, FAMILIARITY, REPORT)
+ATTACHMENTS = (MODEL, PROBE, VOCABULARY, REPORT)
 """What goes along with an index's cases."""
 
 

@@ -6,9 +6,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 from medclip.archive.entries import embedded_of, entry_of
-from medclip.archive.familiarity import write_familiarity
 from medclip.archive.fitting import fit_answers, fitted_on
-from medclip.archive.layout import FAMILIARITY, PROBE, VOCABULARY, model_of
+from medclip.archive.layout import PROBE, VOCABULARY, model_of
 from medclip.archive.leftovers import CaseReport, clear_leftovers, forget_embedded, strangers
 from medclip.cases.case import Case, Skipped
 from medclip.diagnosis.store import DIAGNOSERS
@@ -241,7 +240,8 @@ def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
     try:
         with index.changing():
             clear_leftovers(folder)
-            fuser = model_of(index).fuser
+            model = model_of(index)
+            fuser = model.fuser
             index.compact()
             words = words_of(record.text for record in index.records())
             chosen = fitted_on(len(index), seed)
@@ -251,12 +251,10 @@ def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
                 if position in chosen
             )
             with new_folder(index.attachment(PROBE), force=True, marker=DIAGNOSERS) as fresh:
-                fitted = fit_answers(index, sample, fuser, fresh, seed=seed)
+                fitted = fit_answers(index, sample, fuser, fresh, orientation=model.orientation, seed=seed)
                 readable_as(folder, fresh)
             with replaced_file(index.attachment(VOCABULARY)) as partial:
                 write_vocabulary(partial, words)
-            with replaced_file(index.attachment(FAMILIARITY)) as partial:
-                write_familiarity(index, partial)
             return fitted
     finally:
         index.close()

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from medclip.archive.familiarity import read_familiarity
 from medclip.archive.layout import ATTACHMENTS, MODEL, PROBE, REPORT, VOCABULARY, fuser_of, model_of
+from medclip.archive.novelty import read_novelty
 from medclip.bundle.layout import ServingLayout
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS, TENSORS, load_diagnosers, probe_is_sealed
@@ -100,7 +100,7 @@ def _others(index: CaseIndex) -> list[str]:
         except ValueError as error:
             found.append(f"{file}: is damaged ({error}); {remedy}")
     try:
-        read_familiarity(index)
+        read_novelty(index.attachment(PROBE), fuser_of(index), orientation_of(index))
     except ArchiveError as error:
         found.append(str(error))
     return found

@@ -10,7 +10,7 @@ from medclip.diagnosis.label_answer import LabelAnswer, Out
 from medclip.fusion.composition import Composition, Part, ViewKind
 from medclip.index import Hit
 
-__all__ = ["Answer", "Contribution", "Heard", "Ranking", "SimilarCase", "similar_case"]
+__all__ = ["Answer", "Contribution", "Heard", "NovelPart", "Novelty", "Ranking", "SimilarCase", "similar_case"]
 
 Ranking = Literal["similarity", "similarity and words"]
 
@@ -48,6 +48,25 @@ class Contribution(Out):
     )
 
 
+class NovelPart(Out):
+    """How unlike the archive one scan or text of a query is."""
+
+    part: Part
+    scan: int | None = Field(description="which scan of the query, counted from 1; null for texts")
+    p: float = Field(description="share of the archive's own scans, histories or reports that are as unlike")
+    lies: str | None = Field(description="how a scan that is unlike seems to lie: upside down, inverted ...")
+
+
+class Novelty(Out):
+    """Whether the archive holds anything like the query."""
+
+    p: float = Field(description="least p-value of its parts, times how many there are, at most 1")
+    verdict: Literal["like the archive", "unlike the archive"] = Field(
+        description="unlike below 0.05; one in twenty queries of the archive's own kind is called so"
+    )
+    parts: list[NovelPart]
+
+
 class Heard(Out):
     """What was understood of a recording, and searched like any text."""
 
@@ -65,6 +84,9 @@ class Answer(Out):
     medclip_version: str
     cautions: list[str] = Field(
         description="what to know first: that a text was probably not understood, the patient is archived already ..."
+    )
+    novelty: Novelty | None = Field(
+        description="null where it cannot be told: an archived case asked as if new, too few patients, an earlier model"
     )
     query: Composition = Field(description="what the query was made of")
     transcripts: list[Heard] = Field(description="of the query's recordings")

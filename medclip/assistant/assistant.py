@@ -401,6 +401,7 @@ class Assistant:
             disclaimer=DISCLAIMER,
             medclip_version=__version__,
             cautions=[],
+            novelty=None,
             query=composition,
             transcripts=[],
             contributions=[],

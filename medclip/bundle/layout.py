@@ -43,7 +43,7 @@ __all__ = ["FORMAT", "Layout", "Manifest", "ServingLayout", "ServingManifest", "
 
 FORMAT = 2
 _MOST = 64 << 20  # bytes of a manifest
-_LATER = frozenset({"adds_texts", "tuned"})
+_LATER = frozenset({"adds_texts", "tuned", "gauge"})
 """Fields that manifests of earlier versions lack: where they do, the fingerprint goes without them, as it did."""
 
 
@@ -148,6 +148,7 @@ class ServingManifest(_Strict):
     joint: int  # width of what the fuser's network adds; 0 for sum
     joint_share: float  # its squared length, of 1
     adds_texts: bool = True  # whether report and history are added up rather than averaged: none said so who did
+    gauge: int = 0  # of `base`, the last: how far the tower's features point away from the training cases' mean
     tuned: bool = False  # whether the towers themselves were tuned on cases
     synthetic: bool  # trained on a synthetic cohort alone
     sha256: dict[str, str]  # file name → checksum
@@ -162,6 +163,7 @@ class ServingManifest(_Strict):
             run,
             self.aligned,
             self.adds_texts,
+            self.gauge,
         )
 
     @property

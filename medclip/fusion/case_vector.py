@@ -84,6 +84,7 @@ class Fuser:
     run: Callable[[Array], Array] | None = None  # (n, tokens, token + 1) as of `tokens` → (n, joint) unit vectors
     aligned: int = 0  # width of the block, at the beginning of `base`, that was trained on cases
     adds_texts: bool = False  # as models of medclip 0.1 do: several texts weigh more than all scans
+    gauge: int = 0  # width of the block at the end of `base` that says how unlike the training cases the features are
 
     def __post_init__(self) -> None:
         if self.aligned == self.base:  # a model that keeps nothing of its towers: what is trained is all there is

@@ -54,14 +54,16 @@ class TrainedFuser:
     shape: FuserShape
     network: nn.Module | None  # None for sum
     aligned: int  # width of the block that the projection has trained
+    gauge: int  # width of the block that says how far the features point away from the training cases'
 
     def fuser(self) -> Fuser:
         """The same in numpy, its network run by torch."""
         base = self.shape.token - self.coding.width
         if self.network is None:
-            return Fuser(base, self.coding.width, aligned=self.aligned)
+            return Fuser(base, self.coding.width, aligned=self.aligned, gauge=self.gauge)
         run = partial(run_network, self.network)
-        return Fuser(base, self.coding.width, self.shape.joint, self.settings.share, run, self.aligned)
+        joint, share = self.shape.joint, self.settings.share
+        return Fuser(base, self.coding.width, joint, share, run, aligned=self.aligned, gauge=self.gauge)
 
 
 def embed_features(projection: Projection, features: CaseFeatures, augmentations: int = 0) -> tuple[Array, Array]:
@@ -199,7 +201,7 @@ def _train(
     coding = fit_coding(features.rows.cases)
     shape = FuserShape(projection.shape.width + coding.width, settings.hidden, settings.joint, settings.drop)
     if settings.name == "sum":
-        return TrainedFuser(settings, coding, shape, None, projection.shape.aligned)
+        return TrainedFuser(settings, coding, shape, None, projection.shape.aligned, projection.shape.gauge)
     require_fuser(settings.name)
     views = _Views(projection, features, coding, settings)
     if without is not None:
@@ -213,7 +215,8 @@ def _train(
     steps = settings.steps
     if fit.sets and held.sum() >= settings.least_held:
         steps = fit.run(usable[~held], settings.steps, held=usable[held]).best
-    return TrainedFuser(settings, coding, shape, fit.run(usable, steps).network, projection.shape.aligned)
+    network = fit.run(usable, steps).network
+    return TrainedFuser(settings, coding, shape, network, projection.shape.aligned, projection.shape.gauge)
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,7 @@ def save_bundle(
         joint=fused.shape.joint if fused.network is not None else 0,
         joint_share=fused.settings.share if fused.network is not None else 0,
         adds_texts=False,
+        gauge=shape.gauge,
         tuned=provenance.tune is not None,
         synthetic=all(case.synthetic for case in provenance.fold.train),
         sha256={},

@@ -20,7 +20,7 @@ from medclip.training.checkpoint import Checkpoint, State, optimiser_tensors, re
 from medclip.training.choosing import NO_DEV, Choice, choose_by, retrieval_of
 from medclip.training.features import CaseFeatures, CaseRows
 from medclip.training.losses import contrastive_loss
-from medclip.training.projection import Projection, Shape
+from medclip.training.projection import GAUGED, Projection, Shape
 from medclip.training.settings import AVERAGING_START, MOST_SCALE, WARM_UP, Settings
 
 __all__ = ["Batch", "Epoch", "Sampler", "Trained", "set_rate", "train_projection"]
@@ -130,7 +130,7 @@ def train_projection(
         sentence_share=settings.sentence_share,
     )
     projection = Projection(_shape(train, settings))
-    projection.fit_statistics(train.scans[0], train.texts)
+    projection.fit_statistics(train.scans[0], train.texts, train.rows.text_kind)
     projection.attention.copy_(torch.from_numpy(train.attention))
     projection.to(device)
     optimiser = torch.optim.AdamW(
@@ -207,6 +207,7 @@ def _shape(features: CaseFeatures, settings: Settings) -> Shape:
         scan_kept=min(settings.scan_kept, d_scan),
         text_kept=min(settings.text_kept, d_text),
         aligned_share=settings.aligned_share,
+        gauge=len(GAUGED),
     )
 
 

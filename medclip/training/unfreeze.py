@@ -103,7 +103,7 @@ def tune_towers(
         Shape(scan_tower.width, text_tower.width, aligned=256, hidden=512, scan_kept=1, text_kept=1, aligned_share=1.0)
     )
     first = _features(train, scan_tower, text_tower, device, settings.batch)
-    projection.fit_statistics(first.scans[0], first.texts)
+    projection.fit_statistics(first.scans[0], first.texts, first.rows.text_kind)
     projection.to(device)
     towers.model.requires_grad_(True)
     visual = list(scan_tower.visual.parameters())

@@ -156,7 +156,9 @@ def test_the_projection_keeps_what_the_towers_know(model: Path) -> None:
     facts = json.loads(Layout(model).training.read_text())
     assert facts["figures"]["caption-to-scan recall@10"] > 0.4
     manifest = json.loads(Layout(model).serving.manifest.read_text())
-    assert manifest["base"] == facts["shape"]["aligned"] + facts["shape"]["scan_kept"] + facts["shape"]["text_kept"]
+    shape = facts["shape"]
+    assert manifest["base"] == shape["aligned"] + shape["scan_kept"] + shape["text_kept"] + shape["gauge"]
+    assert manifest["gauge"] == shape["gauge"] == 2
 
 
 def test_the_baseline_is_trained_measured_and_written(few: Path, tmp_path: Path, medclip: Callable) -> None:  # type: ignore[type-arg]
