@@ -137,7 +137,7 @@ def _notes(index: CaseIndex) -> Iterator[str]:
     own = {
         index.folder: set(index.names(ATTACHMENTS)),
         probe: {DIAGNOSERS, TENSORS},
-        model.root: {file.name for file in (model.manifest, *model.listed("every"))},
+        model.root: {file.name for file in (model.manifest, *model.listed("every", ("every",)))},
     }
     for folder, names in own.items():
         for path in sorted(folder.iterdir()):
