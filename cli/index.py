@@ -78,7 +78,6 @@ def info(
     """Say what an index can answer, and how well."""
     from dataclasses import asdict
 
-    from medclip.archive.familiarity import read_familiarity
     from medclip.assistant.assistant import Assistant
     from medclip.cli import render
 
@@ -90,7 +89,14 @@ def info(
         draw_reliability(assistant.capabilities(), picture)
         if not as_json:
             render.say(f"drawn: {picture}")
-    familiar = read_familiarity(assistant.index)
+    judging = (
+        None
+        if assistant.novelty is None
+        else {
+            kind: {"patients": one.patients, "can_tell": one.can_tell}
+            for kind, one in assistant.novelty.references.items()
+        }
+    )
     stats = assistant.index.stats()
     if as_json:
         render.print_json(
@@ -102,24 +108,21 @@ def info(
                 "measurements": list(assistant.measurements),
                 "label_sets": [asdict(capability) for capability in assistant.capabilities()],
                 "diagnoses": asdict(assistant.coverage()),
-                "familiarity": familiar.model_dump() if familiar else None,
+                "novelty": judging,
             }
         )
         return
     render.say(f"{index}: {stats['cases']} cases, {stats['views']} views")
     _say(assistant)
-    if familiar is None:
+    able = [f"{kind} ({one['patients']} patients)" for kind, one in (judging or {}).items() if one["can_tell"]]
+    if judging is None:
         render.say(
-            "texts unlike the archive's are not cautioned against: medclip index compact  measures how like they are"
+            "what the archive holds nothing like is not told: train its model anew, and build or compact it with that"
         )
-    elif familiar.nearest is None:
-        render.say(
-            f"texts unlike the archive's are not cautioned against: {familiar.texts} texts are too few to measure it"
-        )
+    elif not able:
+        render.say("what the archive holds nothing like is not told: too few patients to tell it by")
     else:
-        render.say(
-            f"cautions against texts below cosine {familiar.nearest:.2f} to the nearest of the archive's {familiar.texts}"
-        )
+        render.say(f"tells what the archive holds nothing like, of {', '.join(able)}")
 
 
 @app.command()

@@ -20,13 +20,14 @@ ARROWS = {
     "modalities": "errors files",
     "index": "errors files identifiers",
     "cases": "errors files identifiers label_sets modalities",
-    "bundle": "errors files fusion modalities",
+    "bundle": "diagnosis errors files fusion modalities",
     "diagnosis": "errors files fusion label_sets metrics",
     "embedding": "bundle cases errors files fusion modalities",
     "training": "bundle cases diagnosis errors files fusion label_sets metrics modalities",
     "archive": "bundle cases diagnosis embedding errors files fusion index modalities",
     "assistant": "archive bundle cases diagnosis embedding errors files fusion index modalities",
-    "evaluation": "archive assistant cases diagnosis embedding errors files fusion index label_sets metrics modalities training",
+    "evaluation": "archive assistant bundle cases diagnosis embedding errors files fusion index label_sets metrics "
+    "modalities training",
     "reporting": "archive bundle cases diagnosis errors files fusion index label_sets metrics",
     "cli": "archive assistant bundle cases diagnosis embedding errors evaluation files fusion index label_sets metrics "
     "modalities reporting training",

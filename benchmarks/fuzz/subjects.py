@@ -280,7 +280,11 @@ def _make_bundle(subjects: Subjects, rng: np.random.Generator) -> None:
 
 def sign(layout: Layout, manifest: ServingManifest) -> None:
     """Write both manifests anew, with the checksums of the files as they are."""
-    files = {file.name: digest_of(file) for file in layout.serving.listed(manifest.fuser) if file.is_file()}
+    files = {
+        file.name: digest_of(file)
+        for file in layout.serving.listed(manifest.fuser, manifest.orientations)
+        if file.is_file()
+    }
     layout.serving.manifest.write_text(manifest.model_copy(update={"sha256": files}).model_dump_json(indent=2))
     all_files = [path for path in sorted(layout.root.rglob("*")) if path.is_file() and path != layout.manifest]
     tensors = {"towers.weight": TensorSpec(shape=(3, 2), dtype="torch.float32")}

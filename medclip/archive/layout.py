@@ -1,6 +1,7 @@
 """What an index folder carries beside its cases, by name, and the model among it."""
 
 from medclip.bundle.layout import ServingLayout, ServingManifest, read_model
+from medclip.bundle.orientation import Orientation, read_orientation
 from medclip.bundle.serving import ServingModel
 from medclip.errors import ArchiveError
 from medclip.fusion import Fuser
@@ -15,6 +16,7 @@ __all__ = [
     "fuser_of",
     "manifest_of",
     "model_of",
+    "orientation_of",
 ]
 
 MODEL, PROBE, REPORT, VOCABULARY = "model", "probe", "build-report.json", "vocabulary.json"
@@ -40,6 +42,15 @@ def fuser_of(index: CaseIndex) -> Fuser:
         BundleError: the model's manifest is missing or damaged.
     """
     return manifest_of(index).make_fuser()
+
+
+def orientation_of(index: CaseIndex) -> Orientation | None:
+    """What tells how an archived scan lies, without opening the model's networks; None where the model has none.
+
+    Raises:
+        BundleError: it, or the model's manifest, is missing or damaged.
+    """
+    return read_orientation(index.attachment(MODEL), manifest_of(index))
 
 
 def model_of(index: CaseIndex, *, threads: int | None = None) -> ServingModel:

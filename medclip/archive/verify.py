@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from medclip.archive.layout import ATTACHMENTS, MODEL, PROBE, REPORT, VOCABULARY, fuser_of, model_of
+from medclip.archive.layout import ATTACHMENTS, MODEL, PROBE, REPORT, VOCABULARY, fuser_of, model_of, orientation_of
 from medclip.archive.novelty import read_novelty
 from medclip.bundle.layout import ServingLayout
 from medclip.cases.case import Case
@@ -137,7 +137,7 @@ def _notes(index: CaseIndex) -> Iterator[str]:
     own = {
         index.folder: set(index.names(ATTACHMENTS)),
         probe: {DIAGNOSERS, TENSORS},
-        model.root: {file.name for file in (model.manifest, *model.listed("every"))},
+        model.root: {file.name for file in (model.manifest, *model.listed("every", ("every",)))},
     }
     for folder, names in own.items():
         for path in sorted(folder.iterdir()):

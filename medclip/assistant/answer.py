@@ -10,7 +10,7 @@ from medclip.diagnosis.label_answer import LabelAnswer, Out
 from medclip.fusion.composition import Composition, Part, ViewKind
 from medclip.index import Hit
 
-__all__ = ["Answer", "Contribution", "Heard", "NovelPart", "Novelty", "Ranking", "SimilarCase", "similar_case"]
+__all__ = ["Answer", "Contribution", "Heard", "NovelPart", "NovelQuery", "Ranking", "SimilarCase", "similar_case"]
 
 Ranking = Literal["similarity", "similarity and words"]
 
@@ -57,7 +57,7 @@ class NovelPart(Out):
     lies: str | None = Field(description="how a scan that is unlike seems to lie: upside down, inverted ...")
 
 
-class Novelty(Out):
+class NovelQuery(Out):
     """Whether the archive holds anything like the query."""
 
     p: float = Field(description="least p-value of its parts, times how many there are, at most 1")
@@ -85,7 +85,7 @@ class Answer(Out):
     cautions: list[str] = Field(
         description="what to know first: that a text was probably not understood, the patient is archived already ..."
     )
-    novelty: Novelty | None = Field(
+    novelty: NovelQuery | None = Field(
         description="null where it cannot be told: an archived case asked as if new, too few patients, an earlier model"
     )
     query: Composition = Field(description="what the query was made of")

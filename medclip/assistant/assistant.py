@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from medclip import DISCLAIMER, __version__
 from medclip.archive.entries import case_of
 from medclip.archive.filter_fields import label_sets_in, read_filter
-from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, model_of
-from medclip.assistant.answer import Answer, Contribution, Heard, Ranking, similar_case
+from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, model_of, orientation_of
+from medclip.archive.novelty import Novelty, read_novelty
+from medclip.assistant.answer import Answer, Contribution, Heard, NovelPart, NovelQuery, Ranking, similar_case
 from medclip.assistant.asking import Among, Asked, Capability, Coverage
-from medclip.assistant.cautions import OUTDATED, TUNED, archived_already, cautions_of, few_cases, left_out, no_answer
+from medclip.assistant.cautions import OUTDATED, TUNED, archived_already, few_cases, foreign, left_out, no_answer
 from medclip.assistant.record import record_of, sources_of
 from medclip.assistant.vectors import QueryVectors, query_vectors
 from medclip.bundle.layout import ServingManifest
@@ -40,6 +41,9 @@ __all__ = ["Among", "Asked", "Assistant", "Capability", "Coverage"]
 
 Array = NDArray[np.float32]
 
+_UNLIKE = {"answer": None, "withheld": "unlike the archive", "set": None}
+"""What is said on every label set where nothing of the archive is like the query: what was measured does not hold for it."""
+
 
 class Assistant:
     """An opened index folder with its own model and diagnosers.
@@ -49,15 +53,21 @@ class Assistant:
     """
 
     def __init__(
-        self, index: CaseIndex, diagnosers: Sequence[Diagnoser] | None, fuser: Fuser, embedder: Embedder | None
+        self,
+        index: CaseIndex,
+        diagnosers: Sequence[Diagnoser] | None,
+        novelty: Novelty | None,
+        fuser: Fuser,
+        embedder: Embedder | None,
     ) -> None:
         """An assistant of what was opened already.
 
         Args:
             diagnosers: None where an earlier medclip fitted them.
+            novelty: None where an earlier medclip built the index or trained its model.
             fuser: of the index's model; its network is needed only to ask with several parts.
         """
-        self.index, self.fuser = index, fuser
+        self.index, self.novelty, self.fuser = index, novelty, fuser
         self.outdated = diagnosers is None
         self.diagnosers = list(diagnosers or ())
         self._embedder = embedder
@@ -76,7 +86,8 @@ class Assistant:
         index = CaseIndex.open(folder, mmap=mmap)
         model = model_of(index, threads=threads)
         model.verify_references()
-        return cls(index, _diagnosers(index, model.fuser), model.fuser, Embedder(model))
+        novelty = read_novelty(index.attachment(PROBE), model.fuser, model.orientation)
+        return cls(index, _diagnosers(index, model.fuser), novelty, model.fuser, Embedder(model))
 
     @classmethod
     def open_without_model(cls, folder: Path) -> "Assistant":
@@ -88,7 +99,8 @@ class Assistant:
         """
         index = CaseIndex.open(folder)
         fuser = fuser_of(index)
-        return cls(index, _diagnosers(index, fuser), fuser, None)
+        novelty = read_novelty(index.attachment(PROBE), fuser, orientation_of(index))
+        return cls(index, _diagnosers(index, fuser), novelty, fuser, None)
 
     @property
     def embedder(self) -> Embedder:
@@ -155,7 +167,7 @@ class Assistant:
             if voters:
                 noted = [
                     *archived_already(self.index, self.fuser, parts, among.where, exclude_patient),
-                    *cautions_of(self.index, self.embedder, said, parts),
+                    *foreign(self.embedder, said, answer.novelty),
                     *left_out(query.unknown, self.embedder.coding.names),
                 ]
             if record:
@@ -179,6 +191,9 @@ class Assistant:
             words: a text whose words rank the cases that are shown, too.
         """
         labels, voters = self._diagnosed(asked, among, by_vote_alone=by_vote_alone)
+        novelty = self._judged(asked.parts)
+        if novelty is not None and novelty.verdict == "unlike the archive":
+            labels = [one.model_copy(update=_UNLIKE) for one in labels]
         shown = self._search(asked.whole, asked.composition, among, words)
         plain = self._search(asked.whole, asked.composition, among) if words else shown
         contributions = [
@@ -186,7 +201,18 @@ class Assistant:
         ]
         cautions = self._of_answers(asked.composition, labels, len(voters), len(shown), among)
         answer = self._answer(asked.composition, labels, shown, "similarity and words" if words else "similarity")
-        return answer.model_copy(update={"contributions": contributions, "cautions": cautions}), voters
+        known = {"contributions": contributions, "cautions": cautions, "novelty": novelty}
+        return answer.model_copy(update=known), voters
+
+    def _judged(self, parts: Parts | None) -> NovelQuery | None:
+        """Whether the archive holds anything like a query."""
+        judged = None if parts is None or self.novelty is None else self.novelty.judge(parts)
+        if judged is None:
+            return None
+        found = [NovelPart(part=one.kind, scan=one.scan, p=one.p, lies=one.lies) for one in judged.parts]
+        return NovelQuery(
+            p=judged.p, verdict="unlike the archive" if judged.unlike else "like the archive", parts=found
+        )
 
     def _transcribe(self, recordings: Sequence[Path], model: str) -> list[Heard]:
         if not recordings:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from medclip.archive.familiarity import nearest_text, read_familiarity
+from medclip.assistant.answer import NovelQuery
 from medclip.diagnosis.neighbours import VOTERS
+from medclip.diagnosis.novelty import LEVEL
 from medclip.embedding.embedder import Embedder
 from medclip.fusion import Fuser, Parts
 from medclip.fusion.composition import Composition
@@ -11,7 +12,7 @@ from medclip.index import CaseIndex
 from medclip.index.filters import Filter
 from medclip.modalities.text.language import languages_read, unread_language
 
-__all__ = ["OUTDATED", "TUNED", "archived_already", "cautions_of", "few_cases", "left_out", "no_answer"]
+__all__ = ["OUTDATED", "TUNED", "archived_already", "few_cases", "foreign", "left_out", "no_answer"]
 
 OUTDATED = (
     "This index was made by an earlier medclip, which fitted and measured its answers in another way: none is given until  "
@@ -27,38 +28,27 @@ _SAME = 0.9999
 """Cosine from which two vectors are of one scan or text: rounding leaves more, another slice of a series less."""
 
 
-def cautions_of(index: CaseIndex, embedder: Embedder, texts: Sequence[str], parts: Parts) -> list[str]:
-    """Plain sentences on texts in a language that the model does not read, and on those far from all archived ones.
+def foreign(embedder: Embedder, texts: Sequence[str], novelty: NovelQuery | None) -> list[str]:
+    """A plain sentence on texts in a language that the model does not read.
 
     Args:
         texts: the query's, transcripts too.
-        parts: the query, embedded.
-
-    Raises:
-        ArchiveError: the index' file of what is familiar is damaged.
+        novelty: where it says that the texts are like the archive's, their language is: asking takes half a second.
     """
-    if not texts:
+    judged = {one.part: one.p for one in novelty.parts} if novelty is not None else {}
+    familiar = [judged[part] >= LEVEL for part in ("history", "report") if part in judged]
+    if not texts or (familiar and all(familiar)):
         return []
-    found = []
     read = languages_read(embedder.model.manifest.reading.scripts)
     named = [unread_language(text, read) for text in texts] if read is not None else []
-    foreign = dict.fromkeys(name for name in named if name is not None)
-    if foreign:
-        reads = "English alone" if len(read or ()) == 1 else f"{len(read or ())} languages, this not among them"
-        found.append(
-            f"The text seems to be {' and '.join(foreign)}, but this index' model reads {reads}: it was hardly understood, "
-            "so do not rely on what was found by it. Translate it."
-        )
-    familiar = read_familiarity(index)
-    if familiar is not None and familiar.nearest is not None:
-        texts_alone = parts.only(["history", "report"])
-        [nearest] = nearest_text(index, embedder.fuser.fuse([texts_alone]))
-        if nearest < familiar.nearest:
-            found.append(
-                f"The text is unlike the archive's (cosine {nearest:.2f} to the nearest report or history; 99 % of its own "
-                f"reach {familiar.nearest:.2f}): perhaps it was not understood, and what it finds is similar in nothing."
-            )
-    return found
+    names = dict.fromkeys(name for name in named if name is not None)
+    if not names:
+        return []
+    reads = "English alone" if len(read or ()) == 1 else f"{len(read or ())} languages, this not among them"
+    return [
+        f"The text seems to be {' and '.join(names)}, but this index' model reads {reads}: it was hardly understood, "
+        "so do not rely on what was found by it. Translate it."
+    ]
 
 
 def archived_already(

@@ -14,6 +14,7 @@
         fuser.onnx            (n, modalities, base + measurements + 1) → (n, joint) unit vectors; none for ``sum``
         tokenizer.json
         probes.safetensors    stored inputs with the embeddings that training saw
+        orientation.safetensors  (w, orientations) weights and bias: how a scan lies; none where too few scans were trained on
       weights.safetensors     every tensor of towers and projection, for torch
       open_clip_config.json   the towers' open_clip model config
       text_config/            the Hugging Face config of the text tower, if it has one
@@ -23,7 +24,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -43,7 +44,7 @@ __all__ = ["FORMAT", "Layout", "Manifest", "ServingLayout", "ServingManifest", "
 
 FORMAT = 2
 _MOST = 64 << 20  # bytes of a manifest
-_LATER = frozenset({"adds_texts", "tuned", "gauge"})
+_LATER = frozenset({"adds_texts", "tuned", "gauge", "orientations"})
 """Fields that manifests of earlier versions lack: where they do, the fingerprint goes without them, as it did."""
 
 
@@ -89,11 +90,15 @@ class ServingLayout:
     def references(self) -> Path:
         return self.root / "probes.safetensors"
 
-    def listed(self, fuser: str) -> tuple[Path, ...]:
-        """Every file whose checksum the manifest of a model with that fuser holds."""
+    @property
+    def orientation(self) -> Path:
+        return self.root / "orientation.safetensors"
+
+    def listed(self, fuser: str, orientations: Sequence[str] = ()) -> tuple[Path, ...]:
+        """Every file whose checksum the manifest of a model with that fuser and these orientations holds."""
         graphs = (self.scan_tower, self.text_tower, self.scan_attention, self.scan_head, self.text_head)
         always = (*graphs, self.tokenizer, self.references)
-        return always if fuser == "sum" else (*always, self.fuser)
+        return (*always, *[self.fuser] * (fuser != "sum"), *[self.orientation] * bool(orientations))
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,7 @@ class ServingManifest(_Strict):
     adds_texts: bool = True  # whether report and history are added up rather than averaged: none said so who did
     gauge: int = 0  # of `base`, the last: how far the tower's features point away from the training cases' mean
     tuned: bool = False  # whether the towers themselves were tuned on cases
+    orientations: tuple[str, ...] = ()  # what `orientation.safetensors` tells apart; nothing where it is missing
     synthetic: bool  # trained on a synthetic cohort alone
     sha256: dict[str, str]  # file name → checksum
 

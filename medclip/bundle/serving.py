@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.bundle.layout import FORMAT, ServingLayout, ServingManifest, check_file, read_model
+from medclip.bundle.orientation import Orientation, read_orientation
 from medclip.errors import BundleError
 from medclip.files.plain import open_regular
 from medclip.files.tensors import read_tensors
@@ -138,7 +140,7 @@ class ServingModel:
             raise BundleError(
                 f"{layout.manifest}: has format {manifest.format}, this medclip reads {FORMAT}; {_REMEDY}"
             )
-        for file in layout.listed(manifest.fuser):
+        for file in layout.listed(manifest.fuser, manifest.orientations):
             check_file(file, manifest.sha256.get(file.name), _REMEDY)
         self.folder, self.manifest = folder, manifest
         self.towers = ServingTowers(folder, manifest, threads)
@@ -150,11 +152,20 @@ class ServingModel:
         """Identifies the model; vectors of two fingerprints must not be compared."""
         return self.manifest.fingerprint
 
+    @cached_property
+    def orientation(self) -> Orientation | None:
+        """Tells how a scan lies; None in a model that cannot.
+
+        Raises:
+            BundleError: it is damaged.
+        """
+        return read_orientation(self.folder, self.manifest)
+
     def copy_to(self, folder: Path) -> None:
         """Copy the files of the model, and no other, into a new folder."""
         layout = ServingLayout(self.folder)
         folder.mkdir()
-        for file in (layout.manifest, *layout.listed(self.manifest.fuser)):
+        for file in (layout.manifest, *layout.listed(self.manifest.fuser, self.manifest.orientations)):
             with open_regular(file) as given, (folder / file.name).open("xb") as made:
                 shutil.copyfileobj(given, made, 1 << 20)
 
@@ -179,8 +190,9 @@ class ServingModel:
         """Recompute the reference outputs, from picture and text on; the least cosine to what training saw.
 
         Raises:
-            BundleError: preparation gives another picture, or a cosine is below `LEAST_COSINE`.
+            BundleError: preparation gives another picture, a cosine is below `LEAST_COSINE`, or `orientation` is damaged.
         """
+        read_orientation(self.folder, self.manifest)
         file = ServingLayout(self.folder).references
         try:
             return self._verified(file, read_tensors(file, self.manifest.sha256.get(file.name)))

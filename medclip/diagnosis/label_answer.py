@@ -1,6 +1,7 @@
 """The answer on one label set, from what a query shows and the cases that vote on it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,9 @@ class LabelAnswer(Out):
     label_set: str = Field(description="FAMILY/CLASS for one class of a multi-label set")
     verified: bool = Field(description="false where the archive's labels were read from reports by a program")
     answer: str | None = Field(description="the most probable class, or null where the answer is withheld")
+    withheld: Literal["uncertain", "unlike the archive"] | None = Field(
+        description="why there is no answer: no class is probable enough, or the archive holds nothing like the query"
+    )
     ranked: list[RankedLabel] = Field(description="every class, most probable first")
     set: PromisedSet | None = Field(description="null where too few patients could be left out to rule a label out")
     agree: bool = Field(description="whether vote and probe name the same class, as far as both were asked")
@@ -126,10 +130,12 @@ def answer_label_set(
     found_set = (fit.scores_alone if by_vote_alone else fit.scores).label_set(pool, asked)
     promised = None if found_set is None else _promised(found_set, diagnoser.classes, ranked, asked)
     alone = promised is not None and len(promised.labels) == 1
+    answer = named(ranked[0].label, ranked[0].probability, len(ranked), alone=alone)
     return LabelAnswer(
         label_set=diagnoser.label_set,
         verified=is_verified(diagnoser.label_set),
-        answer=named(ranked[0].label, ranked[0].probability, len(ranked), alone=alone),
+        answer=answer,
+        withheld="uncertain" if answer is None else None,
         ranked=ranked,
         set=promised,
         agree=probe is None or int(voted.probabilities.argmax()) == int(probe.argmax()),

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from medclip.archive.build import Place, create_index, write_index
 from medclip.archive.entries import entry_of
 from medclip.archive.layout import PROBE
+from medclip.archive.novelty import read_novelty
 from medclip.assistant.assistant import Assistant
+from medclip.bundle.orientation import Orientation
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, kfold, published_split
 from medclip.diagnosis.diagnoser import BALANCE, STRENGTH, Diagnoser, shared_classes
@@ -42,6 +44,7 @@ from medclip.training.attention import attention_of
 from medclip.training.baseline import BASELINE, Pictures, read_pictures
 from medclip.training.features import CaseFeatures, compute_features
 from medclip.training.joint import TrainedFuser, embed_features, train_fuser
+from medclip.training.orientation import fit_orientation, turned_features
 from medclip.training.projection import Projection
 from medclip.training.run import Reporter, exported_towers
 from medclip.training.settings import BaselineSettings, FuserSettings, Settings
@@ -139,6 +142,7 @@ class _Work:
     held_out: CaseFeatures
     projection: Projection
     settings: Settings
+    orientation: Orientation | None  # how a scan lies
 
 
 @contextmanager
@@ -156,12 +160,13 @@ def _indexed(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if diagnosers is None:
-            write_index(learnt, fuser, "cross-validation", folder)
+            write_index(learnt, fuser, "cross-validation", folder, orientation=work.orientation)
             diagnosers = load_diagnosers(folder / PROBE)
         else:
             create_index((entry_of(case, fuser) for case in learnt), "cross-validation", folder, Place())
         index = CaseIndex.open(folder)
-        yield Assistant(index, diagnosers, fuser, None)
+        novelty = read_novelty(folder / PROBE, fuser, work.orientation)
+        yield Assistant(index, diagnosers, novelty, fuser, None)
         index.close()
 
 
@@ -279,6 +284,10 @@ def cross_validate(
             chosen, cases_folder, runner, augmentations=settings.augmentations, seed=settings.seed, cache=Path(scratch),
             fingerprint=towers_name, progress=report.features,
         )  # fmt: skip
+        turned = turned_features(
+            chosen, cases_folder, runner, seed=settings.seed, cache=Path(scratch), fingerprint=towers_name,
+            progress=report.features,
+        )  # fmt: skip
         pictures = read_pictures(chosen, cases_folder, report.features) if ablate else {}
         measured, answers = [], list[Answered]()
         for number, part in enumerate(parts, start=1):
@@ -293,7 +302,9 @@ def cross_validate(
                 device=device,
                 progress=lambda epoch: report.epoch(epoch, settings.epochs),
             ).projection
-            work = _Work(train, held_out, projection, settings)
+            fuser_alone = train_fuser(projection, train, FuserSettings()).fuser()
+            orientation = fit_orientation(turned.select(part.train), projection, fuser_alone)
+            work = _Work(train, held_out, projection, settings, orientation)
             measured.append(
                 _ablate_fold(work, fuser, pictures, report) if ablate else _measure_fold(work, fuser, answers.append)
             )

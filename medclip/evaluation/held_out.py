@@ -126,12 +126,24 @@ def measure_labels(
                     stated = known[answer.label_set].fits[posed.composition].measured.accuracy
                     rows[answer.label_set].append(_Row(answer, stated, labels[answer.label_set], posed))
         figures += gain_figures(protocol, assistant, holdings, asked)
+        figures += _called_unlike(protocol, assistant, asked)
         for label_set, answered in sorted(rows.items()):
             keep(Answered(protocol, label_set, _predicted(answered, "combined"), [row.posed.case for row in answered]))
             for method in ("vote", "probe", "combined"):
                 figures += classification_figures(protocol, label_set, method, _predicted(answered, method))
             figures += classification_figures(protocol, label_set, "majority", _majority(known[label_set], answered))
     return with_families(figures)
+
+
+def _called_unlike(protocol: str, assistant: Assistant, asked: Sequence[Posed]) -> list[Figure]:
+    """Of how many patients like the archive's the queries are called unlike it; it should be `LEVEL`."""
+    judged = [] if assistant.novelty is None else [assistant.novelty.judge(one.parts) for one in asked]
+    known = [(found.unlike, one.patient) for found, one in zip(judged, asked, strict=False) if found is not None]
+    if not known:
+        return []
+    patients = [patient for _, patient in known]
+    value = float(np.average([unlike for unlike, _ in known], weights=patient_weights(patients)))
+    return [Figure(protocol, None, "novelty", "called_unlike", value, None, len(set(patients)))]
 
 
 def measure_shown(

@@ -15,6 +15,7 @@ from medclip.files.plain import write_json
 from medclip.modalities.measurements.shared_units import left_out, units_of
 from medclip.training.choosing import Choice
 from medclip.training.joint import TrainedFuser
+from medclip.training.orientation import Told
 from medclip.training.projection import Shape
 from medclip.training.settings import Settings, TuneSettings
 from medclip.training.towers import Towers
@@ -35,6 +36,7 @@ class Provenance:
     best: int
     choice: Choice  # what chose `best`
     figures: dict[str, float]
+    told: Told | None  # how well it is told how a scan lies, where there is a head and a dev scan
 
 
 def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Shape, fused: TrainedFuser) -> None:
@@ -59,6 +61,7 @@ def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Sh
         "best_epoch": provenance.best,
         "chosen_by": provenance.choice.by,
         "figures": provenance.figures,
+        "orientation": asdict(provenance.told) if provenance.told else None,
         "versions": {name: version(name) for name in ("medclip-assistant", "torch", "open_clip_torch", "onnxruntime")},
     }
     write_json(layout.training, facts)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -31,7 +32,10 @@ __all__ = [
     "PictureFeatures",
     "TowerRunner",
     "compute_features",
+    "features_key",
     "gather",
+    "kept_on_disk",
+    "run_pictures",
     "sentences",
 ]
 
@@ -173,7 +177,7 @@ def gather(cases: Sequence[Case], scripts: tuple[str, ...] | None) -> tuple[Case
     return rows, texts
 
 
-def _key(cases: Sequence[Case], folder: Path, augmentations: int, seed: int, towers: str) -> str:
+def features_key(cases: Sequence[Case], folder: Path, augmentations: int, seed: int, towers: str) -> str:
     """What the features depend on: the towers, every case, the size and time of every scan, and the augmentation."""
     digest = hashlib.sha256(json.dumps([towers, augmentations, seed]).encode())
     for case in cases:
@@ -182,6 +186,42 @@ def _key(cases: Sequence[Case], folder: Path, augmentations: int, seed: int, tow
             stat = (folder / scan.file).stat()
             digest.update(f"{stat.st_size}:{stat.st_mtime_ns}".encode())
     return digest.hexdigest()[:16]
+
+
+def kept_on_disk(file: Path, compute: Callable[[], Array]) -> Array:
+    """What an earlier run left in `file`, else what `compute` gives, which is left there, whole or not at all."""
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".partial.npy")
+        np.save(unfinished, compute())
+        unfinished.rename(file)
+    return np.asarray(np.load(file, allow_pickle=False), np.float32)
+
+
+def run_pictures(
+    runner: TowerRunner,
+    workers: ThreadPoolExecutor,
+    prepared: Callable[[int], list[GreyPicture]],
+    number: int,
+    progress: Callable[[int], None],
+) -> tuple[Array, list[int]]:
+    """Tower features of all prepared pictures of `number` scans, in order, (p, d), and how many of them each has.
+
+    Args:
+        prepared: position of a scan → its prepared pictures.
+        progress: called with scans done.
+    """
+
+    def block(start: int) -> tuple[Array, list[int]]:
+        parts = [prepared(i) for i in range(start, min(start + _BATCH, number))]
+        return picture_features(runner.scan_features, parts), [len(part) for part in parts]
+
+    blocks, counts = [], list[int]()
+    for features, found in workers.map(block, range(0, number, _BATCH)):
+        blocks.append(features)
+        counts += found
+        progress(len(counts))
+    return np.concatenate(blocks), counts
 
 
 def compute_features(
@@ -211,17 +251,11 @@ def compute_features(
     files = [folder / scan.file for case in cases for scan in case.scans]
     if not files:
         raise CaseError("no case has a scan; scans and texts are what training aligns")
-    key = _key(cases, folder, augmentations, seed, fingerprint)
-    cache.mkdir(parents=True, exist_ok=True)
+    key = features_key(cases, folder, augmentations, seed, fingerprint)
     total = len(files) * (augmentations + 1)
 
     def part(name: str, compute: Callable[[], Array]) -> Array:
-        file = cache / f"{key}-{name}.npy"
-        if not file.is_file():
-            partial = file.with_suffix(".partial.npy")
-            np.save(partial, compute())
-            partial.rename(file)
-        return np.asarray(np.load(file, allow_pickle=False), np.float32)
+        return kept_on_disk(cache / f"{key}-{name}.npy", compute)
 
     def prepared(number: int, i: int) -> list[GreyPicture]:
         how = runner.preprocessing
@@ -232,18 +266,16 @@ def compute_features(
         return [augment(picture, how, np.random.default_rng((seed, number, i))) for picture in pictures]
 
     def copied(number: int) -> Array:
-        def block(start: int) -> tuple[Array, list[int]]:
-            parts = [prepared(number, i) for i in range(start, min(start + _BATCH, len(files)))]
-            return picture_features(runner.scan_features, parts), [len(part) for part in parts]
-
-        blocks, counts = [], []
-        for features, found in workers.map(block, range(0, len(files), _BATCH)):
-            blocks.append(features)
-            counts += found
-            progress(number * len(files) + len(counts), total)
+        found, counts = run_pictures(
+            runner,
+            workers,
+            partial(prepared, number),
+            len(files),
+            lambda done: progress(number * len(files) + done, total),
+        )
         if not number:  # a scan has as many pictures in every copy
             part("counts", lambda: np.asarray(counts, np.float32))
-        return np.concatenate(blocks)
+        return found
 
     def written() -> Array:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together: less padding

@@ -30,8 +30,9 @@ from medclip.training.choosing import Choice, measured_kind, retrieval_of
 from medclip.training.export import export_fuser, export_heads, export_towers
 from medclip.training.features import CaseFeatures, Progress, TowerRunner, compute_features
 from medclip.training.joint import train_fuser
+from medclip.training.orientation import fit_orientation, told, turned_features
 from medclip.training.save import save_bundle
-from medclip.training.settings import FuserSettings, Settings, TuneSettings
+from medclip.training.settings import FuserSettings, OrientationSettings, Settings, TuneSettings
 from medclip.training.towers import Towers, copy_tokenizer, load_towers
 from medclip.training.trainer import Epoch, Trained, train_projection
 from medclip.training.unfinished import request_of, working
@@ -268,6 +269,18 @@ def _train(
     report.stage(f"fitting the {fuser.name} fuser")
     fused = train_fuser(trained.projection, train, fuser, seed=settings.seed)
     figures = _figures(trained, dev)
+    report.stage("learning how scans lie")
+    unseen, turned = (
+        turned_features(
+            part, cases_folder, runner, seed=settings.seed, cache=work / "features",
+            fingerprint=f"{fingerprint}{device}{crops}", progress=report.features, most=most,
+        )
+        for part, most in (
+            (fold.held_out, OrientationSettings.dev_pictures),
+            (fold.train, OrientationSettings.pictures),
+        )
+    )  # fmt: skip
+    orientation = fit_orientation(turned, trained.projection, fused.fuser())
     report.stage("exporting and verifying the model")
     with new_folder(out, force=force, marker=Layout(out).manifest.name) as folder:
         serving = Layout(folder).serving.root
@@ -285,8 +298,9 @@ def _train(
             best=trained.best,
             choice=trained.choice,
             figures=figures,
+            told=None if orientation is None else told(orientation, unseen, trained.projection, fused.fuser()),
         )
-        save_bundle(folder, towers, trained.projection, fused, provenance, cases_folder)
+        save_bundle(folder, towers, trained.projection, fused, provenance, cases_folder, orientation)
     return TrainingReport(
         train_cases=len(fold.train),
         dev_cases=len(fold.held_out),

@@ -16,6 +16,7 @@ from medclip.bundle.layout import (
     ServingManifest,
     TensorSpec,
 )
+from medclip.bundle.orientation import Orientation
 from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.errors import ScanError, TextError
@@ -80,6 +81,7 @@ def save_bundle(
     fused: TrainedFuser,
     provenance: Provenance,
     cases_folder: Path,
+    orientation: Orientation | None,
 ) -> None:
     """Complete a model folder whose ``serving/`` holds the exported graphs, and verify it as a user will.
 
@@ -109,6 +111,7 @@ def save_bundle(
         adds_texts=False,
         gauge=shape.gauge,
         tuned=provenance.tune is not None,
+        orientations=orientation.names if orientation is not None else (),
         synthetic=all(case.synthetic for case in provenance.fold.train),
         sha256={},
     )
@@ -126,9 +129,10 @@ def save_bundle(
             **{f"text_{i}": np.frombuffer(text.encode(), np.uint8).copy() for i, text in enumerate(texts)},
         },
     )
-    manifest = partial.model_copy(
-        update={"sha256": {file.name: digest_of(file) for file in serving.listed(partial.fuser)}}
-    )
+    if orientation is not None:
+        write_tensors(serving.orientation, {"weights": orientation.weights, "bias": orientation.bias})
+    listed = serving.listed(partial.fuser, partial.orientations)
+    manifest = partial.model_copy(update={"sha256": {file.name: digest_of(file) for file in listed}})
     serving.manifest.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     write_card(layout, towers, provenance, shape, fused)
     stored = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != layout.manifest]
