@@ -44,13 +44,13 @@ class Alike(Out):
 
 
 class PromisedSet(Out):
-    """One of these labels is right, for as many new patients as is said (split conformal prediction)."""
+    """One of these labels is right, for as many new patients as is said (conformal prediction)."""
 
     labels: list[str] = Field(description="most probable first; the most probable one is always among them")
     coverage: float = Field(description="share of new patients whose label such a set holds")
     kind: Kind = Field(
-        description="whether that holds for the patients of each class, or of all classes together; mixed: for each class of "
-        "20 archived patients or more, and for the rarer ones together"
+        description="whether that holds for the patients of each class, or of all classes together; mixed: of each larger class, "
+        "and of the rarer ones together"
     )
     interval: tuple[float, float] = Field(
         description="in which the coverage lies for 9 in 10 archives with as many patients"
@@ -125,7 +125,7 @@ def answer_label_set(
     asked = promise or Promise()
     found_set = (fit.scores_alone if by_vote_alone else fit.scores).label_set(pool, asked)
     promised = None if found_set is None else _promised(found_set, diagnoser.classes, ranked, asked)
-    alone = promised is not None and len(promised.labels) == 1
+    alone = found_set is not None and found_set.alone
     return LabelAnswer(
         label_set=diagnoser.label_set,
         verified=is_verified(diagnoser.label_set),
