@@ -28,23 +28,30 @@ from medclip.metrics.probabilities import interval
 
 if TYPE_CHECKING:
     from medclip.assistant.answer import Answer, SimilarCase
-    from medclip.assistant.assistant import Capability
+    from medclip.assistant.asking import Capability, Judged
     from medclip.cases.check import CheckReport
     from medclip.diagnosis.label_answer import LabelAnswer
+    from medclip.diagnosis.sets import Kind
 
 __all__ = [
+    "MOST_MEMBERS",
     "Bar",
     "answer",
     "check_report",
+    "decided",
     "measured_table",
     "out",
     "print_json",
     "progress",
+    "promise",
     "say",
     "share",
     "visible",
     "votes",
 ]
+
+MOST_MEMBERS = 8
+"""Classes of a multi-label set that are shown, the most probable ones: what one looks over at once. JSON has them all."""
 
 _KEPT = {"\n", "\t"}
 
@@ -195,9 +202,50 @@ def caveats(found: "LabelAnswer") -> list[str]:
     if not found.agree:
         notes.append("vote and probe disagree")
     if found.answer is None:
-        least = least_probability(len(found.ranked))
-        notes.append(f"no class reaches probability {least:.2f}, so the answer is withheld")
+        notes.append(f"the answer is withheld: {_withheld(found)}")
     return notes
+
+
+def _withheld(found: "LabelAnswer") -> str:
+    said = f"no class reaches probability {least_probability(len(found.ranked)):.2f}"
+    if found.set is None or found.set.empty:
+        return said
+    return f"{said}, and {len(found.set.labels)} of them cannot be ruled out at {_percent(found.set.coverage)}"
+
+
+def _percent(coverage: float) -> str:
+    return f"{100 * coverage:.6g}%"
+
+
+_WHOSE: dict["Kind", str] = {
+    "class-conditional": "of each class",
+    "marginal": "of all classes together",
+    "mixed": "of each class, the rare ones taken together",
+}
+
+
+def promise(found: "LabelAnswer") -> str:
+    """Which labels may be right, and for how many new patients that holds."""
+    given = found.set
+    if given is None:
+        return "no class can be ruled out: too few patients could be left out"
+    low, high = given.interval
+    most = f"{'at least ' if low >= given.coverage else ''}{_percent(given.coverage)}"
+    holds = (
+        f"{most} of new patients {_WHOSE[given.kind]} ({low:.0%} to {high:.0%}, by {given.patients} patients left out)"
+    )
+    if given.empty:
+        return f"no class is as probable as the right one is for {holds}: perhaps it is none of them"
+    if len(given.labels) == len(found.ranked):
+        return f"no class can be ruled out so that it holds for {holds}"
+    if len(given.labels) == 1:
+        return f"{given.labels[0]}, all others ruled out: such a statement holds for {holds}"
+    return f"one of {', '.join(given.labels)}: such a statement holds for {holds}"
+
+
+def decided(member: "LabelAnswer") -> str | None:
+    """Of a class of a multi-label set: the answer, or None where it is withheld or the other one cannot be ruled out."""
+    return None if member.set is not None and len(member.set.labels) > 1 else member.answer
 
 
 def _stated(found: "LabelAnswer") -> str:
@@ -235,14 +283,23 @@ def measured_table(capability: "Capability") -> Table:
     """How good the answers on a label set are, by what is asked with."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("asked with", no_wrap=True)
-    for column in ("right", "95 % interval", "calibration error", "patients"):
+    for column in ("right", "95 % interval", "calibration error", "patients", "90 % sets hold", "class by class"):
         table.add_column(column, justify="right")
     for name, found in capability.measured.items():
         low, high = interval(found.accuracy, found.patients)
         figures = (f"{found.accuracy:.2f}", f"{low:.2f} to {high:.2f}", f"{found.calibration_error:.2f}")
         shown = figures if found.patients >= LEAST_PATIENTS else ("too few", "", "")
-        table.add_row(name, *shown, str(found.patients))
+        table.add_row(name, *shown, str(found.patients), *_sets(capability.sets[name]))
     return table
+
+
+def _sets(judged: "Judged") -> tuple[str, str]:
+    """How many patients 90 % sets hold the right label of, and for how many classes that is so of each by itself."""
+    if judged.interval is None:
+        return "too few", ""
+    low, high = judged.interval
+    by_itself = sum(len(one) == 1 for one in judged.together)
+    return f"{low:.2f} to {high:.2f}", f"{by_itself} of {sum(map(len, judged.together))}"
 
 
 def families(given: "Answer") -> dict[str, list["LabelAnswer"]]:
@@ -267,6 +324,13 @@ def family_caveats(members: Sequence["LabelAnswer"]) -> list[str]:
     if known:
         on = f"of archived patients left out ({min(m.held_out_patients for m in members if m.held_out_accuracy)} or more)"
         notes = [f"such answers were right for {min(known):.0%} to {max(known):.0%} {on}"]
+    if promised := [m.set for m in members if m.set is not None]:
+        each = sum(one.kind == "class-conditional" for one in promised)
+        of = "of those who have a finding and of those who do not"
+        notes.append(
+            f"present or absent is said where the other can be ruled out, undecided where neither can: that holds for "
+            f"{_percent(promised[0].coverage)} of new patients, for {each} of {len(members)} classes {of}, each by themselves"
+        )
     if not all(member.verified for member in members):
         notes.append("the archive's labels were read from its reports by a program: not verified")
     return notes
@@ -291,10 +355,10 @@ def _family_table(family: str, members: Sequence["LabelAnswer"]) -> Table:
     table = Table(title=family, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("class", "answer", "present", "vote", "probe"):
         table.add_column(column, justify="left" if column in ("class", "answer") else "right")
-    for member in members[:8]:
+    for member in members[:MOST_MEMBERS]:
         ranked = next((r for r in member.ranked if r.label == PRESENT), member.ranked[0])
         values = (share(value) for value in (ranked.probability, ranked.vote, ranked.probe))
-        table.add_row(member.label_set.partition("/")[2], member.answer or Text("undecided", "yellow"), *values)
+        table.add_row(member.label_set.partition("/")[2], decided(member) or Text("undecided", "yellow"), *values)
     return table
 
 
@@ -308,7 +372,7 @@ def answer(given: "Answer") -> None:
     for found in given.labels:
         if family_of(found.label_set) is None:
             out.print(_label_table(found))
-            for line in (*caveats(found), _voted(found)):
+            for line in (promise(found), *caveats(found), _voted(found)):
                 say(f"  {line}")
     for family, members in families(given).items():
         out.print(_family_table(family, members))

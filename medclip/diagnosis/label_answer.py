@@ -47,6 +47,10 @@ class PromisedSet(Out):
     """One of these labels is right, for as many new patients as is said (conformal prediction)."""
 
     labels: list[str] = Field(description="most probable first; the most probable one is always among them")
+    empty: bool = Field(
+        description="whether every label is less probable than the right one was for so many patients left out; the most "
+        "probable one is named all the same"
+    )
     coverage: float = Field(description="share of new patients whose label such a set holds")
     kind: Kind = Field(
         description="whether that holds for the patients of each class, or of all classes together; mixed: of each larger class, "
@@ -125,7 +129,7 @@ def answer_label_set(
     asked = promise or Promise()
     found_set = (fit.scores_alone if by_vote_alone else fit.scores).label_set(pool, asked)
     promised = None if found_set is None else _promised(found_set, diagnoser.classes, ranked, asked)
-    alone = found_set is not None and found_set.alone
+    alone = promised is not None and len(promised.labels) == 1 and not promised.empty
     return LabelAnswer(
         label_set=diagnoser.label_set,
         verified=is_verified(diagnoser.label_set),
@@ -152,6 +156,7 @@ def _promised(found: LabelSet, classes: Sequence[str], ranked: Sequence[RankedLa
     within = {label for label, inside in zip(classes, found.within, strict=True) if inside}
     return PromisedSet(
         labels=[one.label for one in ranked if one.label in within],
+        empty=found.empty,
         coverage=promise.coverage,
         kind=found.kind,
         interval=found.interval,

@@ -11,7 +11,6 @@ The patients are left out fold by fold, and a new one is answered by what is fit
 (``medclip evaluate`` tells the coverage).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -32,6 +31,9 @@ larger classes as long as together they are rarer, too. At 90 % no class could b
 is known to some 6 % either way. Were the rare ones judged by all patients, they would seldom be within, and the sets of
 MedPix' kinds of disease hold 0.86 to 0.88 of patients in place of 0.90."""
 
+_LEAST_COVERAGE = 0.5
+"""A set must hold the right label for more than so many: else it is no more often right than wrong."""
+
 _SURE = 0.95
 """How sure a promise is that is made in spite of few patients (`Promise.in_spite_of_few`)."""
 
@@ -46,8 +48,17 @@ Kind = Literal["class-conditional", "marginal", "mixed"]
 class Promise:
     """What a set is asked to promise."""
 
-    coverage: float = COVERAGE  # of how many new patients it is to hold the right label, between 0 and 1
+    coverage: float = COVERAGE  # share of new patients for whom it is to hold the right label
     in_spite_of_few: bool = False  # on average over archives, or by 19 in 20 archives of as many patients
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be promised.
+
+        Raises:
+            ValueError: the coverage is no more than a half, or is everyone.
+        """
+        if not _LEAST_COVERAGE < self.coverage < 1:
+            raise ValueError(f"must be above {_LEAST_COVERAGE:g} and below 1")
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class LabelSet:
     """The classes that one answer cannot rule out, and what is known of the promise."""
 
     within: NDArray[np.bool_]  # (classes,)
-    alone: bool  # whether all classes but one are ruled out, and that one is not
+    empty: bool  # whether every class was ruled out; the most probable one is within all the same
     kind: Kind
     interval: tuple[float, float]  # 5th to 95th percentile of the coverage over archives of as many patients
     patients: int
@@ -79,20 +90,20 @@ class Scores:
     classes: int
 
     @cached_property
-    def _patients(self) -> NDArray[np.float64]:
+    def patients(self) -> NDArray[np.float64]:
         """(classes,) patients of each class; one with scans of two classes counts to each by their share."""
         return np.bincount(self.labels, weights=self.weights, minlength=self.classes).astype(np.float64)
 
     @cached_property
     def groups(self) -> list[Group]:
         """Each class that is judged by its own patients, most patients first, then the rest together."""
-        order = np.argsort(-self._patients, kind="stable")
+        order = np.argsort(-self.patients, kind="stable")
         enough = LEAST_OF_CLASS - _ROUNDING
-        own = int((self._patients >= enough).sum())
-        while 0 < own < self.classes and self._patients[order[own:]].sum() < enough:
+        own = int((self.patients >= enough).sum())
+        while 0 < own < self.classes and self.patients[order[own:]].sum() < enough:
             own -= 1
         classes = [*([number] for number in order[:own].tolist()), order[own:].tolist()]
-        return [Group(tuple(one), float(self._patients[one].sum())) for one in classes if one]
+        return [Group(tuple(one), float(self.patients[one].sum())) for one in classes if one]
 
     def label_set(self, probabilities: Probabilities, promise: Promise) -> LabelSet | None:
         """The set for one query; None where too few patients were left out for any class to be ruled out.
@@ -100,45 +111,46 @@ class Scores:
         Args:
             probabilities: (classes,). The most probable class is always within, which can only add to the coverage.
         """
-        ranks = [_rank(group.patients, promise) for group in self.groups]
-        if not any(ranks):
+        interval = self.interval(promise)
+        if interval is None:
             return None
         within = np.zeros(self.classes, bool)
-        for group, rank in zip(self.groups, ranks, strict=True):
+        for group in self.groups:
+            rank = _rank(group.patients, promise)
             rows = np.isin(self.labels, group.classes)
             right, weights = self.right[rows], self.weights[rows]
             for number in group.classes:
                 within[number] = weights[right <= np.float32(probabilities[number])].sum() + 1 > rank + _ROUNDING
-        alone = int(within.sum()) == 1
+        empty = not within.any()
         within[probabilities.argmax()] = True
-        alone = alone and int(within.sum()) == 1
-        return LabelSet(within, alone, self.kind, _interval(self.groups, ranks), round(float(self._patients.sum())))
+        return LabelSet(within, empty, self.kind, interval, round(float(self.patients.sum())))
+
+    def interval(self, promise: Promise) -> tuple[float, float] | None:
+        """5th to 95th percentile of the coverage over archives; None where no class can be ruled out.
+
+        That of one group is distributed as Beta(n + 1 - l, l) (Vovk 2012, ACML 25:475, section 2) with l its rank; of several
+        it is their mean, weighed by frequency. They are independent; the distribution of the mean is taken as the Beta of its
+        mean and variance.
+        """
+        from scipy.special import betaincinv
+
+        total = sum(group.patients for group in self.groups)
+        known = [(one.patients / total, one.patients, _rank(one.patients, promise)) for one in self.groups]
+        mean = sum(share * (1 - rank / (size + 1)) for share, size, rank in known)
+        spread = sum(
+            share**2 * rank * (size + 1 - rank) / ((size + 1) ** 2 * (size + 2)) for share, size, rank in known
+        )
+        if not spread:
+            return None
+        strength = mean * (1 - mean) / spread - 1
+        low, high = betaincinv(mean * strength, (1 - mean) * strength, [0.05, 0.95])
+        return float(low), float(high)
 
     @property
     def kind(self) -> Kind:
         """For whom the promise is kept."""
         together = [len(group.classes) > 1 for group in self.groups]
         return "mixed" if any(together) and len(together) > 1 else "marginal" if any(together) else "class-conditional"
-
-
-def _interval(groups: Sequence[Group], ranks: Sequence[int]) -> tuple[float, float]:
-    """5th to 95th percentile of the coverage over archives.
-
-    That of one group is distributed as Beta(n + 1 - l, l) (Vovk 2012, ACML 25:475, section 2); of several it is their mean,
-    weighed by frequency. They are independent; the distribution of the mean is taken as the Beta of its mean and variance.
-
-    Args:
-        ranks: l of each group.
-    """
-    from scipy.special import betaincinv
-
-    total = sum(group.patients for group in groups)
-    known = [(group.patients / total, group.patients, rank) for group, rank in zip(groups, ranks, strict=True)]
-    mean = sum(share * (1 - rank / (size + 1)) for share, size, rank in known)
-    spread = sum(share**2 * rank * (size + 1 - rank) / ((size + 1) ** 2 * (size + 2)) for share, size, rank in known)
-    strength = mean * (1 - mean) / spread - 1
-    low, high = betaincinv(mean * strength, (1 - mean) * strength, [0.05, 0.95])
-    return float(low), float(high)
 
 
 def _rank(size: float, promise: Promise) -> int:

@@ -127,7 +127,7 @@ def test_tensors_that_cannot_be_are_refused_even_where_the_checksum_fits(stored:
 @pytest.mark.parametrize(
     ("row", "value"),
     [(0, 2), (0, -1), (0, 0.5), (1, 0), (1, -1), (1, 2), (2, 1.5), (2, -0.1), (3, 1.5)],
-    ids="class-3 class-negative class-half weight-0 weight-negative weight-2 pool-1.5 pool-negative vote-1.5".split(),
+    ids=["class-3", "class-", "class-half", "weight-0", "weight-", "weight-2", "pool-1.5", "pool-", "vote-1.5"],
 )
 def test_scores_of_no_patient_are_refused_in_one_line(stored: Path, row: int, value: float) -> None:
     """By them a class would be ruled out for a patient."""
@@ -149,7 +149,12 @@ def test_what_is_of_another_model_is_refused(stored: Path) -> None:
 
 def test_what_an_older_medclip_wrote_is_told_apart(stored: Path) -> None:
     file = stored / "diagnosers.json"
-    for older in ({"diagnosers": []}, sealed({"diagnosers": [], "tensors": None}), sealed({"format": 2}), sealed({"format": 3})):
+    for older in (
+        {"diagnosers": []},
+        sealed({"diagnosers": [], "tensors": None}),
+        sealed({"format": 2}),
+        sealed({"format": 3}),
+    ):
         file.write_text(json.dumps(older))
         assert load_diagnosers(stored, WIDTHS) is None
 
