@@ -23,12 +23,13 @@ from rich.table import Table
 from rich.text import Text
 
 from medclip.diagnosis.abstention import LEAST_PATIENTS, least_probability
+from medclip.diagnosis.sets import COVERAGE
 from medclip.label_sets import PRESENT, family_of
 from medclip.metrics.probabilities import interval
 
 if TYPE_CHECKING:
     from medclip.assistant.answer import Answer, SimilarCase
-    from medclip.assistant.asking import Capability, Judged
+    from medclip.assistant.asking import Capability
     from medclip.cases.check import CheckReport
     from medclip.diagnosis.label_answer import LabelAnswer
     from medclip.diagnosis.sets import Kind
@@ -45,6 +46,7 @@ __all__ = [
     "progress",
     "promise",
     "say",
+    "sets_hold",
     "share",
     "visible",
     "votes",
@@ -283,23 +285,37 @@ def measured_table(capability: "Capability") -> Table:
     """How good the answers on a label set are, by what is asked with."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("asked with", no_wrap=True)
-    for column in ("right", "95 % interval", "calibration error", "patients", "90 % sets hold", "class by class"):
+    for column in ("right", "95 % interval", "calibration error", "patients"):
         table.add_column(column, justify="right")
     for name, found in capability.measured.items():
         low, high = interval(found.accuracy, found.patients)
         figures = (f"{found.accuracy:.2f}", f"{low:.2f} to {high:.2f}", f"{found.calibration_error:.2f}")
         shown = figures if found.patients >= LEAST_PATIENTS else ("too few", "", "")
-        table.add_row(name, *shown, str(found.patients), *_sets(capability.sets[name]))
+        table.add_row(name, *shown, str(found.patients))
     return table
 
 
-def _sets(judged: "Judged") -> tuple[str, str]:
-    """How many patients 90 % sets hold the right label of, and for how many classes that is so of each by itself."""
-    if judged.interval is None:
-        return "too few", ""
-    low, high = judged.interval
-    by_itself = sum(len(one) == 1 for one in judged.together)
-    return f"{low:.2f} to {high:.2f}", f"{by_itself} of {sum(map(len, judged.together))}"
+def sets_hold(capability: "Capability") -> list[str]:
+    """Of how many patients 90 % sets hold the right label, and by whom each class is ruled out; a line for what is alike."""
+    alike: dict[str, list[str]] = {}
+    for name, judged in capability.sets.items():
+        told = "nothing: too few patients could be left out to rule a class out"
+        if judged.interval is not None:
+            low, high = judged.interval
+            groups = [", ".join(f"{label} {count:.0f}" for label, count in one.items()) for one in judged.together]
+            itself = [one for one, of in zip(groups, judged.together, strict=True) if len(of) == 1]
+            rest = [one for one, of in zip(groups, judged.together, strict=True) if len(of) > 1]
+            by = "; ".join(
+                [*([f"each by itself {', '.join(itself)}"] if itself else []), *(f"together {one}" for one in rest)]
+            )
+            told = f"the right class of {low:.0%} to {high:.0%} of patients, judged {by}"
+        alike.setdefault(told, []).append(name)
+    every = len(capability.sets)
+    return [
+        f"sets of labels at {_percent(COVERAGE)} hold {told} "
+        f"({'whatever is asked with' if len(own) == every else f'asked with {", ".join(own)}'})"
+        for told, own in alike.items()
+    ]
 
 
 def families(given: "Answer") -> dict[str, list["LabelAnswer"]]:

@@ -17,6 +17,7 @@ from medclip.diagnosis.voting import vote
 from medclip.embedding.embedder import EmbeddedCase
 from medclip.embedding.posing import Posed, pose, question_showing, scan_questions
 from medclip.errors import CaseError
+from medclip.evaluation.class_coverage import class_coverage_figures
 from medclip.evaluation.gain import Holdings, gain_figures
 from medclip.evaluation.protocols import (
     LABEL_PROTOCOLS,
@@ -216,4 +217,4 @@ def measure_index(
     )
     answers: list[Answered] = []
     labels = measure_labels(assistant, held_out, keep=answers.append)
-    return [*retrieval, *labels, *subgroup_figures(answers, by)]
+    return [*retrieval, *labels, *class_coverage_figures(answers), *subgroup_figures(answers, by)]
