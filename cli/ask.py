@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from medclip.assistant.assistant import Asked, Assistant
+    from medclip.diagnosis.sets import Promise
 
 __all__ = ["FORCE", "HTML", "check_page", "query", "similar"]
 
@@ -15,6 +16,13 @@ _LABEL = typer.Option("--label", help="Answer this label set only; may be repeat
 _JSON = typer.Option("--json", help="Print the answer as JSON (docs/answer.schema.json).")
 _WHERE = typer.Option(
     "--where", help="Only such cases: \"modality = 'CT' and age >= 60 and label.location = 'Thorax'\""
+)
+_COVERAGE = typer.Option(
+    "--coverage", help="Of how many new patients a set of labels is to hold the right one: above 0.5, below 1."
+)
+_SMALL_SAMPLE = typer.Option(
+    "--small-sample",
+    help="Keep that promise even where few patients were left out: in 19 of 20 archives, not on average over them.",
 )
 _MMAP = typer.Option("--mmap/--no-mmap", help="Map large search structures from their files, or read them into memory.")
 HTML = typer.Option("--html", help="Write a self-contained page with the pictures.")
@@ -43,6 +51,8 @@ def query(
     sex: Annotated[str | None, typer.Option(help="female, male or other.")] = None,
     k: Annotated[int, _K] = 10,
     label: Annotated[list[str] | None, _LABEL] = None,
+    coverage: Annotated[float, _COVERAGE] = 0.9,
+    small_sample: Annotated[bool, _SMALL_SAMPLE] = False,
     as_json: Annotated[bool, _JSON] = False,
     html: Annotated[Path | None, HTML] = None,
     record: Annotated[Path | None, _RECORD] = None,
@@ -67,6 +77,7 @@ def query(
     from medclip.assistant.assistant import Assistant
     from medclip.modalities.measurements.values import values_of
 
+    promise = _promise(coverage, small_sample)
     check_page(html, force)
     _check_record(record, force)
     history, found = (
@@ -78,7 +89,7 @@ def query(
     asked = assistant.query(
         scan or [], history, values, report=found, recordings=audio or [], speech_model=speech_model,
         k=k, label_sets=label or [], where=where, exclude_patient=exclude_patient, words=words,
-        record=record is not None,
+        promise=promise, record=record is not None,
     )  # fmt: skip
     texts = [*history, *found, *(heard.text for heard in asked.answer.transcripts)]
     _show(assistant, asked, texts, as_json, html, record, title="New patient", force=force)
@@ -89,6 +100,8 @@ def similar(
     case_id: Annotated[str, typer.Argument(help="A case of the index.")],
     k: Annotated[int, _K] = 10,
     label: Annotated[list[str] | None, _LABEL] = None,
+    coverage: Annotated[float, _COVERAGE] = 0.9,
+    small_sample: Annotated[bool, _SMALL_SAMPLE] = False,
     where: Annotated[str | None, _WHERE] = None,
     as_json: Annotated[bool, _JSON] = False,
     html: Annotated[Path | None, HTML] = None,
@@ -98,11 +111,24 @@ def similar(
     """Find the cases most similar to an archived one; its own patient's are left out."""
     from medclip.assistant.assistant import Assistant
 
+    promise = _promise(coverage, small_sample)
     check_page(html, force)
     _check_record(record, force)
     assistant = Assistant.open_without_model(index)
-    asked = assistant.ask_archived(case_id, k=k, label_sets=label or [], where=where, record=record is not None)
+    asked = assistant.ask_archived(
+        case_id, k=k, label_sets=label or [], where=where, promise=promise, record=record is not None
+    )
     _show(assistant, asked, [], as_json, html, record, title=f"Case {case_id}", case_id=case_id, force=force)
+
+
+def _promise(coverage: float, small_sample: bool) -> "Promise":
+    from medclip.diagnosis.sets import Promise
+    from medclip.errors import OptionError
+
+    try:
+        return Promise(coverage, small_sample)
+    except ValueError as error:
+        raise OptionError(f"--coverage {coverage:g}: {error}") from error
 
 
 def _check_record(record: Path | None, force: bool) -> None:

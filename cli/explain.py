@@ -68,9 +68,12 @@ def _show_opinions(found: "Explanation") -> None:
     from rich.table import Table
 
     from medclip.cli import render
+    from medclip.label_sets import family_of
 
     render.say("how the probabilities come about: of each class, opinion ^ weight multiplied, then scaled to the sum 1")
-    for answered in found.answer.labels:
+    singles = [one for one in found.answer.labels if family_of(one.label_set) is None]
+    several = [one for members in render.families(found.answer).values() for one in members[: render.MOST_MEMBERS]]
+    for answered in (*singles, *several):
         ranked = answered.ranked[:_CLASSES]
         table = Table(title=answered.label_set, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("opinion")

@@ -7,6 +7,8 @@ from rich import box
 from rich.table import Table
 
 from medclip.cli.render import out
+from medclip.diagnosis.sets import COVERAGE
+from medclip.evaluation.class_coverage import CLASS_COVERAGE, LEAST, LEAST_PATIENTS
 from medclip.evaluation.subgroups import MINUS_REST
 from medclip.label_sets import family_of
 
@@ -15,13 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ablation", "figures"]
 
+_OF_SETS = ("coverage", "set_size", LEAST)
+
 
 def figures(measured: Sequence["Figure"]) -> None:
     """Figures in tables: retrieval, labels by method, similar cases; of a multi-label set, the means over its classes.
 
     Then one for every protocol and label set, each class of a multi-label set too, whose rows are groups of patients.
     """
-    groups = [figure for figure in measured if figure.group is not None]
+    of_classes = [figure for figure in measured if figure.metric == CLASS_COVERAGE]
+    groups = [figure for figure in measured if figure.group is not None and figure not in of_classes]
     measured = [figure for figure in measured if figure.group is None]
     measured = [figure for figure in measured if figure.label_set is None or family_of(figure.label_set) is None]
     retrieval = [figure for figure in measured if figure.label_set is None]
@@ -38,12 +43,35 @@ def figures(measured: Sequence["Figure"]) -> None:
             )
         out.print(table)
     labels = [figure for figure in measured if figure.label_set is not None]
-    _by_method("labels", [figure for figure in labels if not figure.metric.startswith("hit@")])
+    _by_method("labels", [one for one in labels if not one.metric.startswith("hit@") and one.metric not in _OF_SETS])
+    _of_sets([figure for figure in labels if figure.metric in _OF_SETS], of_classes)
     title = "the right class among the first cases shown, by chance, among the answer's first classes"
     _by_method(title, [figure for figure in labels if figure.metric.startswith("hit@")])
     for protocol, label_set in dict.fromkeys((figure.protocol, figure.label_set) for figure in groups):
         own = [figure for figure in groups if (figure.protocol, figure.label_set) == (protocol, label_set)]
         _by_group(f"{label_set}, asked with {protocol}: the answer by group (95 %), and less all others", own)
+
+
+def _of_sets(measured: Sequence["Figure"], of_classes: Sequence["Figure"]) -> None:
+    if not measured:
+        return
+    title = f"sets of labels that promise {COVERAGE:.0%}: for how many patients the set holds the right class"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    least = f"least of the classes of {LEAST_PATIENTS} patients or more"
+    for column in ("protocol", "label set", "n", "holds it", "labels within", least):
+        table.add_column(column, justify="left" if column in ("protocol", "label set", least) else "right")
+    for key in dict.fromkeys((figure.protocol, figure.label_set) for figure in measured):
+        own = {one.metric: one for one in measured if (one.protocol, one.label_set) == key}
+        lowest = next((one for one in of_classes if LEAST in own and _is_least(one, own[LEAST])), None)
+        told = "-" if lowest is None else f"{lowest.group}: {_with_interval(lowest)}".replace("\n", ", ")
+        cells = (str(own["coverage"].n), _value(own["coverage"]), _value(own["set_size"]), told)
+        table.add_row(key[0], key[1], *cells)
+    out.print(table)
+
+
+def _is_least(one: "Figure", least: "Figure") -> bool:
+    of = {one.label_set, family_of(one.label_set or "")}
+    return one.protocol == least.protocol and least.label_set in of and (one.value, one.n) == (least.value, least.n)
 
 
 def _by_group(title: str, measured: Sequence["Figure"]) -> None:

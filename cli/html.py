@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medclip.cli.render import (
+    MOST_MEMBERS,
     caveats,
     confirmed_and_treated,
+    decided,
     families,
     family_caveats,
     present,
+    promise,
     share,
     shown_labels,
     votes,
@@ -85,6 +88,9 @@ def write_page(
         singles=[(found, caveats(found)) for found in asked.answer.labels if family_of(found.label_set) is None],
         families=[(name, found, family_caveats(found)) for name, found in families(asked.answer).items()],
         present=present,
+        promise=promise,
+        decided=decided,
+        most=MOST_MEMBERS,
         votes=votes,
         share=share,
         treated=confirmed_and_treated(asked.answer),

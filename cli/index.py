@@ -160,6 +160,8 @@ def _say(assistant: "Assistant") -> None:  # type: ignore[name-defined]  # noqa:
         classes = ", ".join(f"{label} {count}" for label, count in capability.patients.items())
         render.say("answers ", (capability.label_set, "bold"), f" (patients: {classes})")
         render.out.print(render.measured_table(capability))
+        for line in render.sets_hold(capability):
+            render.say(line)
     render.say(f"measurements that a query may have: {', '.join(assistant.measurements) or 'none'}")
     coverage = assistant.coverage()
     if coverage.cases:

@@ -23,28 +23,37 @@ from rich.table import Table
 from rich.text import Text
 
 from medclip.diagnosis.abstention import LEAST_PATIENTS, least_probability
+from medclip.diagnosis.sets import COVERAGE
 from medclip.label_sets import PRESENT, family_of
 from medclip.metrics.probabilities import interval
 
 if TYPE_CHECKING:
     from medclip.assistant.answer import Answer, SimilarCase
-    from medclip.assistant.assistant import Capability
+    from medclip.assistant.asking import Capability
     from medclip.cases.check import CheckReport
     from medclip.diagnosis.label_answer import LabelAnswer
+    from medclip.diagnosis.sets import Kind
 
 __all__ = [
+    "MOST_MEMBERS",
     "Bar",
     "answer",
     "check_report",
+    "decided",
     "measured_table",
     "out",
     "print_json",
     "progress",
+    "promise",
     "say",
+    "sets_hold",
     "share",
     "visible",
     "votes",
 ]
+
+MOST_MEMBERS = 8
+"""Classes of a multi-label set that are shown, the most probable ones: what one looks over at once. JSON has them all."""
 
 _KEPT = {"\n", "\t"}
 
@@ -195,9 +204,50 @@ def caveats(found: "LabelAnswer") -> list[str]:
     if not found.agree:
         notes.append("vote and probe disagree")
     if found.answer is None:
-        least = least_probability(len(found.ranked))
-        notes.append(f"no class reaches probability {least:.2f}, so the answer is withheld")
+        notes.append(f"the answer is withheld: {_withheld(found)}")
     return notes
+
+
+def _withheld(found: "LabelAnswer") -> str:
+    said = f"no class reaches probability {least_probability(len(found.ranked)):.2f}"
+    if found.set is None or found.set.empty:
+        return said
+    return f"{said}, and {len(found.set.labels)} of them cannot be ruled out at {_percent(found.set.coverage)}"
+
+
+def _percent(coverage: float) -> str:
+    return f"{100 * coverage:.6g}%"
+
+
+_WHOSE: dict["Kind", str] = {
+    "class-conditional": "of each class",
+    "marginal": "of all classes together",
+    "mixed": "of each class, the rare ones taken together",
+}
+
+
+def promise(found: "LabelAnswer") -> str:
+    """Which labels may be right, and for how many new patients that holds."""
+    given = found.set
+    if given is None:
+        return "no class can be ruled out: too few patients could be left out"
+    low, high = given.interval
+    most = f"{'at least ' if low >= given.coverage else ''}{_percent(given.coverage)}"
+    holds = (
+        f"{most} of new patients {_WHOSE[given.kind]} ({low:.0%} to {high:.0%}, by {given.patients} patients left out)"
+    )
+    if given.empty:
+        return f"no class is as probable as the right one is for {holds}: perhaps it is none of them"
+    if len(given.labels) == len(found.ranked):
+        return f"no class can be ruled out so that it holds for {holds}"
+    if len(given.labels) == 1:
+        return f"{given.labels[0]}, all others ruled out: such a statement holds for {holds}"
+    return f"one of {', '.join(given.labels)}: such a statement holds for {holds}"
+
+
+def decided(member: "LabelAnswer") -> str | None:
+    """Of a class of a multi-label set: the answer, or None where it is withheld or the other one cannot be ruled out."""
+    return None if member.set is not None and len(member.set.labels) > 1 else member.answer
 
 
 def _stated(found: "LabelAnswer") -> str:
@@ -245,6 +295,28 @@ def measured_table(capability: "Capability") -> Table:
     return table
 
 
+def sets_hold(capability: "Capability") -> list[str]:
+    """Of how many patients 90 % sets hold the right label, and by whom each class is ruled out; a line for what is alike."""
+    alike: dict[str, list[str]] = {}
+    for name, judged in capability.sets.items():
+        told = "nothing: too few patients could be left out to rule a class out"
+        if judged.interval is not None:
+            low, high = judged.interval
+            groups = [", ".join(f"{label} {count:.0f}" for label, count in one.items()) for one in judged.together]
+            itself = [one for one, of in zip(groups, judged.together, strict=True) if len(of) == 1]
+            rest = [one for one, of in zip(groups, judged.together, strict=True) if len(of) > 1]
+            by = "; ".join(
+                [*([f"each by itself {', '.join(itself)}"] if itself else []), *(f"together {one}" for one in rest)]
+            )
+            told = f"the right class of {low:.0%} to {high:.0%} of patients, judged {by}"
+        alike.setdefault(told, []).append(name)
+    asked = {
+        told: "whatever is asked with" if len(own) == len(capability.sets) else f"asked with {', '.join(own)}"
+        for told, own in alike.items()
+    }
+    return [f"sets of labels at {_percent(COVERAGE)} hold {told} ({by})" for told, by in asked.items()]
+
+
 def families(given: "Answer") -> dict[str, list["LabelAnswer"]]:
     """Multi-label set → the answers on its classes, the most probable first."""
     found: dict[str, list[LabelAnswer]] = {}
@@ -267,6 +339,13 @@ def family_caveats(members: Sequence["LabelAnswer"]) -> list[str]:
     if known:
         on = f"of archived patients left out ({min(m.held_out_patients for m in members if m.held_out_accuracy)} or more)"
         notes = [f"such answers were right for {min(known):.0%} to {max(known):.0%} {on}"]
+    if promised := [m.set for m in members if m.set is not None]:
+        each = sum(one.kind == "class-conditional" for one in promised)
+        of = "of those who have a finding and of those who do not"
+        notes.append(
+            f"present or absent is said where the other can be ruled out, undecided where neither can: that holds for "
+            f"{_percent(promised[0].coverage)} of new patients, for {each} of {len(members)} classes {of}, each by themselves"
+        )
     if not all(member.verified for member in members):
         notes.append("the archive's labels were read from its reports by a program: not verified")
     return notes
@@ -291,10 +370,10 @@ def _family_table(family: str, members: Sequence["LabelAnswer"]) -> Table:
     table = Table(title=family, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("class", "answer", "present", "vote", "probe"):
         table.add_column(column, justify="left" if column in ("class", "answer") else "right")
-    for member in members[:8]:
+    for member in members[:MOST_MEMBERS]:
         ranked = next((r for r in member.ranked if r.label == PRESENT), member.ranked[0])
         values = (share(value) for value in (ranked.probability, ranked.vote, ranked.probe))
-        table.add_row(member.label_set.partition("/")[2], member.answer or Text("undecided", "yellow"), *values)
+        table.add_row(member.label_set.partition("/")[2], decided(member) or Text("undecided", "yellow"), *values)
     return table
 
 
@@ -308,7 +387,7 @@ def answer(given: "Answer") -> None:
     for found in given.labels:
         if family_of(found.label_set) is None:
             out.print(_label_table(found))
-            for line in (*caveats(found), _voted(found)):
+            for line in (promise(found), *caveats(found), _voted(found)):
                 say(f"  {line}")
     for family, members in families(given).items():
         out.print(_family_table(family, members))

@@ -11,7 +11,7 @@ from medclip.fusion.composition import Composition
 from medclip.index.filters import Filter
 from medclip.modalities.scan.pictures import ScanPictures
 
-__all__ = ["Among", "Asked", "Capability", "Coverage"]
+__all__ = ["Among", "Asked", "Capability", "Coverage", "Judged"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,16 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """By whom classes are ruled out from sets of labels."""
+
+    together: list[dict[str, float]]  # class → patients left out, of the classes that are judged together
+    interval: (
+        tuple[float, float] | None
+    )  # of the coverage at `COVERAGE`, for 9 in 10 archives; None: nothing is ruled out
+
+
+@dataclass(frozen=True)
 class Capability:
     """What an index can answer on one label set."""
 
@@ -31,6 +41,7 @@ class Capability:
     patients: dict[str, int]  # class → patients
     measured: dict[Composition, Measured]  # what a query is made of → how good its answers are, on patients left out
     opinions: dict[Composition, dict[str, Measured]]  # the same of each opinion that is pooled, by itself
+    sets: dict[Composition, Judged]
 
 
 @dataclass(frozen=True)

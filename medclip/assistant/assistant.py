@@ -15,7 +15,7 @@ from medclip.archive.filter_fields import label_sets_in, read_filter
 from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, model_of, orientation_of
 from medclip.archive.novelty import Novelty, read_novelty
 from medclip.assistant.answer import Answer, Contribution, Heard, NovelPart, NovelQuery, Ranking, similar_case
-from medclip.assistant.asking import Among, Asked, Capability, Coverage
+from medclip.assistant.asking import Among, Asked, Capability, Coverage, Judged
 from medclip.assistant.cautions import OUTDATED, TUNED, archived_already, few_cases, foreign, left_out, no_answer
 from medclip.assistant.record import record_of, sources_of
 from medclip.assistant.vectors import QueryVectors, query_vectors
@@ -23,7 +23,7 @@ from medclip.bundle.layout import ServingManifest
 from medclip.diagnosis.diagnoser import Diagnoser
 from medclip.diagnosis.label_answer import LabelAnswer, answer_label_set
 from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
-from medclip.diagnosis.sets import Promise
+from medclip.diagnosis.sets import Promise, Scores
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedding.embedder import Embedder
 from medclip.errors import ArchiveError
@@ -175,7 +175,7 @@ class Assistant:
                 sources = sources_of(scans, history, report, [one.sha256 for one in heard], texts)
                 own = self.index.cases_of_patient(exclude_patient) if exclude_patient is not None else []
                 recorded = record_of(
-                    self.index, asked, answer, k=k, label_sets=label_sets, where=where, left_out=own,
+                    self.index, asked, answer, k=k, label_sets=label_sets, where=where, promise=promise, left_out=own,
                     sources=sources, noted=noted,
                 )  # fmt: skip
         known = {"transcripts": heard, "cautions": [*noted, *answer.cautions]}
@@ -301,8 +301,9 @@ class Assistant:
             if record:
                 own = self.index.cases_of_patient(patient)
                 recorded = record_of(
-                    self.index, asked, answer, k=k, label_sets=label_sets, where=where, left_out=own, case_id=case_id
-                )
+                    self.index, asked, answer, k=k, label_sets=label_sets, where=where, promise=promise, left_out=own,
+                    case_id=case_id,
+                )  # fmt: skip
         return Asked(answer, [], recorded)
 
     def _of_answers(
@@ -395,6 +396,7 @@ class Assistant:
                 d.patients,
                 {name: fit.measured for name, fit in d.fits.items()},
                 {name: dict(fit.parts) for name, fit in d.fits.items()},
+                {name: _judged(d, fit.scores) for name, fit in d.fits.items()},
             )
             for d in self.diagnosers
         ]
@@ -435,6 +437,12 @@ class Assistant:
             ranked_by=ranked_by,
             similar=similar,
         )
+
+
+def _judged(diagnoser: Diagnoser, scores: Scores) -> Judged:
+    patients = scores.patients.tolist()
+    together = [{diagnoser.classes[i]: patients[i] for i in group.classes} for group in scores.groups]
+    return Judged(together, scores.interval(Promise()))
 
 
 def _diagnosers(index: CaseIndex, fuser: Fuser) -> list[Diagnoser] | None:

@@ -9,7 +9,7 @@ from medclip.assistant.assistant import Among, Assistant
 from medclip.assistant.record import Archive, Labels, Record, Shown, archive_state, vectors_of
 from medclip.assistant.vectors import QueryVectors
 from medclip.diagnosis.diagnoser import probes_of
-from medclip.diagnosis.label_answer import LabelAnswer
+from medclip.diagnosis.label_answer import LabelAnswer, PromisedSet
 from medclip.diagnosis.neighbours import ballots_of
 from medclip.errors import RecordError
 from medclip.index import Hit
@@ -73,7 +73,7 @@ def explain(assistant: Assistant, record: Record, name: str) -> Explanation:
         own = next((one for one in query.left_out if one in there), None)
         patient = None if own is None else index.record(own).patient
         where = None if query.where is None else index.filter(query.where)
-        among = Among(query.k, tuple(query.label_sets), where, patient)
+        among = Among(query.k, tuple(query.label_sets), where, patient, query.promise)
         alone = bool(query.left_out)
         answer, voters = assistant.answer_to(asked, among, by_vote_alone=alone)
         opinions = {one.label_set: _opinions(assistant, one, asked, voters, alone) for one in answer.labels}
@@ -87,7 +87,7 @@ def explain(assistant: Assistant, record: Record, name: str) -> Explanation:
             "and not compared with those of then; who votes does not depend on words."
         )
     moved = [
-        *_labels_moved(record.answer.labels, answer.labels),
+        *_labels_moved(record.answer.labels, answer.labels, sets=query.promise is not None),
         *([] if by_words else _similar_moved(record.answer.similar, answer.similar)),
         *_contributions_moved(record, answer),
         *_listed("cautions", record.answer.cautions, answer.cautions),
@@ -166,7 +166,12 @@ def _listed(what: str, before: Sequence[str], now: Sequence[str]) -> list[str]:
     return [f"{what}: {'; '.join(told)}"] if told else [f"{what}: in another order"] if [*before] != [*now] else []
 
 
-def _labels_moved(before: Sequence[Labels], now: Sequence[LabelAnswer]) -> list[str]:
+def _labels_moved(before: Sequence[Labels], now: Sequence[LabelAnswer], *, sets: bool) -> list[str]:
+    """What of the labels is not as it was.
+
+    Args:
+        sets: whether there were sets of labels then.
+    """
     then = {one.label_set: one for one in before}
     found = _listed("label sets answered", list(then), [one.label_set for one in now])
     for one in now:
@@ -175,6 +180,8 @@ def _labels_moved(before: Sequence[Labels], now: Sequence[LabelAnswer]) -> list[
         name = one.label_set
         if old.answer != one.answer:
             found.append(f"{name}: {old.answer or 'undecided'} → {one.answer or 'undecided'}")
+        if sets and old.set != one.set:
+            found.append(f"{name}, not ruled out: {_set(old.set)} → {_set(one.set)}")
         for what in ("probability", "vote", "probe"):
             sides = ({row.label: getattr(row, what) for row in side.ranked} for side in (old, one))
             found += _numbers_moved(f"{name}, {what}", *sides)
@@ -182,6 +189,13 @@ def _labels_moved(before: Sequence[Labels], now: Sequence[LabelAnswer]) -> list[
         shares = [{voter.case_id: voter.share for voter in side.voters} for side in (old, one)]
         found += _listed(f"{name}, voters", *voters) or _numbers_moved(f"{name}, shares of the vote", *shares)
     return found
+
+
+def _set(promised: PromisedSet | None) -> str:
+    if promised is None:
+        return "nothing could be"
+    low, high = promised.interval
+    return f"{', '.join(promised.labels)} ({promised.kind}, {low:.4f} to {high:.4f}, {promised.patients} patients)"
 
 
 def _similar_moved(before: Sequence[Shown], now: Sequence[SimilarCase]) -> list[str]:

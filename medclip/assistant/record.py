@@ -22,7 +22,8 @@ from medclip import __version__
 from medclip.archive.layout import PROBE
 from medclip.assistant.answer import Answer, Contribution, Ranking
 from medclip.assistant.vectors import QueryVectors
-from medclip.diagnosis.label_answer import RankedLabel, Voter
+from medclip.diagnosis.label_answer import PromisedSet, RankedLabel, Voter
+from medclip.diagnosis.sets import Promise
 from medclip.diagnosis.store import DIAGNOSERS
 from medclip.errors import RecordError, describe
 from medclip.files.outputs import new_file
@@ -106,6 +107,7 @@ class Query(_Stored):
     k: Annotated[int, Field(ge=1, lt=1 << 31)]
     label_sets: list[str]
     where: str | None
+    promise: Promise | None = None  # what the sets of labels were to keep; None: recorded before there were any
     sources: list[Source]
     parts: EmbeddedParts | None
     whole: Vector  # as fused
@@ -128,6 +130,7 @@ class Labels(_Stored):
     label_set: str
     answer: str | None
     ranked: list[RankedLabel]
+    set: PromisedSet | None = None
     voters: list[Voter]
     archive_share: float
 
@@ -209,6 +212,7 @@ def record_of(
     k: int,
     label_sets: Sequence[str],
     where: str | None,
+    promise: Promise | None,
     left_out: Sequence[str],
     case_id: str | None = None,
     sources: Sequence[Source] = (),
@@ -241,6 +245,7 @@ def record_of(
             k=k,
             label_sets=list(label_sets),
             where=where,
+            promise=promise or Promise(),
             sources=list(sources),
             parts=None if parts is None else _embedded(parts),
             whole=asked.whole[0],

@@ -23,6 +23,6 @@ def named(label: str, probability: float, classes: int, *, alone: bool) -> str |
 
     Args:
         probability: of the most probable class, calibrated.
-        alone: whether every other class is ruled out by the set that keeps its coverage.
+        alone: whether by the set that keeps its coverage every other class is ruled out, and this one is not.
     """
     return label if alone or probability >= least_probability(classes) else None

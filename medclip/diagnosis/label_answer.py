@@ -45,13 +45,17 @@ class Alike(Out):
 
 
 class PromisedSet(Out):
-    """One of these labels is right, for as many new patients as is said (split conformal prediction)."""
+    """One of these labels is right, for as many new patients as is said (conformal prediction)."""
 
     labels: list[str] = Field(description="most probable first; the most probable one is always among them")
+    empty: bool = Field(
+        description="whether every label is less probable than the right one was for so many patients left out; the most "
+        "probable one is named all the same"
+    )
     coverage: float = Field(description="share of new patients whose label such a set holds")
     kind: Kind = Field(
-        description="whether that holds for the patients of each class, or of all classes together; mixed: for each class of "
-        "20 archived patients or more, and for the rarer ones together"
+        description="whether that holds for the patients of each class, or of all classes together; mixed: of each larger class, "
+        "and of the rarer ones together"
     )
     interval: tuple[float, float] = Field(
         description="in which the coverage lies for 9 in 10 archives with as many patients"
@@ -129,7 +133,7 @@ def answer_label_set(
     asked = promise or Promise()
     found_set = (fit.scores_alone if by_vote_alone else fit.scores).label_set(pool, asked)
     promised = None if found_set is None else _promised(found_set, diagnoser.classes, ranked, asked)
-    alone = promised is not None and len(promised.labels) == 1
+    alone = promised is not None and len(promised.labels) == 1 and not promised.empty
     answer = named(ranked[0].label, ranked[0].probability, len(ranked), alone=alone)
     return LabelAnswer(
         label_set=diagnoser.label_set,
@@ -158,6 +162,7 @@ def _promised(found: LabelSet, classes: Sequence[str], ranked: Sequence[RankedLa
     within = {label for label, inside in zip(classes, found.within, strict=True) if inside}
     return PromisedSet(
         labels=[one.label for one in ranked if one.label in within],
+        empty=found.empty,
         coverage=promise.coverage,
         kind=found.kind,
         interval=found.interval,

@@ -1,12 +1,16 @@
-"""Sets of labels that hold the right one as often as is promised: split conformal prediction.
+"""Sets of labels that hold the right one as often as is promised: conformal prediction.
 
 On patients left out it is known what probability the right class was given. A class belongs into the set of a new patient
 unless its probability is among the lowest that were right: then it would be so for no more than one in ten (Vovk, Gammerman
 and Shafer 2005, "Algorithmic Learning in a Random World", sections 2.2 and 4.5; the score is that of Sadinle, Lei and
-Wasserman 2019, J. Am. Stat. Assoc. 114:223).
+Wasserman 2019, J. Am. Stat. Assoc. 114:223). A patient of several scans weighs as much as one of one (Lee, Barber and
+Willett 2023, arXiv 2306.06342).
+
+The patients are left out fold by fold, and a new one is answered by what is fitted on all folds, which knows a little more
+(cross-conformal prediction: Vovk 2015, Ann. Math. Artif. Intell. 74:9). What is proven for one fold is measured for this
+(``medclip evaluate`` tells the coverage).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -16,16 +20,19 @@ from numpy.typing import NDArray
 
 from medclip.metrics.probabilities import Probabilities
 
-__all__ = ["COVERAGE", "LEAST_OF_CLASS", "Kind", "LabelSet", "Promise", "Scores"]
+__all__ = ["COVERAGE", "LEAST_OF_CLASS", "Group", "Kind", "LabelSet", "Promise", "Scores"]
 
 COVERAGE = 0.9
 """Of how many new patients a set is to hold the right label, where nothing else is asked for."""
 
 LEAST_OF_CLASS = 20
-"""Patients of a class from which it is judged by its own patients alone; rarer ones are judged together, and by all patients
-where together they are rarer, too. At 90 % no class could be ruled out by 8 or fewer; by 20 its coverage is known to some 6 %
-either way. Were the rare ones judged by all patients wherever there are others, they would seldom be within, and the sets of
+"""Patients of a class from which it is judged by its own patients alone; rarer ones are judged together, and with the next
+larger classes as long as together they are rarer, too. At 90 % no class could be ruled out by 8 or fewer; by 20 its coverage
+is known to some 6 % either way. Were the rare ones judged by all patients, they would seldom be within, and the sets of
 MedPix' kinds of disease hold 0.86 to 0.88 of patients in place of 0.90."""
+
+_LEAST_COVERAGE = 0.5
+"""A set must hold the right label for more than so many: else it is no more often right than wrong."""
 
 _SURE = 0.95
 """How sure a promise is that is made in spite of few patients (`Promise.in_spite_of_few`)."""
@@ -34,15 +41,24 @@ _ROUNDING = 1e-9  # 0.1 is no binary number: a rank on the edge stays there
 
 
 Kind = Literal["class-conditional", "marginal", "mixed"]
-"""Whether each class is judged by its own patients, all by all patients, or rare ones together or by all."""
+"""Whether each class is judged by its own patients, all by all patients, or the larger by their own and the rest together."""
 
 
 @dataclass(frozen=True)
 class Promise:
     """What a set is asked to promise."""
 
-    coverage: float = COVERAGE  # of how many new patients it is to hold the right label, between 0 and 1
+    coverage: float = COVERAGE  # share of new patients for whom it is to hold the right label
     in_spite_of_few: bool = False  # on average over archives, or by 19 in 20 archives of as many patients
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be promised.
+
+        Raises:
+            ValueError: the coverage is no more than a half, or is everyone.
+        """
+        if not _LEAST_COVERAGE < self.coverage < 1:
+            raise ValueError(f"must be above {_LEAST_COVERAGE:g} and below 1")
 
 
 @dataclass(frozen=True)
@@ -50,9 +66,18 @@ class LabelSet:
     """The classes that one answer cannot rule out, and what is known of the promise."""
 
     within: NDArray[np.bool_]  # (classes,)
+    empty: bool  # whether every class was ruled out; the most probable one is within all the same
     kind: Kind
     interval: tuple[float, float]  # 5th to 95th percentile of the coverage over archives of as many patients
     patients: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Classes that are judged together."""
+
+    classes: tuple[int, ...]  # numbers
+    patients: float
 
 
 @dataclass(frozen=True)
@@ -65,21 +90,20 @@ class Scores:
     classes: int
 
     @cached_property
-    def _patients(self) -> NDArray[np.float64]:
+    def patients(self) -> NDArray[np.float64]:
         """(classes,) patients of each class; one with scans of two classes counts to each by their share."""
         return np.bincount(self.labels, weights=self.weights, minlength=self.classes).astype(np.float64)
 
     @cached_property
-    def _groups(self) -> list[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
-        """(classes, (n,) rows by which they are judged) of each class by itself, and of the rare ones."""
-        own = self._patients >= LEAST_OF_CLASS - _ROUNDING
-        classes = [*(np.asarray([number]) for number in np.flatnonzero(own)), np.flatnonzero(~own)]
-        rows = [np.isin(self.labels, one) for one in classes]
-        return [
-            (one, judging if self.weights[judging].sum() >= LEAST_OF_CLASS - _ROUNDING else np.ones_like(judging))
-            for one, judging in zip(classes, rows, strict=True)
-            if len(one)
-        ]
+    def groups(self) -> list[Group]:
+        """Each class that is judged by its own patients, most patients first, then the rest together."""
+        order = np.argsort(-self.patients, kind="stable")
+        enough = LEAST_OF_CLASS - _ROUNDING
+        own = int((self.patients >= enough).sum())
+        while 0 < own < self.classes and self.patients[order[own:]].sum() < enough:
+            own -= 1
+        classes = [*([number] for number in order[:own].tolist()), order[own:].tolist()]
+        return [Group(tuple(one), float(self.patients[one].sum())) for one in classes if one]
 
     def label_set(self, probabilities: Probabilities, promise: Promise) -> LabelSet | None:
         """The set for one query; None where too few patients were left out for any class to be ruled out.
@@ -87,44 +111,46 @@ class Scores:
         Args:
             probabilities: (classes,). The most probable class is always within, which can only add to the coverage.
         """
-        total = float(self._patients.sum())
-        within = np.zeros(self.classes, bool)
-        known = []  # (share of patients, how many judge, rank) of each group
-        for classes, rows in self._groups:
-            right, weights = self.right[rows], self.weights[rows]
-            rank = _rank(float(weights.sum()), promise)
-            known.append((float(self._patients[classes].sum()) / total, float(weights.sum()), rank))
-            for number in classes:
-                within[number] = weights[right <= np.float32(probabilities[number])].sum() + 1 > rank + _ROUNDING
-        if not any(rank for _, _, rank in known):
+        interval = self.interval(promise)
+        if interval is None:
             return None
+        within = np.zeros(self.classes, bool)
+        for group in self.groups:
+            rank = _rank(group.patients, promise)
+            rows = np.isin(self.labels, group.classes)
+            right, weights = self.right[rows], self.weights[rows]
+            for number in group.classes:
+                within[number] = weights[right <= np.float32(probabilities[number])].sum() + 1 > rank + _ROUNDING
+        empty = not within.any()
         within[probabilities.argmax()] = True
-        return LabelSet(within, self._kind, _interval(known), round(total))
+        return LabelSet(within, empty, self.kind, interval, round(float(self.patients.sum())))
+
+    def interval(self, promise: Promise) -> tuple[float, float] | None:
+        """5th to 95th percentile of the coverage over archives; None where no class can be ruled out.
+
+        That of one group is distributed as Beta(n + 1 - l, l) (Vovk 2012, ACML 25:475, section 2) with l its rank; of several
+        it is their mean, weighed by frequency. They are independent; the distribution of the mean is taken as the Beta of its
+        mean and variance.
+        """
+        from scipy.special import betaincinv
+
+        total = sum(group.patients for group in self.groups)
+        known = [(one.patients / total, one.patients, _rank(one.patients, promise)) for one in self.groups]
+        mean = sum(share * (1 - rank / (size + 1)) for share, size, rank in known)
+        spread = sum(
+            share**2 * rank * (size + 1 - rank) / ((size + 1) ** 2 * (size + 2)) for share, size, rank in known
+        )
+        if not spread:
+            return None
+        strength = mean * (1 - mean) / spread - 1
+        low, high = betaincinv(mean * strength, (1 - mean) * strength, [0.05, 0.95])
+        return float(low), float(high)
 
     @property
-    def _kind(self) -> Kind:
-        own = self._patients >= LEAST_OF_CLASS - _ROUNDING
-        return "class-conditional" if own.all() else "mixed" if own.any() else "marginal"
-
-
-def _interval(known: Sequence[tuple[float, float, int]]) -> tuple[float, float]:
-    """5th to 95th percentile of the coverage over archives.
-
-    That of one group is distributed as Beta(n + 1 - l, l) (Vovk 2012, ACML 25:475, section 2); of several it is their mean,
-    weighed by frequency. They are independent; the distribution of the mean is taken as the Beta of its mean and variance.
-
-    Args:
-        known: (share of all patients, n, l) of each group.
-    """
-    from scipy.special import betaincinv
-
-    mean = sum(share * (1 - rank / (size + 1)) for share, size, rank in known)
-    spread = sum(share**2 * rank * (size + 1 - rank) / ((size + 1) ** 2 * (size + 2)) for share, size, rank in known)
-    if not spread:
-        return (mean, mean)
-    strength = mean * (1 - mean) / spread - 1
-    low, high = betaincinv(mean * strength, (1 - mean) * strength, [0.05, 0.95])
-    return float(low), float(high)
+    def kind(self) -> Kind:
+        """For whom the promise is kept."""
+        together = [len(group.classes) > 1 for group in self.groups]
+        return "mixed" if any(together) and len(together) > 1 else "marginal" if any(together) else "class-conditional"
 
 
 def _rank(size: float, promise: Promise) -> int:

@@ -25,6 +25,7 @@ from medclip.diagnosis.store import load_diagnosers
 from medclip.embedding.embedder import EmbeddedCase, unknown_measurements
 from medclip.errors import CaseError
 from medclip.evaluation.baseline import baseline_figures
+from medclip.evaluation.class_coverage import class_coverage_figures
 from medclip.evaluation.held_out import caption_figures, measure_labels, measure_shown, pose_under
 from medclip.evaluation.protocols import (
     LABEL_PROTOCOLS,
@@ -308,4 +309,4 @@ def cross_validate(
             measured.append(
                 _ablate_fold(work, fuser, pictures, report) if ablate else _measure_fold(work, fuser, answers.append)
             )
-    return [*average(measured), *subgroup_figures(answers, by)]
+    return [*average(measured), *class_coverage_figures(answers), *subgroup_figures(answers, by)]

@@ -17,6 +17,7 @@ from medclip.diagnosis.voting import vote
 from medclip.embedding.embedder import EmbeddedCase
 from medclip.embedding.posing import Posed, pose, question_showing, scan_questions
 from medclip.errors import CaseError
+from medclip.evaluation.class_coverage import class_coverage_figures
 from medclip.evaluation.gain import Holdings, gain_figures
 from medclip.evaluation.protocols import (
     LABEL_PROTOCOLS,
@@ -24,6 +25,7 @@ from medclip.evaluation.protocols import (
     Figure,
     Predicted,
     classification_figures,
+    patient_weights,
     retrieval_figures,
     with_families,
 )
@@ -126,7 +128,7 @@ def measure_labels(
                     stated = known[answer.label_set].fits[posed.composition].measured.accuracy
                     rows[answer.label_set].append(_Row(answer, stated, labels[answer.label_set], posed))
         figures += gain_figures(protocol, assistant, holdings, asked)
-        figures += _called_unlike(protocol, assistant, asked)
+        figures += _called_unlike(protocol, assistant, queries)
         for label_set, answered in sorted(rows.items()):
             keep(Answered(protocol, label_set, _predicted(answered, "combined"), [row.posed.case for row in answered]))
             for method in ("vote", "probe", "combined"):
@@ -228,4 +230,4 @@ def measure_index(
     )
     answers: list[Answered] = []
     labels = measure_labels(assistant, held_out, keep=answers.append)
-    return [*retrieval, *labels, *subgroup_figures(answers, by)]
+    return [*retrieval, *labels, *class_coverage_figures(answers), *subgroup_figures(answers, by)]

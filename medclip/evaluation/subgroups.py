@@ -18,6 +18,7 @@ __all__ = [
     "UNKNOWN",
     "Answered",
     "groups_of",
+    "pooled_answers",
     "read_fields",
     "subgroup_figures",
 ]
@@ -74,6 +75,17 @@ def groups_of(field: str, case: Case) -> tuple[str, ...]:
     return tuple(map(str, values)) or (UNKNOWN,)
 
 
+def pooled_answers(answers: Sequence[Answered]) -> dict[tuple[str, str], tuple[Predicted, list[Case]]]:
+    """(protocol, label set) → the answers of all folds as one, and who asked, (n,)."""
+    together: dict[tuple[str, str], list[Answered]] = {}
+    for one in answers:
+        together.setdefault((one.protocol, one.label_set), []).append(one)
+    return {
+        key: (pooled([part.predicted for part in parts]), [case for part in parts for case in part.cases])
+        for key, parts in together.items()
+    }
+
+
 def subgroup_figures(answers: Sequence[Answered], fields: Sequence[str]) -> list[Figure]:
     """Every metric of `measures` for every group of every protocol and label set, and its difference to the rest.
 
@@ -86,13 +98,8 @@ def subgroup_figures(answers: Sequence[Answered], fields: Sequence[str]) -> list
     its interval is moved by what they have too much (Efron and Tibshirani 1993, ch. 10). The error itself stays as it is,
     so that small groups seem worse calibrated than their rest; `stated_minus_accuracy` has no such slant.
     """
-    together: dict[tuple[str, str], list[Answered]] = {}
-    for one in answers:
-        together.setdefault((one.protocol, one.label_set), []).append(one)
     figures: list[Figure] = []
-    for (protocol, label_set), parts in together.items() if fields else ():
-        predicted = pooled([part.predicted for part in parts])
-        cases = [case for part in parts for case in part.cases]
+    for (protocol, label_set), (predicted, cases) in pooled_answers(answers).items() if fields else ():
         times = _times_drawn(predicted.patients)
         for field in fields:
             groups = [groups_of(field, case) for case in cases]

@@ -178,8 +178,9 @@ def test_labels_that_occur_once_are_not_answered() -> None:
 
 @pytest.mark.parametrize(("classes", "least"), [(2, 2 / 3), (3, 0.5), (8, 0.5)])
 def test_the_limit_is_two_to_one_of_two_classes_and_one_half_of_more(classes: int, least: float) -> None:
-    assert named("x", least, classes) == "x"
-    assert named("x", least - 1e-4, classes) is None
+    assert named("x", least, classes, alone=False) == "x"
+    assert named("x", least - 1e-4, classes, alone=False) is None
+    assert named("x", least - 1e-4, classes, alone=True) == "x", "every other class is ruled out"
 
 
 @pytest.mark.parametrize("classes", ["xy", "xyz"])
