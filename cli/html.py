@@ -19,6 +19,7 @@ from medclip.cli.render import (
     promise,
     share,
     shown_labels,
+    unlike,
     votes,
 )
 from medclip.files.outputs import new_file
@@ -82,11 +83,15 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    strange = unlike(asked.answer)
+    labels = [] if strange is not None else asked.answer.labels
+    several = {} if strange is not None else families(asked.answer)
     page = environment.get_template("page.html.jinja").render(
         title=title,
         answer=asked.answer,
-        singles=[(found, caveats(found)) for found in asked.answer.labels if family_of(found.label_set) is None],
-        families=[(name, found, family_caveats(found)) for name, found in families(asked.answer).items()],
+        unlike=strange,
+        singles=[(found, caveats(found)) for found in labels if family_of(found.label_set) is None],
+        families=[(name, found, family_caveats(found)) for name, found in several.items()],
         present=present,
         promise=promise,
         decided=decided,

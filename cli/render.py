@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medclip.diagnosis.abstention import LEAST_PATIENTS, least_probability
+from medclip.diagnosis.novelty import LEVEL
 from medclip.diagnosis.sets import COVERAGE
 from medclip.label_sets import PRESENT, family_of
 from medclip.metrics.probabilities import interval
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from medclip.assistant.asking import Capability
     from medclip.cases.check import CheckReport
     from medclip.diagnosis.label_answer import LabelAnswer
-    from medclip.diagnosis.sets import Kind
+    from medclip.diagnosis.novelty import LEVEL
+from medclip.diagnosis.sets import Kind
 
 __all__ = [
     "MOST_MEMBERS",
@@ -194,6 +196,22 @@ def share(value: float | None) -> str:
     if value is None:
         return "-"
     return ">0.99" if value > 0.99 else "<0.01" if value < 0.01 else f"{value:.2f}"
+
+
+def unlike(given: "Answer") -> str | None:
+    """That the archive holds nothing like the query, and what of it; None where it does, or where it cannot be told."""
+    if given.novelty is None or given.novelty.verdict == "like the archive":
+        return None
+    parts = sorted((one for one in given.novelty.parts if one.p < LEVEL), key=lambda one: one.p)
+    told = [
+        f"{'the ' + one.part if one.scan is None else f'scan {one.scan}'} ({share(one.p)} of the archive's are as unlike"
+        f"{f'; it seems to be {one.lies}' if one.lies else ''})"
+        for one in parts
+    ]
+    return (
+        f"Nothing like this is in the archive: {', '.join(told)}. No label is named, since what was measured on archived "
+        "patients does not hold here; the cases shown are the least unlike."
+    )
 
 
 def caveats(found: "LabelAnswer") -> list[str]:
@@ -362,7 +380,9 @@ def shown_labels(case: "SimilarCase") -> dict[str, str]:
 
 
 def confirmed_and_treated(given: "Answer") -> list["SimilarCase"]:
-    """The similar cases whose diagnosis was confirmed and whose treatment is told."""
+    """The similar cases whose diagnosis was confirmed and whose treatment is told; none where they are unlike the query."""
+    if unlike(given) is not None:
+        return []
     return [case for case in given.similar if case.diagnosis and case.confirmed_by and case.treatment]
 
 
@@ -382,14 +402,17 @@ def answer(given: "Answer") -> None:
     say((given.disclaimer, "yellow"))
     if any(case.synthetic for case in given.similar):
         say(("SYNTHETIC archive: these are drawn phantoms, not patients.", "magenta"))
+    strange = unlike(given)
+    if strange is not None:
+        say((strange, "bold red"))
     for caution in given.cautions:
         say(("caution: " + caution, "yellow"))
-    for found in given.labels:
+    for found in [] if strange is not None else given.labels:
         if family_of(found.label_set) is None:
             out.print(_label_table(found))
             for line in (promise(found), *caveats(found), _voted(found)):
                 say(f"  {line}")
-    for family, members in families(given).items():
+    for family, members in {} if strange is not None else families(given).items():
         out.print(_family_table(family, members))
         say("  " + "; ".join(family_caveats(members)))
     how = "" if given.ranked_by == "similarity" else ", ranked by cosine and by the words of their texts"

@@ -190,10 +190,7 @@ class Assistant:
             by_vote_alone: the probes have seen the patient, so they are not asked.
             words: a text whose words rank the cases that are shown, too.
         """
-        labels, voters = self._diagnosed(asked, among, by_vote_alone=by_vote_alone)
-        novelty = self._judged(asked.parts)
-        if novelty is not None and novelty.verdict == "unlike the archive":
-            labels = [one.model_copy(update=_UNLIKE) for one in labels]
+        labels, voters, novelty = self._answered(asked, among, by_vote_alone)
         shown = self._search(asked.whole, asked.composition, among, words)
         plain = self._search(asked.whole, asked.composition, among) if words else shown
         contributions = [
@@ -203,6 +200,16 @@ class Assistant:
         answer = self._answer(asked.composition, labels, shown, "similarity and words" if words else "similarity")
         known = {"contributions": contributions, "cautions": cautions, "novelty": novelty}
         return answer.model_copy(update=known), voters
+
+    def _answered(
+        self, asked: QueryVectors, among: Among, by_vote_alone: bool
+    ) -> tuple[list[LabelAnswer], list[Hit], NovelQuery | None]:
+        """The answers, who could vote, and whether the archive holds anything like the query; where not, none is given."""
+        labels, voters = self._diagnosed(asked, among, by_vote_alone=by_vote_alone)
+        novelty = self._judged(asked.parts)
+        if novelty is not None and novelty.verdict == "unlike the archive":
+            labels = [one.model_copy(update=_UNLIKE) for one in labels]
+        return labels, voters, novelty
 
     def _judged(self, parts: Parts | None) -> NovelQuery | None:
         """Whether the archive holds anything like a query."""
@@ -245,7 +252,7 @@ class Assistant:
         by_vote_alone: bool,
     ) -> Contribution:
         """What one part of a query changed: the answer, and the cases shown by similarity, compared with those to the rest."""
-        labels, _ = self._diagnosed(rest, among, by_vote_alone=by_vote_alone)
+        labels, _, _ = self._answered(rest, among, by_vote_alone)
         hits = self._search(rest.whole, rest.composition, among)
         now = {found.label_set: {r.label: r.probability for r in found.ranked} for found in whole}
         shift = {

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medclip import __version__
-from medclip.assistant.answer import Answer, SimilarCase
+from medclip.assistant.answer import Answer, NovelQuery, SimilarCase
 from medclip.assistant.assistant import Among, Assistant
 from medclip.assistant.record import Archive, Labels, Record, Shown, archive_state, vectors_of
 from medclip.assistant.vectors import QueryVectors
@@ -90,6 +90,7 @@ def explain(assistant: Assistant, record: Record, name: str) -> Explanation:
         *_labels_moved(record.answer.labels, answer.labels, sets=query.promise is not None),
         *([] if by_words else _similar_moved(record.answer.similar, answer.similar)),
         *_contributions_moved(record, answer),
+        *_novelty_moved(record.answer.novelty, answer.novelty),
         *_listed("cautions", record.answer.cautions, answer.cautions),
     ]
     answer = answer.model_copy(update={"cautions": [*record.answer.noted, *answer.cautions]})
@@ -205,6 +206,12 @@ def _similar_moved(before: Sequence[Shown], now: Sequence[SimilarCase]) -> list[
     views = [[f"{one.case_id} by its {one.view}, {one.scan}" for one in side] for side in (before, now)]
     cosines = ({one.case_id: one.similarity for one in side} for side in (before, now))
     return _listed("similar cases, matched by", *views) or _numbers_moved("similar cases, cosine", *cosines)
+
+
+def _novelty_moved(before: NovelQuery | None, now: NovelQuery | None) -> list[str]:
+    verdicts = [[] if one is None else [one.verdict] for one in (before, now)]
+    p_values = ({} if one is None else {"all of it": one.p} for one in (before, now))
+    return _listed("the query", *verdicts) or _numbers_moved("the query's novelty, p", *p_values)
 
 
 def _contributions_moved(record: Record, answer: Answer) -> list[str]:

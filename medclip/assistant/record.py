@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from medclip import __version__
 from medclip.archive.layout import PROBE
-from medclip.assistant.answer import Answer, Contribution, Ranking
+from medclip.assistant.answer import Answer, Contribution, NovelQuery, Ranking
 from medclip.assistant.vectors import QueryVectors
 from medclip.diagnosis.label_answer import PromisedSet, RankedLabel, Voter
 from medclip.diagnosis.sets import Promise
@@ -151,6 +151,7 @@ class Given(_Stored):
     ranked_by: Ranking
     similar: list[Shown]
     contributions: list[Contribution]
+    novelty: NovelQuery | None = None  # as records of before have none
     cautions: list[str]  # on the answers
     noted: list[str]  # cautions on what was asked with, such as that a text was not understood
 
@@ -229,6 +230,7 @@ def record_of(
         ranked_by=answer.ranked_by,
         similar=[Shown.model_validate(one.model_dump(include=set(Shown.model_fields))) for one in answer.similar],
         contributions=answer.contributions,
+        novelty=answer.novelty,
         cautions=answer.cautions,
         noted=list(noted),
     )
