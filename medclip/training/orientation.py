@@ -27,7 +27,7 @@ from medclip.training.features import Progress, TowerRunner, features_key, kept_
 from medclip.training.projection import Projection
 from medclip.training.settings import OrientationSettings
 
-__all__ = ["Told", "Turned", "fit_orientation", "told", "turned_features"]
+__all__ = ["Told", "Turned", "fit_orientation", "scan_vectors", "told", "turned_features"]
 
 Array = NDArray[np.float32]
 
@@ -136,7 +136,7 @@ def turned_features(
     return Turned(ids, names, stored[:, 1:], np.bincount(stored[:, 0].astype(np.int64), minlength=len(items)))
 
 
-def _vectors(turned: Turned, projection: Projection, fuser: Fuser) -> Array:
+def scan_vectors(turned: Turned, projection: Projection, fuser: Fuser) -> Array:
     """(n, w) unit vectors: what the frozen tower knows of each scan, as serving makes them."""
     pooled = attend(turned.pictures, turned.counts, turned.pictures @ projection.attention.cpu().numpy())
     with torch.inference_mode():
@@ -153,7 +153,7 @@ def fit_orientation(
     if len(set(turned.case_ids)) < settings.least_cases:
         return None
     probe = fit_probe(
-        _vectors(turned, projection, fuser),
+        scan_vectors(turned, projection, fuser),
         turned.names,
         np.ones(len(turned.names)),
         len(_NAMES),
@@ -177,7 +177,7 @@ def told(orientation: Orientation, turned: Turned, projection: Projection, fuser
     """Measure a head on turned scans of other cases; None where there are none."""
     if not len(turned.names):
         return None
-    named = orientation.probabilities(_vectors(turned, projection, fuser)).argmax(1)
+    named = orientation.probabilities(scan_vectors(turned, projection, fuser)).argmax(1)
     right, upright = named == turned.names, turned.names == 0
     return Told(
         orientation.names,

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from medclip.archive.layout import orientation_of
 from medclip.archive.upkeep import compact_index, remove_cases
 from medclip.archive.verify import verify_index
 from medclip.assistant import Assistant
 from medclip.assistant.answer import Answer
+from medclip.index import CaseIndex
 
 KEPT = Path(__file__).with_name("index-0.1.zip")
 
@@ -53,6 +55,10 @@ def test_every_file_of_it_verifies(kept: Path) -> None:
     found = verify_index(kept / "index")
     assert found.faults == []
     assert found.notes == []
+
+
+def test_its_model_says_nothing_of_how_a_scan_lies(kept: Path) -> None:
+    assert orientation_of(CaseIndex.open(kept / "index")) is None
 
 
 def test_it_can_be_changed(kept: Path) -> None:
