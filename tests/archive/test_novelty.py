@@ -1,0 +1,101 @@
+"""What an archive holds nothing like: told by p-values that are what they say, from files that are what they were."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medclip.archive.layout import PROBE, fuser_of, orientation_of
+from medclip.archive.novelty import read_novelty
+from medclip.cases import Case
+from medclip.diagnosis.novelty import LEVEL, reference_of
+from medclip.errors import ArchiveError
+from medclip.index import CaseIndex
+
+
+def test_of_what_is_like_the_archive_one_in_twenty_is_called_unlike() -> None:
+    rng = np.random.default_rng(0)
+    called = []
+    for _ in range(200):
+        drawn = rng.normal(size=(3, 300)).astype(np.float32)
+        reference = reference_of(drawn[:, :200], [f"p{i}" for i in range(200)])
+        called.append((reference.p_values([*drawn[:, 200:]]) < LEVEL).mean())
+    assert abs(np.mean(called) - LEVEL) < 0.01
+
+
+def test_a_p_value_is_the_share_that_is_as_unlike() -> None:
+    reference = reference_of([np.arange(99, dtype=np.float32)], [f"p{i}" for i in range(99)])
+    assert reference.p_values([np.asarray([200, 98, 49, -5], np.float32)]).tolist() == [0.01, 0.02, 0.51, 1.0]
+
+
+def test_one_patient_counts_once() -> None:
+    measures = np.asarray([*range(100), *([1000.0] * 60)], np.float32)
+    reference = reference_of([measures], [*(f"p{i}" for i in range(100)), *(["many"] * 60)])
+    assert reference.patients == 101
+    [p] = reference.p_values([np.asarray([999], np.float32)])
+    assert p == pytest.approx(2 / 102)
+
+
+def test_of_nineteen_patients_and_fewer_nothing_is_called_unlike() -> None:
+    few, enough = (reference_of([np.zeros(n, np.float32)], [f"p{i}" for i in range(n)]) for n in (19, 20))
+    assert not few.can_tell and enough.can_tell
+
+
+def test_a_damaged_file_is_named_and_never_used(index: Path, tmp_path: Path) -> None:
+    opened = CaseIndex.open(index)
+    fuser, orientation = fuser_of(opened), orientation_of(opened)
+    assert orientation is not None
+    whole = read_novelty(opened.attachment(PROBE), fuser, orientation)
+    assert whole is not None and {"scan", "history", "report"} == whole.references.keys()
+    for name in ("novelty.json", "novelty.safetensors"):
+        folder = tmp_path / name
+        shutil.copytree(opened.attachment(PROBE), folder)
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(bytes(content))
+        with pytest.raises(ArchiveError, match=f"{name}.*compact"):
+            read_novelty(folder, fuser, orientation)
+    assert read_novelty(tmp_path, fuser, orientation) is None
+    with pytest.raises(ArchiveError, match="another model"):
+        read_novelty(opened.attachment(PROBE), fuser, None)
+
+
+def test_what_the_archive_has_never_seen_is_said_first(
+    index: Path,
+    sample: Path,
+    unseen: Case,
+    medclip: Callable,  # type: ignore[type-arg]
+    tmp_path: Path,
+) -> None:
+    scan, rng = sample / unseen.scans[0].file, np.random.default_rng(0)
+    noise, turned = tmp_path / "noise.png", tmp_path / "turned.png"
+    Image.fromarray(rng.integers(0, 256, (300, 300), dtype=np.uint8)).save(noise)
+    Image.open(scan).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(turned)
+    known, strange, upside_down = (
+        json.loads(medclip("query", index, "--scan", given, "--json").out) for given in (scan, noise, turned)
+    )
+    assert known["novelty"]["verdict"] == "like the archive" and known["novelty"]["p"] >= LEVEL
+    assert strange["novelty"]["verdict"] == "unlike the archive" and strange["similar"]
+    assert {(one["answer"], one["set"], one["withheld"]) for one in strange["labels"]} == {
+        (None, None, "unlike the archive")
+    }
+    assert upside_down["novelty"]["parts"][0]["lies"] == "upside down"
+    page = tmp_path / "page.html"
+    said = medclip("query", index, "--scan", scan, "--scan", noise, "--html", page)
+    assert said.code == 0 and "Nothing like this is in the archive: scan 2" in said.out
+    assert "right for" not in said.out and "were treated" not in said.out
+    assert "Nothing like this is in the archive: scan 2" in page.read_text()
+
+
+def test_a_text_of_something_else_is_said_first(index: Path, medclip: Callable) -> None:  # type: ignore[type-arg]
+    said = medclip("query", index, "--text", "Whisk three eggs with a pinch of salt and fold in the flour.", "--json")
+    assert json.loads(said.out)["novelty"]["verdict"] == "unlike the archive"
+
+
+def test_an_archived_case_is_not_judged(index: Path, sample_cases: list[Case], medclip: Callable) -> None:  # type: ignore[type-arg]
+    archived = next(case.id for case in sample_cases if case.split == "train")
+    assert json.loads(medclip("similar", index, archived, "--json").out)["novelty"] is None
