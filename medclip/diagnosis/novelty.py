@@ -22,6 +22,8 @@ Scores = NDArray[np.float64]
 LEVEL = 0.05
 """Below this p-value something is called unlike the archive: so is one in twenty of what is like it."""
 
+_ROUNDING = 1e-9  # sums of the same logarithms
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -46,30 +48,25 @@ class Reference:
         Args:
             measures: (n,) each, as those of the reference.
         """
-        each = [_p(own, found, self.weights) for own, found in zip(self.measures, measures, strict=True)]
-        return _p(self._together, _fisher(each), self.weights)
+        return np.asarray([self._p_value(np.asarray(one)) for one in zip(*measures, strict=True)])
+
+    def _p_value(self, given: Array) -> float:
+        """Of one with (measures,): its measures and each archived one's become shares of all that are not below them, itself
+        among them, and the logarithms of these shares are summed (Fisher 1932)."""
+        reached = given[:, None] >= self.measures  # those to which this one is added
+        own = np.log(self._not_below + reached).sum(0)
+        new = np.log((self.weights * (self.measures >= given[:, None])).sum(1) + 1).sum()
+        return float((self.weights[own <= new + _ROUNDING].sum() + 1) / (self.weights.sum() + 1))
 
     @cached_property
-    def _together(self) -> Scores:
-        """(n,) of the archived ones."""
-        return _fisher([_p(own, own, self.weights, among=True) for own in self.measures])
-
-
-def _fisher(p_values: Sequence[Scores]) -> Scores:
-    """Several p-values as one measure (Fisher 1932); it is no p-value yet, since they hang together."""
-    return np.asarray(-np.log(np.asarray(p_values)).sum(0))
-
-
-def _p(own: NDArray[np.floating], found: NDArray[np.floating], weights: Array, *, among: bool = False) -> Scores:
-    """(n,) share of the archived measures that are not below each of those found, which counts as one more.
-
-    Args:
-        among: those found are the archived ones themselves.
-    """
-    order = np.argsort(-own)
-    above = np.concatenate([[0.0], np.cumsum(weights[order], dtype=np.float64)])
-    reached = above[np.searchsorted(-own[order], -found, side="right")]
-    return np.asarray((reached + (1 - weights if among else 1)) / (above[-1] + 1))
+    def _not_below(self) -> Scores:
+        """(measures, n) patients' worth of archived ones that are not below each."""
+        found = np.empty(self.measures.shape)
+        for row, own in zip(found, self.measures, strict=True):
+            order = np.argsort(-own)
+            above = np.concatenate([[0.0], np.cumsum(self.weights[order], dtype=np.float64)])
+            row[:] = above[np.searchsorted(-own[order], -own, side="right")]
+        return found
 
 
 def reference_of(measures: Sequence[Array], patients: Sequence[str]) -> Reference:
