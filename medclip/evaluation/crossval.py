@@ -285,6 +285,7 @@ def cross_validate(
             chosen, cases_folder, runner, augmentations=settings.augmentations, seed=settings.seed, cache=Path(scratch),
             fingerprint=towers_name, progress=report.features,
         )  # fmt: skip
+        report.stage("reading scans, turned")
         turned = turned_features(
             chosen, cases_folder, runner, seed=settings.seed, cache=Path(scratch), fingerprint=towers_name,
             progress=report.features,
