@@ -5,7 +5,7 @@ export HF_HUB_OFFLINE := 1
 # A file's tests in one process, in the order that tests/quick.py gives the files.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo check test coverage lint types bench bench-copies bench-hybrid bench-index bench-labels bench-languages bench-masking bench-memory bench-privacy bench-settings \
+.PHONY: setup demo check test coverage lint types bench bench-copies bench-hybrid bench-index bench-labels bench-languages bench-masking bench-memory bench-novelty bench-privacy bench-settings \
   bench-speech crash docs fuzz light clean
 
 setup: $(VENV)/.ready
@@ -74,6 +74,10 @@ fuzz: setup
 # Words of their own diagnosis that are left in MedPix' cases after ``cases mask``, found without the masker; a minute.
 bench-masking: setup
 	$(BIN)/python -P benchmarks/masking.py
+
+# What an archive of CASES says of scans and texts that it holds nothing like, those of XRAYS among them: some 30 minutes.
+bench-novelty: setup
+	$(BIN)/python -W ignore benchmarks/novelty.py $(CASES) --xrays $(XRAYS)
 
 # Planted identifiers that de-identification removes, and other words that it takes along: some 4 minutes.
 bench-privacy: setup

@@ -204,7 +204,7 @@ def unlike(given: "Answer") -> str | None:
         return None
     parts = sorted((one for one in given.novelty.parts if one.p < LEVEL), key=lambda one: one.p)
     told = [
-        f"{'the ' + one.part if one.scan is None else f'scan {one.scan}'} ({share(one.p)} of the archive's are as unlike"
+        f"{'the ' + one.part if one.scan is None else f'scan {one.scan}'} ({_part(one.p)} of the archive's are as unlike"
         f"{f'; it seems to be {one.lies}' if one.lies else ''})"
         for one in parts
     ]
@@ -212,6 +212,10 @@ def unlike(given: "Answer") -> str | None:
         f"Nothing like this is in the archive: {', '.join(told)}. No label is named, since what was measured on archived "
         "patients does not hold here; the cases shown are the least unlike."
     )
+
+
+def _part(p: float) -> str:
+    return "less than 1 %" if p < 0.01 else f"{100 * p:.0f} %"
 
 
 def caveats(found: "LabelAnswer") -> list[str]:

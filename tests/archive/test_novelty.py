@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from medclip.archive.layout import PROBE, fuser_of, orientation_of
 from medclip.archive.novelty import read_novelty
@@ -55,16 +54,20 @@ def test_a_damaged_file_is_named_and_never_used(index: Path, tmp_path: Path) -> 
     assert whole is not None
     assert {"scan", "history", "report"} == whole.references.keys()
     for name in ("novelty.json", "novelty.safetensors"):
-        folder = tmp_path / name
+        folder = tmp_path / f"damaged-{name}"
         shutil.copytree(opened.attachment(PROBE), folder)
         content = bytearray((folder / name).read_bytes())
         content[len(content) // 2] ^= 1
         (folder / name).write_bytes(bytes(content))
         with pytest.raises(ArchiveError, match=f"{name}.*compact"):
             read_novelty(folder, fuser, orientation)
-    assert read_novelty(tmp_path, fuser, orientation) is None
+    (tmp_path / "empty").mkdir()
+    assert read_novelty(tmp_path / "empty", fuser, orientation) is None
     with pytest.raises(ArchiveError, match="another model"):
         read_novelty(opened.attachment(PROBE), fuser, None)
+
+
+RECIPE = "Whisk three eggs with a pinch of salt and fold in the flour."
 
 
 def test_what_the_archive_has_never_seen_is_said_first(
@@ -74,13 +77,9 @@ def test_what_the_archive_has_never_seen_is_said_first(
     medclip: Callable,  # type: ignore[type-arg]
     tmp_path: Path,
 ) -> None:
-    scan, rng = sample / unseen.scans[0].file, np.random.default_rng(0)
-    noise, turned = tmp_path / "noise.png", tmp_path / "turned.png"
-    Image.fromarray(rng.integers(0, 256, (300, 300), dtype=np.uint8)).save(noise)
-    Image.open(scan).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(turned)
-    known, strange, upside_down = (
-        json.loads(medclip("query", index, "--scan", given, "--json").out) for given in (scan, noise, turned)
-    )
+    scan, page, record = sample / unseen.scans[0].file, tmp_path / "page.html", tmp_path / "record.json"
+    asked = ("query", index, "--scan", scan, "--text")
+    known, strange = (json.loads(medclip(*asked, text, "--json").out) for text in (unseen.note_text("history"), RECIPE))
     assert known["novelty"]["verdict"] == "like the archive"
     assert known["novelty"]["p"] >= LEVEL
     assert strange["novelty"]["verdict"] == "unlike the archive"
@@ -88,19 +87,15 @@ def test_what_the_archive_has_never_seen_is_said_first(
     assert {(one["answer"], one["set"], one["withheld"]) for one in strange["labels"]} == {
         (None, None, "unlike the archive")
     }
-    assert upside_down["novelty"]["parts"][0]["lies"] == "upside down"
-    page = tmp_path / "page.html"
-    said = medclip("query", index, "--scan", scan, "--scan", noise, "--html", page)
+    [text] = [one for one in strange["contributions"] if one["part"] == "history"]
+    assert text["without"]["location"] == unseen.labels["location"], "the scan alone is like the archive's"
+    said = medclip(*asked, RECIPE, "--html", page, "--record", record)
     assert said.code == 0
-    assert "Nothing like this is in the archive: scan 2" in said.out
-    assert "right for" not in said.out
-    assert "were treated" not in said.out
-    assert "Nothing like this is in the archive: scan 2" in page.read_text()
-
-
-def test_a_text_of_something_else_is_said_first(index: Path, medclip: Callable) -> None:  # type: ignore[type-arg]
-    said = medclip("query", index, "--text", "Whisk three eggs with a pinch of salt and fold in the flour.", "--json")
-    assert json.loads(said.out)["novelty"]["verdict"] == "unlike the archive"
+    for shown in (said.out, page.read_text()):
+        assert "Nothing like this is in the archive: the history" in shown
+        assert "right for" not in shown
+        assert "were treated" not in shown
+    assert medclip("explain", index, record).code == 0, "answered again from the record, the same is said"
 
 
 def test_an_archived_case_is_not_judged(index: Path, sample_cases: list[Case], medclip: Callable) -> None:  # type: ignore[type-arg]
