@@ -310,12 +310,11 @@ def sets_hold(capability: "Capability") -> list[str]:
             )
             told = f"the right class of {low:.0%} to {high:.0%} of patients, judged {by}"
         alike.setdefault(told, []).append(name)
-    every = len(capability.sets)
-    return [
-        f"sets of labels at {_percent(COVERAGE)} hold {told} "
-        f"({'whatever is asked with' if len(own) == every else f'asked with {", ".join(own)}'})"
+    asked = {
+        told: "whatever is asked with" if len(alike) == 1 else f"asked with {', '.join(own)}"
         for told, own in alike.items()
-    ]
+    }
+    return [f"sets of labels at {_percent(COVERAGE)} hold {told} ({own})" for told, own in asked.items()]
 
 
 def families(given: "Answer") -> dict[str, list["LabelAnswer"]]:
