@@ -89,7 +89,7 @@ def few_cases(voters: int, shown: int, k: int, where: Filter | None) -> list[str
         return [f"No archived case {matching}is comparable with the query, so there is no answer."]
     if where is not None:
         return [
-            f"Only cases that match --where vote ({voters} do), while the probes and the accuracy that is stated are of the "
+            f"Only cases that match --where vote ({voters} do), while probes, stated accuracy and sets are of the "
             "whole archive. Label sets that --where names are not answered: their voters were chosen by their class."
         ]
     if voters < VOTERS:
