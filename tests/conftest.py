@@ -130,6 +130,19 @@ def few(sample: Path, sample_cases: list[Case], shared: Shared) -> Path:
 
 
 @pytest.fixture(scope="session")
+def joint(shared: Shared) -> Path:
+    """The cohort whose label needs all modalities, with half of the cases to learn from, which are enough."""
+
+    def make(out: Path) -> None:
+        _ran("cases", "import", "sample-joint", "--out", out)
+        cases = read_cases(out)
+        train, dev = ([case for case in cases if case.split == split] for split in ("train", "dev"))
+        write_cases(out, [*train[:120], *dev])
+
+    return shared("joint", make)
+
+
+@pytest.fixture(scope="session")
 def hub_layout(shared: Shared) -> Path:
     """Small towers, which nobody has trained."""
     return shared("tiny-towers", tiny_towers)

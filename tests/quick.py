@@ -18,7 +18,8 @@ SLOW_PARAMETERS = frozenset({("backend", "milvus")})
 """Parameters of tests that run over others, too."""
 
 LONGEST = (
-    "test_joint.py", "test_multilingual.py", "test_training.py", "test_labelling.py", "test_upkeep.py", "test_real_archive.py",
+    "test_ablation.py", "test_training.py", "test_joint.py", "test_labelling.py", "test_multilingual.py", "test_upkeep.py",
+    "test_real_archive.py",
 )  # fmt: skip
 """Files that take a minute or more: they begin, so that no process works alone at the end of a run."""
 
