@@ -42,7 +42,7 @@ class JudgedPart:
     kind: Kind
     scan: int | None  # which scan, from 1
     p: float
-    lies: str | None  # how a scan that is unlike the archive seems to lie, where not upright
+    lies: str | None  # how a scan seems to lie that is unlike the archive by that alone
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,14 @@ class Novelty:
             vectors = _vectors(self.fuser, parts, kind)
             if not reference.can_tell or not len(vectors):
                 continue
-            p_values = reference.p_values(_measures(vectors, kind, self.usual[kind], self.fuser, self.orientation))
-            for number, (p, vector) in enumerate(zip(p_values.tolist(), vectors, strict=True), start=1):
+            measures = _measures(vectors, kind, self.usual[kind], self.fuser, self.orientation)
+            p_values = zip(reference.p_values(measures).tolist(), reference.first(measures[0]).tolist(), strict=True)
+            for number, ((p, gauge), vector) in enumerate(zip(p_values, vectors, strict=True), start=1):
                 scan = number if kind == "scan" else None
-                found.append(JudgedPart(kind, scan, p, self._lies(vector) if scan and p < LEVEL else None))
+                told = (
+                    scan is not None and p < LEVEL <= gauge
+                )  # how something else than a scan of here lies, nobody knows
+                found.append(JudgedPart(kind, scan, p, self._lies(vector) if told else None))
         if not found:
             return None
         return Judged(min(1.0, min(part.p for part in found) * len(found)), found)

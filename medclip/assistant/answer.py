@@ -54,7 +54,9 @@ class NovelPart(Out):
     part: Part
     scan: int | None = Field(description="which scan of the query, counted from 1; null for texts")
     p: float = Field(description="share of the archive's own scans, histories or reports that are as unlike")
-    lies: str | None = Field(description="how a scan that is unlike seems to lie: upside down, inverted ...")
+    lies: str | None = Field(
+        description="how a scan seems to lie that is unlike by that alone: upside down, inverted ..."
+    )
 
 
 class NovelQuery(Out):

@@ -50,6 +50,11 @@ class Reference:
         """
         return np.asarray([self._p_value(np.asarray(one)) for one in zip(*measures, strict=True)])
 
+    def first(self, measure: Array) -> Scores:
+        """(n,) p-values by the first measure alone."""
+        reached = self.weights @ (self.measures[0][:, None] >= measure)
+        return np.asarray((reached + 1) / (self.weights.sum() + 1), np.float64)
+
     def _p_value(self, given: Array) -> float:
         """Of one with (measures,): its measures and each archived one's become shares of all that are not below them, itself
         among them, and the logarithms of these shares are summed (Fisher 1932)."""
