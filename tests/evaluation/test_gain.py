@@ -49,7 +49,7 @@ def test_what_is_shown_is_counted_by_rank_beside_chance(tmp_path: Path) -> None:
     ]
     create_index((entry_of(case, fuser) for case in archive), "by hand", tmp_path, Place())
     index = CaseIndex.open(tmp_path)
-    assistant = Assistant(index, [], fuser, None)
+    assistant = Assistant(index, [], None, fuser, None)
     asked = pose_under(
         "history-only",
         [
