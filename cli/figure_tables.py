@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from medclip.cli.render import out
+from medclip.diagnosis.novelty import LEVEL
 from medclip.diagnosis.sets import COVERAGE
 from medclip.evaluation.class_coverage import CLASS_COVERAGE, LEAST, LEAST_PATIENTS
 from medclip.evaluation.subgroups import MINUS_REST
@@ -29,7 +30,7 @@ def figures(measured: Sequence["Figure"]) -> None:
     groups = [figure for figure in measured if figure.group is not None and figure not in of_classes]
     measured = [figure for figure in measured if figure.group is None]
     measured = [figure for figure in measured if figure.label_set is None or family_of(figure.label_set) is None]
-    retrieval = [figure for figure in measured if figure.label_set is None]
+    retrieval = [figure for figure in measured if figure.method == "retrieval"]
     if retrieval:
         metrics = list(dict.fromkeys(figure.metric for figure in retrieval))
         table = Table(title="retrieval", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -47,9 +48,23 @@ def figures(measured: Sequence["Figure"]) -> None:
     _of_sets([figure for figure in labels if figure.metric in _OF_SETS], of_classes)
     title = "the right class among the first cases shown, by chance, among the answer's first classes"
     _by_method(title, [figure for figure in labels if figure.metric.startswith("hit@")])
+    _unlike([figure for figure in measured if figure.method == "novelty"])
     for protocol, label_set in dict.fromkeys((figure.protocol, figure.label_set) for figure in groups):
         own = [figure for figure in groups if (figure.protocol, figure.label_set) == (protocol, label_set)]
         _by_group(f"{label_set}, asked with {protocol}: the answer by group (95 %), and less all others", own)
+
+
+def _unlike(measured: Sequence["Figure"]) -> None:
+    if not measured:
+        return
+    title = f"unseen patients of whom nothing like it is said to be in the archive (by chance {LEVEL:.0%})"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("protocol")
+    for column in ("n", "called unlike"):
+        table.add_column(column, justify="right")
+    for figure in measured:
+        table.add_row(figure.protocol, str(figure.n), _value(figure))
+    out.print(table)
 
 
 def _of_sets(measured: Sequence["Figure"], of_classes: Sequence["Figure"]) -> None:
