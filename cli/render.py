@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from medclip.assistant.asking import Capability
     from medclip.cases.check import CheckReport
     from medclip.diagnosis.label_answer import LabelAnswer
-    from medclip.diagnosis.novelty import LEVEL
-from medclip.diagnosis.sets import Kind
+    from medclip.diagnosis.sets import Kind
 
 __all__ = [
     "MOST_MEMBERS",
@@ -200,7 +199,7 @@ def share(value: float | None) -> str:
 
 def unlike(given: "Answer") -> str | None:
     """That the archive holds nothing like the query, and what of it; None where it does, or where it cannot be told."""
-    if given.novelty is None or given.novelty.verdict == "like the archive":
+    if given.novelty is None or given.novelty.verdict == "not told apart":
         return None
     parts = sorted((one for one in given.novelty.parts if one.p < LEVEL), key=lambda one: one.p)
     told = [
@@ -209,8 +208,9 @@ def unlike(given: "Answer") -> str | None:
         for one in parts
     ]
     return (
-        f"Nothing like this is in the archive: {', '.join(told)}. No label is named, since what was measured on archived "
-        "patients does not hold here; the cases shown are the least unlike."
+        f"Probably nothing like this is in the archive: {', '.join(told)}; by chance one in twenty ordinary queries is called "
+        "so. No label is named, since what was measured on archived patients may not hold here; the cases shown are the least "
+        "unlike."
     )
 
 
@@ -252,12 +252,10 @@ def promise(found: "LabelAnswer") -> str:
     """Which labels may be right, and for how many new patients that holds."""
     given = found.set
     if given is None:
-        return "no class can be ruled out: too few patients could be left out"
+        return "no class can be ruled out for so many: too few patients could be left out"
     low, high = given.interval
     most = f"{'at least ' if low >= given.coverage else ''}{_percent(given.coverage)}"
-    holds = (
-        f"{most} of new patients {_WHOSE[given.kind]} ({low:.0%} to {high:.0%}, by {given.patients} patients left out)"
-    )
+    holds = f"{most} of new patients {_WHOSE[given.kind]} (of all together {low:.0%} to {high:.0%}, by {given.patients} left out)"
     if given.empty:
         return f"no class is as probable as the right one is for {holds}: perhaps it is none of them"
     if len(given.labels) == len(found.ranked):

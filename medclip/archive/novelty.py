@@ -49,7 +49,7 @@ class JudgedPart:
 class Judged:
     """What is asked about, beside what an archive holds."""
 
-    p: float  # of all parts together: the least of them, times how many there are (Bonferroni)
+    p: float  # of all parts together: their harmonic mean (Wilson 2019, PNAS 116:1195), since they hang together
     parts: list[JudgedPart]
 
     @property
@@ -84,7 +84,7 @@ class Novelty:
                 found.append(JudgedPart(kind, scan, p, self._lies(vector) if told else None))
         if not found:
             return None
-        return Judged(min(1.0, min(part.p for part in found) * len(found)), found)
+        return Judged(len(found) / sum(1 / part.p for part in found), found)
 
     def _lies(self, vector: Array) -> str | None:
         if self.orientation is None:
@@ -157,13 +157,13 @@ def write_novelty(novelty: Novelty, folder: Path) -> None:
 
 
 def read_novelty(folder: Path, fuser: Fuser, orientation: Orientation | None) -> Novelty | None:
-    """Read what `write_novelty` wrote; None in an index of an earlier medclip, or of a model without a gauge.
+    """Read what `write_novelty` wrote; None where the model has no gauge, as those of medclip 0.1.
 
     Raises:
         ArchiveError: a file is missing, damaged, or of another model.
     """
     file = folder / _NOVELTY
-    if not file.exists():
+    if not fuser.gauge:
         return None
     try:
         read = read_sealed(file)
@@ -172,8 +172,6 @@ def read_novelty(folder: Path, fuser: Fuser, orientation: Orientation | None) ->
         stored = _File.model_validate(read.value)
         file = folder / _TENSORS
         tensors = read_tensors(file, stored.tensors, follow=False)
-        if not fuser.gauge:
-            raise ValueError("is of another model")
         references = {
             kind: _reference(kind, tensors, 2 if kind == "scan" and orientation is not None else 1)
             for kind in stored.usual

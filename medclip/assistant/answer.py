@@ -62,9 +62,10 @@ class NovelPart(Out):
 class NovelQuery(Out):
     """Whether the archive holds anything like the query."""
 
-    p: float = Field(description="least p-value of its parts, times how many there are, at most 1")
-    verdict: Literal["like the archive", "unlike the archive"] = Field(
-        description="unlike below 0.05; one in twenty queries of the archive's own kind is called so"
+    p: float = Field(description="harmonic mean of its parts' p-values")
+    verdict: Literal["not told apart", "unlike the archive"] = Field(
+        description="unlike below 0.05: so is one in twenty queries of the archive's own kind; not told apart is no proof "
+        "that the archive holds the like"
     )
     parts: list[NovelPart]
 

@@ -167,7 +167,7 @@ class Assistant:
             if voters:
                 noted = [
                     *archived_already(self.index, self.fuser, parts, among.where, exclude_patient),
-                    *foreign(self.embedder, said, answer.novelty),
+                    *foreign(self.embedder, said),
                     *left_out(query.unknown, self.embedder.coding.names),
                 ]
             if record:
@@ -217,9 +217,7 @@ class Assistant:
         if judged is None:
             return None
         found = [NovelPart(part=one.kind, scan=one.scan, p=one.p, lies=one.lies) for one in judged.parts]
-        return NovelQuery(
-            p=judged.p, verdict="unlike the archive" if judged.unlike else "like the archive", parts=found
-        )
+        return NovelQuery(p=judged.p, verdict="unlike the archive" if judged.unlike else "not told apart", parts=found)
 
     def _transcribe(self, recordings: Sequence[Path], model: str) -> list[Heard]:
         if not recordings:

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-from medclip.assistant.answer import NovelQuery
 from medclip.diagnosis.neighbours import VOTERS
-from medclip.diagnosis.novelty import LEVEL
 from medclip.embedding.embedder import Embedder
 from medclip.fusion import Fuser, Parts
 from medclip.fusion.composition import Composition
@@ -28,17 +26,12 @@ _SAME = 0.9999
 """Cosine from which two vectors are of one scan or text: rounding leaves more, another slice of a series less."""
 
 
-def foreign(embedder: Embedder, texts: Sequence[str], novelty: NovelQuery | None) -> list[str]:
+def foreign(embedder: Embedder, texts: Sequence[str]) -> list[str]:
     """A plain sentence on texts in a language that the model does not read.
 
     Args:
         texts: the query's, transcripts too.
-        novelty: where it says that the texts are like the archive's, their language is: asking takes half a second.
     """
-    judged = {one.part: one.p for one in novelty.parts} if novelty is not None else {}
-    familiar = [judged[part] >= LEVEL for part in ("history", "report") if part in judged]
-    if not texts or (familiar and all(familiar)):
-        return []
     read = languages_read(embedder.model.manifest.reading.scripts)
     named = [unread_language(text, read) for text in texts] if read is not None else []
     names = dict.fromkeys(name for name in named if name is not None)

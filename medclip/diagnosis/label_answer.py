@@ -81,8 +81,12 @@ class LabelAnswer(Out):
     withheld: Literal["uncertain", "unlike the archive"] | None = Field(
         description="why there is no answer: no class is probable enough, or the archive holds nothing like the query"
     )
-    ranked: list[RankedLabel] = Field(description="every class, most probable first")
-    set: PromisedSet | None = Field(description="null where too few patients could be left out to rule a label out")
+    ranked: list[RankedLabel] = Field(
+        description="every class, most probable first; what is told of patients left out does not hold for a query unlike them"
+    )
+    set: PromisedSet | None = Field(
+        description="null where too few patients could be left out to rule a label out, or the query is unlike the archive"
+    )
     agree: bool = Field(description="whether vote and probe name the same class, as far as both were asked")
     held_out_accuracy: float | None = Field(
         description="share of right answers to such queries on archived patients left out; null where too few were"
@@ -131,9 +135,11 @@ def answer_label_set(
         for i in sorted(range(len(pool)), key=lambda i: (-pool[i], diagnoser.classes[i]))
     ]
     asked = promise or Promise()
-    found_set = (fit.scores_alone if by_vote_alone else fit.scores).label_set(pool, asked)
+    scores = fit.scores_alone if by_vote_alone else fit.scores
+    found_set = scores.label_set(pool, asked)
     promised = None if found_set is None else _promised(found_set, diagnoser.classes, ranked, asked)
-    alone = promised is not None and len(promised.labels) == 1 and not promised.empty
+    usual = found_set if promise is None else scores.label_set(pool, Promise())  # what is named depends on no option
+    alone = usual is not None and int(usual.within.sum()) == 1 and not usual.empty
     answer = named(ranked[0].label, ranked[0].probability, len(ranked), alone=alone)
     return LabelAnswer(
         label_set=diagnoser.label_set,

@@ -97,7 +97,7 @@ def save_diagnosers(diagnosers: list[Diagnoser], widths: Mapping[Part, int], fol
     for d in diagnosers:
         for composition, probe in d.probes.items():
             key = f"{d.label_set}/{composition}"
-            tensors[f"{key}/weights"], tensors[f"{key}/bias"] = probe.weights.copy(), probe.bias.copy()
+            tensors[f"{key}/weights"], tensors[f"{key}/bias"] = probe.weights, probe.bias
         for composition, fit in d.fits.items():
             tensors[f"{d.label_set}/{composition}/scores"] = _scores_stored(fit)
         fits = {

@@ -27,7 +27,8 @@ def write_tensors(file: Path, tensors: Mapping[str, Any], metadata: dict[str, st
     """Write arrays of numpy or tensors of torch, all of one kind; returns the SHA-256 of the file."""
     given = dict(tensors)
     if all(isinstance(value, np.ndarray) for value in given.values()):
-        content = save_arrays(given, metadata)
+        # safetensors writes an array's memory as it lies: one that lies column by column would be read back as another
+        content = save_arrays({name: np.ascontiguousarray(value) for name, value in given.items()}, metadata)
     else:
         from safetensors.torch import save
 

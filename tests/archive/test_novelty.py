@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from medclip.archive.novelty import read_novelty
 from medclip.cases import Case
 from medclip.diagnosis.novelty import LEVEL, reference_of
 from medclip.errors import ArchiveError
+from medclip.fusion import Parts
 from medclip.index import CaseIndex
 
 
@@ -62,7 +64,9 @@ def test_a_damaged_file_is_named_and_never_used(index: Path, tmp_path: Path) -> 
         with pytest.raises(ArchiveError, match=f"{name}.*compact"):
             read_novelty(folder, fuser, orientation)
     (tmp_path / "empty").mkdir()
-    assert read_novelty(tmp_path / "empty", fuser, orientation) is None
+    with pytest.raises(ArchiveError, match=r"novelty.json.*compact"):
+        read_novelty(tmp_path / "empty", fuser, orientation)
+    assert read_novelty(tmp_path / "empty", replace(fuser, gauge=0), orientation) is None, "a model of medclip 0.1"
     with pytest.raises(ArchiveError, match="another model"):
         read_novelty(opened.attachment(PROBE), fuser, None)
 
@@ -80,7 +84,7 @@ def test_what_the_archive_has_never_seen_is_said_first(
     scan, page, record = sample / unseen.scans[0].file, tmp_path / "page.html", tmp_path / "record.json"
     asked = ("query", index, "--scan", scan, "--text")
     known, strange = (json.loads(medclip(*asked, text, "--json").out) for text in (unseen.note_text("history"), RECIPE))
-    assert known["novelty"]["verdict"] == "like the archive"
+    assert known["novelty"]["verdict"] == "not told apart"
     assert known["novelty"]["p"] >= LEVEL
     assert strange["novelty"]["verdict"] == "unlike the archive"
     assert strange["similar"]
@@ -92,10 +96,27 @@ def test_what_the_archive_has_never_seen_is_said_first(
     said = medclip(*asked, RECIPE, "--html", page, "--record", record)
     assert said.code == 0
     for shown in (said.out, page.read_text()):
-        assert "Nothing like this is in the archive: the history" in shown
+        assert "Probably nothing like this is in the archive: the history" in shown
         assert "right for" not in shown
         assert "were treated" not in shown
     assert medclip("explain", index, record).code == 0, "answered again from the record, the same is said"
+
+
+def test_ten_copies_of_something_strange_are_as_strange_as_one(index: Path) -> None:
+    opened = CaseIndex.open(index)
+    novelty = read_novelty(opened.attachment(PROBE), fuser_of(opened), orientation_of(opened))
+    assert novelty is not None
+    width = novelty.fuser.base
+    far = np.zeros((1, width), np.float32)
+    far[0, -novelty.fuser.gauge], far[0, 300] = 0.049, 1
+    nothing, none = far[:0], np.zeros(novelty.fuser.measurements, np.float32)
+    once, often = (
+        novelty.judge(Parts(np.repeat(far, count, 0) / np.linalg.norm(far), nothing, nothing, none))
+        for count in (1, 10)
+    )
+    assert once is not None
+    assert often is not None
+    assert often.p == pytest.approx(once.p)
 
 
 def test_an_archived_case_is_not_judged(index: Path, sample_cases: list[Case], medclip: Callable) -> None:  # type: ignore[type-arg]

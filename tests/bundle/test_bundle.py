@@ -16,6 +16,9 @@ from medclip.bundle.verify import verify_bundle
 from medclip.cases import Case
 from medclip.embedding.embedder import EmbeddedCase, Embedder
 from medclip.errors import BundleError
+from medclip.files.tensors import read_tensors, write_tensors
+from medclip.fusion import Parts
+from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.scan.read import read_scan
 
 pytest.importorskip("torch", reason="needs the extra train")
@@ -129,3 +132,31 @@ def test_a_long_text_is_read_to_its_end(model: Path) -> None:
     start = "The lungs are clear. " * 200
     one, other = embedder.texts([start + "No effusion.", start + "Meningioma of the left convexity. " * 60])
     assert float(one @ other) < 0.999
+
+
+def test_arrays_are_read_back_as_they_were_however_they_lay_in_memory(tmp_path: Path) -> None:
+    by_column = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    digest = write_tensors(tmp_path / "t.safetensors", {"t": by_column})
+    assert np.array_equal(read_tensors(tmp_path / "t.safetensors", digest)["t"], by_column)
+
+
+def test_the_stored_head_tells_how_a_scan_lies(model: Path, sample: Path, sample_cases: list[Case]) -> None:
+    """As well as the head in training told it of dev scans."""
+    serving = ServingModel(Layout(model).serving.root)
+    head, fuser, how = serving.orientation, serving.fuser, serving.manifest.preprocessing
+    assert head is not None
+    scans = [read_scan(sample / case.scans[0].file).middle for case in sample_cases if case.split == "dev"]
+    turns = {"upright": np.array, "upside down": np.flipud, "turned left": np.rot90, "inverted": lambda one: 255 - one}
+    right = []
+    for name, turn in turns.items():
+        vectors = serving.embed_scans([[prepare_scan(np.ascontiguousarray(turn(one)), how)] for one in scans])
+        blocks = [
+            fuser.blocks(Parts(v[None], v[None][:0], v[None][:0], np.zeros(fuser.measurements, np.float32)))
+            for v in vectors
+        ]
+        right += [
+            head.names[i] == name for i in head.probabilities(np.stack([one["scan"] for one in blocks])).argmax(1)
+        ]
+    told = json.loads(Layout(model).training.read_text())["orientation"]["right"]
+    assert np.mean(right) > told - 0.15
+    assert told > 0.5, "by chance one in six"
