@@ -41,7 +41,7 @@ def demo(
     # The times are those of two cores.
     steps.take("Draw a cohort of patients", 6, ["cases", "import", "sample", "--out", cases, *seeded])
     steps.take("Look at what is in it", 1, ["cases", "check", cases])
-    steps.take("Train a model on it", 40, ["train", cases, "--out", model, *seeded])
+    steps.take("Train a model on it", 80, ["train", cases, "--out", model, *seeded])
     steps.take("Check that the model on the disk answers as it was trained to", 2, ["model", "verify", model])
     steps.take(
         "Build an index of the patients to compare with",

@@ -22,7 +22,7 @@ from medclip.files.sealed import read_sealed, sealed
 from medclip.files.tensors import read_tensors, write_tensors
 from medclip.fusion import Fuser, Parts
 
-__all__ = ["Judged", "JudgedPart", "Novelty", "fit_novelty", "read_novelty", "write_novelty"]
+__all__ = ["NOVELTY", "NOVELTY_TENSORS", "Judged", "JudgedPart", "Novelty", "fit_novelty", "read_novelty", "write_novelty"]
 
 Kind = Literal["scan", "history", "report"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -30,7 +30,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _PLACE: dict[Kind, int] = {"scan": 0, "history": 0, "report": 1}
 """Where of the gauge each kind has its own (`medclip.training.projection.GAUGED`)."""
 
-_NOVELTY, _TENSORS = "novelty.json", "novelty.safetensors"
+NOVELTY, NOVELTY_TENSORS = "novelty.json", "novelty.safetensors"
 _REMEDY = "restore it from a backup, or make it anew with  medclip index compact"
 _SURELY = 0.5  # probability from which a scan is said to lie otherwise than upright
 
@@ -152,8 +152,8 @@ def write_novelty(novelty: Novelty, folder: Path) -> None:
     tensors = {}
     for kind, one in novelty.references.items():
         tensors[f"{kind}/measures"], tensors[f"{kind}/weights"] = one.measures, one.weights
-    stored = _File(format=1, usual=dict(novelty.usual), tensors=write_tensors(folder / _TENSORS, tensors))
-    write_json(folder / _NOVELTY, sealed(stored.model_dump(mode="json")))
+    stored = _File(format=1, usual=dict(novelty.usual), tensors=write_tensors(folder / NOVELTY_TENSORS, tensors))
+    write_json(folder / NOVELTY, sealed(stored.model_dump(mode="json")))
 
 
 def read_novelty(folder: Path, fuser: Fuser, orientation: Orientation | None) -> Novelty | None:
@@ -162,7 +162,7 @@ def read_novelty(folder: Path, fuser: Fuser, orientation: Orientation | None) ->
     Raises:
         ArchiveError: a file is missing, damaged, or of another model.
     """
-    file = folder / _NOVELTY
+    file = folder / NOVELTY
     if not fuser.gauge:
         return None
     try:
@@ -170,7 +170,7 @@ def read_novelty(folder: Path, fuser: Fuser, orientation: Orientation | None) ->
         if read.seal != "whole":
             raise ValueError("has changed since it was written")
         stored = _File.model_validate(read.value)
-        file = folder / _TENSORS
+        file = folder / NOVELTY_TENSORS
         tensors = read_tensors(file, stored.tensors, follow=False)
         references = {
             kind: _reference(kind, tensors, 2 if kind == "scan" and orientation is not None else 1)

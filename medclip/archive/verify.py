@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from medclip.archive.layout import ATTACHMENTS, MODEL, PROBE, REPORT, VOCABULARY, fuser_of, model_of, orientation_of
-from medclip.archive.novelty import read_novelty
+from medclip.archive.novelty import NOVELTY, NOVELTY_TENSORS, read_novelty
 from medclip.bundle.layout import ServingLayout
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS, TENSORS, load_diagnosers, probe_is_sealed
@@ -136,7 +136,7 @@ def _notes(index: CaseIndex) -> Iterator[str]:
     model = ServingLayout(index.attachment(MODEL))
     own = {
         index.folder: set(index.names(ATTACHMENTS)),
-        probe: {DIAGNOSERS, TENSORS},
+        probe: {DIAGNOSERS, TENSORS, NOVELTY, NOVELTY_TENSORS},
         model.root: {file.name for file in (model.manifest, *model.listed("every", ("every",)))},
     }
     for folder, names in own.items():

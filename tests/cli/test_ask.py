@@ -194,7 +194,7 @@ def test_a_text_alone_and_one_label_set(index: Path, medclip: Medclip, tmp_path:
 
 
 def test_the_terminal_shows_both_parts_and_the_disclaimer(index: Path, medclip: Medclip) -> None:
-    done = medclip("query", index, "--text", "a solid round nodule of the lung")
+    done = medclip("query", index, "--report", "a solid round nodule of the lung")
     assert done.code == 0
     for word in ("vote", "probe", "Not a medical device", "SYNTHETIC", "similar cases", "cosine"):
         assert word in done.out

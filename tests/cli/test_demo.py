@@ -20,8 +20,8 @@ Medclip = Callable[..., object]
 
 def test_the_demo_counts_its_steps_and_its_commands_work_as_printed(demo: Path, medclip: Medclip) -> None:
     said, out = demo.with_name("demo.said").read_text(encoding="utf-8"), demo.name
-    announced = re.findall(r"^\((\d)/(\d)\) .+: about \d+ s$", said, re.M)
-    done = re.findall(r"^\((\d)/(\d)\) took \d+ s$", said, re.M)
+    announced = re.findall(r"^\((\d)/(\d)\) .+: about (?:\d+ min )?\d+ s$", said, re.M)
+    done = re.findall(r"^\((\d)/(\d)\) took (?:\d+ min )?\d+ s$", said, re.M)
     assert announced == done == [(str(n), "6") for n in range(1, 7)]
     assert (demo / "page.html").is_file()
     for line in re.findall(r"^\$ (.+)$", said, re.M):
