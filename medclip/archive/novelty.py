@@ -22,7 +22,16 @@ from medclip.files.sealed import read_sealed, sealed
 from medclip.files.tensors import read_tensors, write_tensors
 from medclip.fusion import Fuser, Parts
 
-__all__ = ["NOVELTY", "NOVELTY_TENSORS", "Judged", "JudgedPart", "Novelty", "fit_novelty", "read_novelty", "write_novelty"]
+__all__ = [
+    "NOVELTY",
+    "NOVELTY_TENSORS",
+    "Judged",
+    "JudgedPart",
+    "Novelty",
+    "fit_novelty",
+    "read_novelty",
+    "write_novelty",
+]
 
 Kind = Literal["scan", "history", "report"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -201,6 +201,36 @@ def test_the_terminal_shows_both_parts_and_the_disclaimer(index: Path, medclip: 
     assert max(map(len, done.out.splitlines())) < 200
 
 
+def test_what_cannot_be_ruled_out_is_said_and_recorded(
+    index: Path,
+    medclip: Medclip,
+    refused: Callable,  # type: ignore[type-arg]
+    unseen: Case,
+    tmp_path: Path,
+) -> None:
+    ask = ("query", index, "--text", unseen.note_text("history"))
+    assert "--coverage 1.5: must be above 0.5 and below 1" in refused(medclip(*ask, "--coverage", 1.5))
+    assert "--coverage 0.5" in refused(medclip("similar", index, "nobody", "--coverage", 0.5))
+    record, page = tmp_path / "record.json", tmp_path / "page.html"
+    usual, less, more = (
+        {one["label_set"]: one["set"] for one in json.loads(medclip(*ask, "--json", *how).out)["labels"]}
+        for how in ((), ("--coverage", 0.6, "--record", record), ("--small-sample",))
+    )
+    for name, found in usual.items():
+        assert set(less[name]["labels"]) <= set(found["labels"]) <= set(more[name]["labels"])
+        assert (less[name]["coverage"], found["coverage"]) == (0.6, 0.9)
+        assert found["interval"][0] < 0.9 <= more[name]["interval"][0]
+    assert any(less[name]["labels"] != usual[name]["labels"] for name in usual), "else there is nothing to remember"
+    again = medclip("explain", index, record, "--json")
+    assert again.code == 0, "it is asked again with the same promise"
+    assert {one["label_set"]: one["set"] for one in json.loads(again.out)["answer"]["labels"]} == less
+    shown = " ".join(medclip(*ask, "--html", page).out.split())
+    assert re.search(
+        r"for 90% of new patients of each class.* \(of all together \d+% to \d+%, by 112 left out\)", shown
+    )
+    assert "for 90% of new patients of each class" in page.read_text()
+
+
 def test_an_index_says_what_it_can_answer(index: Path, medclip: Medclip) -> None:
     told = json.loads(medclip("index", "info", index, "--json").out)
     assert {found["label_set"] for found in told["label_sets"]} == {"finding", "location", "modality"}

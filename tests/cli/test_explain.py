@@ -235,6 +235,27 @@ def test_what_is_no_record_is_refused_in_one_line(
     assert "newer medclip" in refused(medclip("explain", small, newer))
 
 
+def test_a_record_from_before_there_were_sets_is_read_and_not_compared(small: Path, recorded: Path) -> None:
+    def older(value: dict[str, Any]) -> None:
+        del value["query"]["promise"]
+        for one in value["answer"]["labels"]:
+            del one["set"]
+
+    assert _explained(small, _rewritten(recorded, older)) == ([], [])
+
+
+def test_a_set_that_differs_is_told(small: Path, recorded: Path) -> None:
+    def other(value: dict[str, Any]) -> None:
+        value["answer"]["labels"][0]["set"] = {
+            "labels": ["cyst"], "empty": False, "coverage": 0.9, "kind": "marginal", "interval": [0.8, 0.95], "patients": 20
+        }  # fmt: skip
+
+    _, moved = _explained(small, _rewritten(recorded, other))
+    assert "finding, not ruled out: cyst (marginal, 0.8000 to 0.9500, 20 patients) → nothing could be" in moved
+    with pytest.raises(RecordError, match=r"above 0\.5"):
+        read_record(_rewritten(recorded, lambda value: value["query"]["promise"].update(coverage=1.5)))
+
+
 def test_another_model_s_index_is_refused(small: Path, recorded: Path) -> None:
     _rewritten(recorded, lambda value: value["archive"].update(model="0" * 64))
     with pytest.raises(RecordError, match="another model"):
