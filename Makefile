@@ -75,7 +75,7 @@ fuzz: setup
 bench-masking: setup
 	$(BIN)/python -P benchmarks/masking.py
 
-# What an archive of CASES says of scans and texts that it holds nothing like, those of XRAYS among them: some 30 minutes.
+# What an archive of CASES says of scans and texts that it holds nothing like, those of XRAYS among them: some 10 minutes.
 bench-novelty: setup
 	$(BIN)/python -W ignore benchmarks/novelty.py $(CASES) --xrays $(XRAYS)
 
