@@ -159,14 +159,14 @@ def _indexed(
     if without is not None:
         learnt = [case for case in (_stripped(case, without) for case in learnt) if case.parts.there]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder, novelty = Path(name), None
         if diagnosers is None:
             write_index(learnt, fuser, "cross-validation", folder, orientation=work.orientation)
             diagnosers = load_diagnosers(folder / PROBE)
+            novelty = read_novelty(folder / PROBE, fuser, work.orientation)
         else:
             create_index((entry_of(case, fuser) for case in learnt), "cross-validation", folder, Place())
         index = CaseIndex.open(folder)
-        novelty = read_novelty(folder / PROBE, fuser, work.orientation)
         yield Assistant(index, diagnosers, novelty, fuser, None)
         index.close()
 
