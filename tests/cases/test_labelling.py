@@ -120,7 +120,7 @@ def test_several_findings_at_once_are_trained_voted_on_and_measured(
     assert medclip("index", "build", cases, "--model", model, "--split", "train", "--out", index).code == 0
     dev = [row for row in rows if row["split"] == "dev"]
     asked = next(row for row in dev if row["labels"]["lesions/collection"] == "present")
-    text = next(note["text"] for note in asked["notes"] if note["kind"] == "findings")
+    text = next(note["text"] for note in asked["notes"] if note["kind"] == "history")
     query = ("query", index, "--scan", cases / asked["scans"][0]["file"], "--text", text)
     answers = {found["label_set"]: found for found in json.loads(medclip(*query, "--json").out)["labels"]}
     assert answers["lesions/collection"]["answer"] == "present"
