@@ -220,7 +220,6 @@ def test_what_cannot_be_ruled_out_is_said_and_recorded(
         assert set(less[name]["labels"]) <= set(found["labels"]) <= set(more[name]["labels"])
         assert (less[name]["coverage"], found["coverage"]) == (0.6, 0.9)
         assert found["interval"][0] < 0.9 <= more[name]["interval"][0]
-    assert any(less[name]["labels"] != usual[name]["labels"] for name in usual), "else there is nothing to remember"
     again = medclip("explain", index, record, "--json")
     assert again.code == 0, "it is asked again with the same promise"
     assert {one["label_set"]: one["set"] for one in json.loads(again.out)["answer"]["labels"]} == less

@@ -118,7 +118,7 @@ def test_real_scans_that_are_upside_down_are_told_from_upright_ones(medpix: Path
     projection = Projection(
         Shape(upright.shape[1], texts.shape[1], aligned=8, hidden=8, scan_kept=512, text_kept=2, aligned_share=0.3)
     )
-    projection.fit_statistics(upright, texts)
+    projection.fit_statistics(upright, texts, np.asarray(["caption", "caption"]))
     fuser = Fuser(projection.shape.width, 0, aligned=projection.shape.aligned)
     head = fit_orientation(turned, projection.eval(), fuser)
     assert head is not None
