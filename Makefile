@@ -32,7 +32,7 @@ types: setup
 check: lint types
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow" --quick-limit 15
 
-# Everything: under 10 minutes on two cores.
+# Everything: some 25 minutes on two cores.
 test: lint types
 	$(BIN)/python -m pytest -q $(PARALLEL) --durations 10
 
