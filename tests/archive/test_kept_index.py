@@ -61,18 +61,25 @@ def test_its_model_says_nothing_of_how_a_scan_lies(kept: Path) -> None:
     assert orientation_of(CaseIndex.open(kept / "index")) is None
 
 
+def test_its_texts_are_read_as_before_and_nothing_is_called_unlike(kept: Path) -> None:
+    answer = Assistant.open(kept / "index").query(history=["Der Patient klagt über Husten und Fieber."]).answer
+    [caution] = [one for one in answer.cautions if "German" in one]
+    assert "Translate" in caution
+    assert answer.novelty is None, "its model has no gauge"
+
+
 def test_it_can_be_changed(kept: Path) -> None:
     removed = remove_cases(kept / "index", ["c3"])
     assert [one.case_id for one in removed.removed] == ["c3"]
     assert compact_index(kept / "index") == ["finding"]
     assert verify_index(kept / "index").faults == []
-    answer = Assistant.open_without_model(kept / "index").similar("c1")
+    answer = Assistant.open_without_model(kept / "index").similar("c1").answer
     assert "c3" not in {case.case_id for case in answer.similar}
 
 
 def test_where_the_encoders_were_tuned_on_cases_the_accuracy_is_said_to_be_too_high(kept: Path) -> None:
     compact_index(kept / "index")
-    assert "tuned" not in " ".join(Assistant.open_without_model(kept / "index").similar("c1").cautions)
+    assert "tuned" not in " ".join(Assistant.open_without_model(kept / "index").similar("c1").answer.cautions)
     file = kept / "index" / "model" / "serving.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "tuned": True}))
-    assert "were tuned on cases" in " ".join(Assistant.open_without_model(kept / "index").similar("c1").cautions)
+    assert "were tuned on cases" in " ".join(Assistant.open_without_model(kept / "index").similar("c1").answer.cautions)
