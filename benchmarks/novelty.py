@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from medclip.archive.novelty import Novelty, fit_novelty
+from medclip.archive.novelty import Novelty, Usual
 from medclip.cases import Case, read_cases
 from medclip.cases.splits import kfold
 from medclip.diagnosis.novelty import LEVEL
@@ -138,7 +138,10 @@ def archive(
     fused = train_fuser(projection, train, FuserSettings())
     scans, texts = embed_features(projection, train)
     orientation = fit_orientation(turned.select(cases), projection, fused.fuser())
-    novelty = fit_novelty(_embedded(train, scans[0], texts, fused.coding), fused.fuser(), orientation)
+    usual = Usual(fused.fuser(), orientation)
+    for _ in usual.passing(_embedded(train, scans[0], texts, fused.coding)):
+        pass
+    novelty = usual.novelty()
     assert novelty is not None, "a model that was just trained has a gauge"
     return Archive(novelty, projection), attention
 

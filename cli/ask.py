@@ -115,7 +115,7 @@ def similar(
     check_page(html, force)
     _check_record(record, force)
     assistant = Assistant.open_without_model(index)
-    asked = assistant.ask_archived(
+    asked = assistant.similar(
         case_id, k=k, label_sets=label or [], where=where, promise=promise, record=record is not None
     )
     _show(assistant, asked, [], as_json, html, record, title=f"Case {case_id}", case_id=case_id, force=force)

@@ -4,14 +4,14 @@ Of a case only its posed vectors and its votes are kept, so that thousands can b
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from medclip.archive.novelty import fit_novelty, write_novelty
+from medclip.archive.novelty import Usual, write_novelty
 from medclip.bundle.orientation import Orientation
 from medclip.diagnosis.diagnoser import Example, fit_diagnoser
 from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
@@ -125,12 +125,12 @@ def fit_answers(
     """Fit and store a diagnoser for every label set that can have one, and what tells the unlike; returns the label sets.
 
     Args:
-        embedded: the cases at the positions `fitted_on`; they are gone over once.
+        embedded: the cases at the positions `fitted_on`; they are gone over once, and not kept.
         orientation: the model's, where it has one.
     """
-    cases = [replace(case, thumbnails={}) for case in embedded]
-    posed = _pose(cases, fuser)
-    if (novelty := fit_novelty(cases, fuser, orientation)) is not None:
+    usual = Usual(fuser, orientation)
+    posed = _pose(usual.passing(embedded), fuser)
+    if (novelty := usual.novelty()) is not None:
         write_novelty(novelty, folder)
     for composition, queries in posed.items():
         _find_voters(index, queries, composition)

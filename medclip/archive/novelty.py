@@ -4,7 +4,7 @@ Two measures of unlikeness: how far what a tower gives points away from the mean
 how far the archive's own do, either way (`Fuser.gauge`); and, of a scan, that it does not lie upright (`Orientation`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -28,7 +28,7 @@ __all__ = [
     "Judged",
     "JudgedPart",
     "Novelty",
-    "fit_novelty",
+    "Usual",
     "read_novelty",
     "write_novelty",
 ]
@@ -91,9 +91,8 @@ class Novelty:
             p_values = zip(reference.p_values(measures).tolist(), reference.first(measures[0]).tolist(), strict=True)
             for number, ((p, gauge), vector) in enumerate(zip(p_values, vectors, strict=True), start=1):
                 scan = number if kind == "scan" else None
-                told = (
-                    scan is not None and p < LEVEL <= gauge
-                )  # how something else than a scan of here lies, nobody knows
+                # how something lies that is not such a scan as those of here, nobody knows
+                told = scan is not None and p < LEVEL <= gauge
                 found.append(JudgedPart(kind, scan, p, self._lies(vector) if told else None))
         if not found:
             return None
@@ -129,30 +128,37 @@ def _measures(vectors: Array, kind: Kind, usual: float, fuser: Fuser, orientatio
     return found
 
 
-def fit_novelty(embedded: Iterable[EmbeddedCase], fuser: Fuser, orientation: Orientation | None) -> Novelty | None:
-    """Fit on archived cases; None where their model has no gauge, as those of medclip 0.1.
+class Usual:
+    """Gathers what of archived cases is judged by, as they pass."""
 
-    Args:
-        orientation: the model's, where it has one.
-    """
-    if not fuser.gauge:
-        return None
-    rows: dict[Kind, list[Array]] = {kind: [] for kind in KINDS}
-    patients: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
-    for case in embedded:
-        for kind in KINDS:
-            own = _vectors(fuser, case.parts, kind)
-            rows[kind] += [*own]
-            patients[kind] += [case.case.patient] * len(own)
-    usual: dict[Kind, float] = {}
-    references: dict[Kind, Reference] = {}
-    for kind in KINDS:
-        if rows[kind]:
-            vectors = np.stack(rows[kind])
-            usual[kind] = float(np.median(_gauge(vectors, kind, fuser)))
-            measures = _measures(vectors, kind, usual[kind], fuser, orientation)
-            references[kind] = reference_of(measures, patients[kind])
-    return Novelty(usual, references, fuser, orientation)
+    def __init__(self, fuser: Fuser, orientation: Orientation | None) -> None:
+        """Of a model; `orientation` where it has one."""
+        self._fuser, self._orientation = fuser, orientation
+        self._rows: dict[Kind, list[Array]] = {kind: [] for kind in KINDS}
+        self._patients: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
+
+    def passing(self, embedded: Iterable[EmbeddedCase]) -> Iterator[EmbeddedCase]:
+        """The same cases."""
+        for case in embedded:
+            for kind in KINDS if self._fuser.gauge else ():
+                own = _vectors(self._fuser, case.parts, kind)
+                self._rows[kind] += [*own]
+                self._patients[kind] += [case.case.patient] * len(own)
+            yield case
+
+    def novelty(self) -> Novelty | None:
+        """What tells what is unlike those that passed; None where their model has no gauge, as those of medclip 0.1."""
+        if not self._fuser.gauge:
+            return None
+        usual: dict[Kind, float] = {}
+        references: dict[Kind, Reference] = {}
+        for kind, rows in self._rows.items():
+            if rows:
+                vectors = np.stack(rows)
+                usual[kind] = float(np.median(_gauge(vectors, kind, self._fuser)))
+                measures = _measures(vectors, kind, usual[kind], self._fuser, self._orientation)
+                references[kind] = reference_of(measures, self._patients[kind])
+        return Novelty(usual, references, self._fuser, self._orientation)
 
 
 class _File(BaseModel):

@@ -28,9 +28,7 @@ class Judged:
     """By whom classes are ruled out from sets of labels."""
 
     together: list[dict[str, float]]  # class → patients left out, of the classes that are judged together
-    interval: (
-        tuple[float, float] | None
-    )  # of the coverage at `COVERAGE`, for 9 in 10 archives; None: nothing is ruled out
+    interval: tuple[float, float] | None  # of the coverage at `COVERAGE`, 9 in 10 archives; None: nothing is ruled out
 
 
 @dataclass(frozen=True)

@@ -273,28 +273,19 @@ class Assistant:
         label_sets: Sequence[str] = (),
         where: str | None = None,
         promise: Promise | None = None,
-    ) -> Answer:
+        record: bool = False,
+    ) -> Asked:
         """Answer for an archived case as if it were new: its own patient's cases are left out.
 
         The probes were fitted on the case itself, so the vote alone answers, by a calibration of its own.
+
+        Args:
+            record: as of `query`.
 
         Raises:
             ArchiveError: there is no such case, or a label set is not one that the index can answer.
             FilterError: `where` cannot be understood.
         """
-        return self.ask_archived(case_id, k=k, label_sets=label_sets, where=where, promise=promise).answer
-
-    def ask_archived(
-        self,
-        case_id: str,
-        *,
-        k: int = VOTERS,
-        label_sets: Sequence[str] = (),
-        where: str | None = None,
-        promise: Promise | None = None,
-        record: bool = False,
-    ) -> Asked:
-        """As `similar`, with a record where one is asked for."""
         self._check(label_sets)
         with self.index.snapshot():
             patient = self.index.record(case_id).patient

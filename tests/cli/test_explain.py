@@ -89,7 +89,7 @@ def test_the_opinions_pool_to_the_answer(small: Path, recorded: Path) -> None:
 
 
 def test_an_archived_case_s_record_answers_again_even_when_its_patient_is_gone(small: Path, tmp_path: Path) -> None:
-    asked = Assistant.open_without_model(small).ask_archived("c1", record=True)
+    asked = Assistant.open_without_model(small).similar("c1", record=True)
     assert asked.record is not None
     file = tmp_path / "similar.json"
     write_record(file, asked.record)
