@@ -67,12 +67,12 @@ def _show_opinions(found: "Explanation") -> None:
     from rich import box
     from rich.table import Table
 
-    from medclip.cli import render
+    from medclip.cli import render, wording
     from medclip.label_sets import family_of
 
     render.say("how the probabilities come about: of each class, opinion ^ weight multiplied, then scaled to the sum 1")
     singles = [one for one in found.answer.labels if family_of(one.label_set) is None]
-    several = [one for members in render.families(found.answer).values() for one in members[: render.MOST_MEMBERS]]
+    several = [one for members in wording.families(found.answer).values() for one in members[: render.MOST_MEMBERS]]
     for answered in (*singles, *several):
         ranked = answered.ranked[:_CLASSES]
         table = Table(title=answered.label_set, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -85,7 +85,7 @@ def _show_opinions(found: "Explanation") -> None:
         table.add_row("pooled", "", *(f"{one.probability:.4f}" for one in ranked), style="bold")
         render.out.print(table)
         told = "; ".join(
-            f"{who} {share:.1%}{f' for {label}' if label else ''}" for who, label, share in render.votes(answered)
+            f"{who} {share:.1%}{f' for {label}' if label else ''}" for who, label, share in wording.votes(answered)
         )
         render.say(f"  voted: {told}")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medclip.cli.render import (
-    MOST_MEMBERS,
+from medclip.cli.render import MOST_MEMBERS
+from medclip.cli.wording import (
     caveats,
     confirmed_and_treated,
     decided,

@@ -150,7 +150,7 @@ def stats(
 
 
 def _say(assistant: "Assistant") -> None:  # type: ignore[name-defined]  # noqa: F821
-    from medclip.cli import render
+    from medclip.cli import render, wording
 
     if assistant.outdated:
         from medclip.assistant.cautions import OUTDATED
@@ -160,7 +160,7 @@ def _say(assistant: "Assistant") -> None:  # type: ignore[name-defined]  # noqa:
         classes = ", ".join(f"{label} {count}" for label, count in capability.patients.items())
         render.say("answers ", (capability.label_set, "bold"), f" (patients: {classes})")
         render.out.print(render.measured_table(capability))
-        for line in render.sets_hold(capability):
+        for line in wording.sets_hold(capability):
             render.say(line)
     render.say(f"measurements that a query may have: {', '.join(assistant.measurements) or 'none'}")
     coverage = assistant.coverage()
