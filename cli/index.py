@@ -150,12 +150,11 @@ def stats(
 
 
 def _say(assistant: "Assistant") -> None:  # type: ignore[name-defined]  # noqa: F821
+    from medclip.assistant.cautions import OUTDATED, not_fitted_among
     from medclip.cli import render, wording
 
-    if assistant.outdated:
-        from medclip.assistant.cautions import OUTDATED
-
-        render.say((OUTDATED, "yellow"))
+    if (odd := OUTDATED if assistant.outdated else not_fitted_among(assistant.index)) is not None:
+        render.say((odd, "yellow"))
     for capability in assistant.capabilities():
         classes = ", ".join(f"{label} {count}" for label, count in capability.patients.items())
         render.say("answers ", (capability.label_set, "bold"), f" (patients: {classes})")

@@ -343,6 +343,10 @@ class CaseIndex:
                 "advice": self._backend.advice(),
             }
 
+    def mark(self) -> str:
+        """Of the cases as they are: another one once a case was added, changed or removed. A copy's may be another one."""
+        return self._backend.mark()
+
     def state(self) -> State:
         """Which state this is."""
         with self.snapshot():

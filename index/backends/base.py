@@ -195,6 +195,10 @@ class Backend(ABC):
         """How many changes there were."""
 
     @abstractmethod
+    def mark(self) -> str:
+        """Of the cases as they are: another one once a case was added, changed or removed; at no cost by their number."""
+
+    @abstractmethod
     def stats(self) -> dict[str, Any]:
         """Structure, bytes, and what else is to be known."""
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from medclip.archive.fitted import write_fitted
 from medclip.archive.novelty import Usual, write_novelty
 from medclip.bundle.orientation import Orientation
 from medclip.diagnosis.diagnoser import Example, fit_diagnoser
@@ -144,4 +145,5 @@ def fit_answers(
         if diagnoser is not None:
             fitted.append(diagnoser)
     save_diagnosers(fitted, {part: fuser.width_of(part) for part in PARTS}, folder)
+    write_fitted(index, folder)
     return [diagnoser.label_set for diagnoser in fitted]

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from PIL import Image
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from medclip.archive.build import Place, create_index, turn_to_replace
 from medclip.archive.entries import record_of, view_labels
+from medclip.archive.fitted import restamp
 from medclip.archive.layout import ATTACHMENTS
 from medclip.cases.case import Case
 from medclip.errors import ArchiveError, describe
@@ -70,26 +72,22 @@ def import_index(file: Path, attachments: Path, out: Path, place: Place, *, forc
         OutputError: `out` exists (without `force`), the disk is full, or the place cannot be written.
     """
     export = read_export(file)
-    source = CaseIndex.open(attachments)
-    fingerprint, dimension = source.fingerprint, source.dimension
-    source.close()
-    if fingerprint != export.fingerprint:
-        raise ArchiveError(f"{file}: was exported from an index of another model than {attachments}'s")
-    check_free(out, force=force, marker=MANIFEST)
-    with turn_to_replace(out), new_folder(out, force=force, marker=MANIFEST) as folder:
-        create_index(_as_made(export, dimension), fingerprint, folder, place)
-        for name in ATTACHMENTS:
-            if (attachments / name).exists():
-                try:
-                    copy_plain(attachments / name, folder / name)
-                except PermissionError as error:
-                    raise ArchiveError(f"{error.filename}: {unreadable(error)}") from error
-        index = CaseIndex.open(folder)
-        try:
-            if len(index) != export.cases:
-                raise ArchiveError(f"{file}: {export.cases} cases were exported and {len(index)} arrived")
-        finally:
-            index.close()
+    with closing(CaseIndex.open(attachments)) as source:
+        if source.fingerprint != export.fingerprint:
+            raise ArchiveError(f"{file}: was exported from an index of another model than {attachments}'s")
+        check_free(out, force=force, marker=MANIFEST)
+        with turn_to_replace(out), new_folder(out, force=force, marker=MANIFEST) as folder:
+            create_index(_as_made(export, source.dimension), source.fingerprint, folder, place)
+            for name in ATTACHMENTS:
+                if (attachments / name).exists():
+                    try:
+                        copy_plain(attachments / name, folder / name)
+                    except PermissionError as error:
+                        raise ArchiveError(f"{error.filename}: {unreadable(error)}") from error
+            with closing(CaseIndex.open(folder)) as index:
+                if len(index) != export.cases:
+                    raise ArchiveError(f"{file}: {export.cases} cases were exported and {len(index)} arrived")
+                restamp(index, source)
     return export.cases
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from medclip.archive.fitted import FITTED_AMONG, read_fitted
 from medclip.archive.layout import ATTACHMENTS, MODEL, PROBE, REPORT, VOCABULARY, fuser_of, model_of, orientation_of
 from medclip.archive.novelty import NOVELTY, NOVELTY_TENSORS, read_novelty
 from medclip.bundle.layout import ServingLayout
@@ -99,10 +100,14 @@ def _others(index: CaseIndex) -> list[str]:
             found.append(f"{file}: {unreadable(error)}; {remedy}")
         except ValueError as error:
             found.append(f"{file}: is damaged ({error}); {remedy}")
-    try:
-        read_novelty(index.attachment(PROBE), fuser_of(index), orientation_of(index))
-    except ArchiveError as error:
-        found.append(str(error))
+    for own in (
+        lambda: read_novelty(index.attachment(PROBE), fuser_of(index), orientation_of(index)),
+        lambda: read_fitted(index),
+    ):
+        try:
+            own()
+        except ArchiveError as error:
+            found.append(str(error))
     return found
 
 
@@ -136,7 +141,7 @@ def _notes(index: CaseIndex) -> Iterator[str]:
     model = ServingLayout(index.attachment(MODEL))
     own = {
         index.folder: set(index.names(ATTACHMENTS)),
-        probe: {DIAGNOSERS, TENSORS, NOVELTY, NOVELTY_TENSORS},
+        probe: {DIAGNOSERS, TENSORS, NOVELTY, NOVELTY_TENSORS, FITTED_AMONG},
         model.root: {file.name for file in (model.manifest, *model.listed("every", ("every",)))},
     }
     for folder, names in own.items():

@@ -16,7 +16,16 @@ from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, mod
 from medclip.archive.novelty import Novelty, read_novelty
 from medclip.assistant.answer import Answer, Contribution, Heard, NovelPart, NovelQuery, Ranking, similar_case
 from medclip.assistant.asking import Among, Asked, Capability, Coverage, Judged
-from medclip.assistant.cautions import OUTDATED, TUNED, archived_already, few_cases, foreign, left_out, no_answer
+from medclip.assistant.cautions import (
+    OUTDATED,
+    TUNED,
+    archived_already,
+    few_cases,
+    foreign,
+    left_out,
+    no_answer,
+    not_fitted_among,
+)
 from medclip.assistant.record import record_of, sources_of
 from medclip.assistant.vectors import QueryVectors, query_vectors
 from medclip.bundle.layout import ServingManifest
@@ -311,6 +320,8 @@ class Assistant:
         found = few_cases(voters, shown, among.k, among.where)
         if voters and not labels:
             found.append(no_answer(asked, sorted({name for d in self.diagnosers for name in d.fits})))
+        if labels and (changed := not_fitted_among(self.index)) is not None:
+            found.append(changed)
         if labels and self._manifest.tuned:
             found.append(TUNED)
         return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from medclip.archive.fitted import read_fitted
 from medclip.diagnosis.neighbours import VOTERS
 from medclip.embedding.embedder import Embedder
 from medclip.fusion import Fuser, Parts
@@ -10,7 +11,7 @@ from medclip.index import CaseIndex
 from medclip.index.filters import Filter
 from medclip.modalities.text.language import languages_read, unread_language
 
-__all__ = ["OUTDATED", "TUNED", "archived_already", "few_cases", "foreign", "left_out", "no_answer"]
+__all__ = ["OUTDATED", "TUNED", "archived_already", "few_cases", "foreign", "left_out", "no_answer", "not_fitted_among"]
 
 OUTDATED = (
     "This index was made by an earlier medclip, which fitted and measured its answers in another way: none is given until  "
@@ -21,6 +22,23 @@ TUNED = (
     "The encoders of this index' model were tuned on cases: as far as those are archived here, they are told better than a new "
     "patient is, and the accuracy that is stated is too high."
 )
+
+_SINCE = "what is stated of its answers, and their sets, may not hold:  medclip index compact  fits them anew."
+
+
+def not_fitted_among(index: CaseIndex) -> str | None:
+    """That the answers were fitted among other cases than the index holds now; None where they were not.
+
+    Raises:
+        ArchiveError: what says so is damaged.
+    """
+    fitted = read_fitted(index)
+    if fitted is None:
+        return f"It is not known whether this index' cases changed since its answers were fitted; {_SINCE}"
+    if fitted.are_those_of(index):
+        return None
+    return f"This index' cases changed since its answers were fitted ({fitted.cases} cases then, {len(index)} now); {_SINCE}"
+
 
 _SAME = 0.9999
 """Cosine from which two vectors are of one scan or text: rounding leaves more, another slice of a series less."""

@@ -118,6 +118,8 @@ def test_a_backup_and_a_move_to_milvus_and_back_hold_the_same(
     # Each backend scores words in its own way, so the vectors alone are compared.
     ask = ("--text", "a round nodule of the lung", "--no-words", "--where", "age >= 40 and modality = 'CT'", "--json")
     answers = [_json(medclip("query", one, *ask)) for one in (index, tmp_path / "backup", moved, back)]
+    for answer in answers:
+        assert "since its answers were fitted" not in " ".join(answer["cautions"]), "the same cases, elsewhere"
     found = [{case["case_id"]: case["similarity"] for case in answer["similar"]} for answer in answers]
     for one in found[1:]:  # cases as similar as each other may change places: each library sums in its own order
         assert one == pytest.approx(found[0], abs=1e-5)
@@ -126,6 +128,36 @@ def test_a_backup_and_a_move_to_milvus_and_back_hold_the_same(
     export.write_bytes(content)
     assert "damaged" in refused(medclip("index", "import", export, "--like", index, "--out", tmp_path / "broken"))
     assert not (tmp_path / "broken").exists()
+
+
+def test_an_answer_says_that_the_cases_changed_since_it_was_fitted(
+    medclip: Callable[..., Any], copy: Path, cases: Path, tmp_path: Path
+) -> None:
+    def cautions() -> str:
+        asked = _json(medclip("query", copy, "--text", "a round nodule of the lung", "--json"))
+        return " ".join(asked["cautions"])
+
+    fitted = _json(medclip("index", "stats", copy, "--json"))["cases"]
+    assert "since its answers were fitted" not in cautions()
+    export = tmp_path / "before.gz"
+    assert medclip("index", "export", copy, "--out", export).code == 0
+    added = _json(medclip("index", "add", copy, cases, "--split", "dev", "--json"))["written"]
+    told = f"changed since its answers were fitted ({fitted} cases then, {fitted + len(added)} now)"
+    assert told in cautions()
+    assert told in " ".join(medclip("index", "info", copy).out.split())
+    assert told in " ".join(_json(medclip("similar", copy, added[0], "--json"))["cautions"])
+    assert medclip("index", "import", export, "--like", copy, "--out", tmp_path / "earlier").code == 0
+    earlier = _json(medclip("query", tmp_path / "earlier", "--text", "a round nodule of the lung", "--json"))
+    assert "since its answers were fitted" not in " ".join(earlier["cautions"]), "those among which they were fitted"
+    assert medclip("index", "remove", copy, added[0]).code == 0
+    assert "since its answers were fitted" in cautions()
+    assert medclip("index", "compact", copy).code == 0
+    assert "since its answers were fitted" not in cautions()
+    record = copy / "probe" / "fitted.json"
+    record.write_text(record.read_text().replace('"cases": ', '"cases": 1'))
+    assert medclip("index", "verify", copy).code == 1
+    record.unlink()
+    assert "not known whether this index' cases changed" in cautions()
 
 
 def _free_port() -> int:

@@ -383,6 +383,10 @@ class LocalBackend(Backend):
         with self.snapshot():
             return self.state.generation
 
+    def mark(self) -> str:
+        with self._reading():
+            return f"{self._catalogue.total():x}"
+
     def stats(self) -> dict[str, Any]:
         with self.snapshot():
             state = self.state

@@ -441,6 +441,9 @@ class MilvusBackend(Backend):
         with named(self._uri):
             return self._read_state().generation
 
+    def mark(self) -> str:
+        return f"generation {self.generation()}"  # which a change of its structure, too, makes another one
+
     def stats(self) -> dict[str, Any]:
         with named(self._uri):
             return {
