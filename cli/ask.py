@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from medclip.assistant.assistant import Asked, Assistant
+    from medclip.assistant.refining import Refinement, Region
     from medclip.diagnosis.sets import Promise
 
 __all__ = ["FORCE", "HTML", "check_page", "query", "similar"]
@@ -24,6 +25,11 @@ _SMALL_SAMPLE = typer.Option(
     "--small-sample",
     help="Keep that promise even where few patients were left out: in 19 of 20 archives, not on average over them.",
 )
+_LIKE = typer.Option(
+    "--like", help="More like this archived case; may be repeated. Moves what is shown, not who votes."
+)
+_UNLIKE = typer.Option("--unlike", help="Not like this archived case, which is hidden; may be repeated.")
+_DISTINCT = typer.Option("--distinct", help="Hide cases a scan of which looks the same as one of a case above.")
 _MMAP = typer.Option("--mmap/--no-mmap", help="Map large search structures from their files, or read them into memory.")
 HTML = typer.Option("--html", help="Write a self-contained page with the pictures.")
 _RECORD = typer.Option("--record", help="Write a record from which  medclip explain  answers again.")
@@ -66,6 +72,21 @@ def query(
             help="Let the words that texts share order what is shown, too; so it is if the query is text alone.",
         ),
     ] = None,
+    like: Annotated[list[str] | None, _LIKE] = None,
+    unlike: Annotated[list[str] | None, _UNLIKE] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", help="Take a part out: scan, history, report or measurements; may be repeated."),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            "--region",
+            metavar="SCAN[/SLICE]:LEFT,TOP,RIGHT,BOTTOM",
+            help="Show cases whose scans are like this part of a scan, in shares of the picture: 1:0.2,0.3,0.5,0.6",
+        ),
+    ] = None,
+    distinct: Annotated[bool, _DISTINCT] = False,
     mmap: Annotated[bool, _MMAP] = True,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
 ) -> None:
@@ -78,6 +99,7 @@ def query(
     from medclip.modalities.measurements.values import values_of
 
     promise = _promise(coverage, small_sample)
+    refinement = _refinement(like, unlike, distinct, without, region)
     check_page(html, force)
     _check_record(record, force)
     history, found = (
@@ -89,7 +111,7 @@ def query(
     asked = assistant.query(
         scan or [], history, values, report=found, recordings=audio or [], speech_model=speech_model,
         k=k, label_sets=label or [], where=where, exclude_patient=exclude_patient, words=words,
-        promise=promise, record=record is not None,
+        promise=promise, record=record is not None, refinement=refinement,
     )  # fmt: skip
     texts = [*history, *found, *(heard.text for heard in asked.answer.transcripts)]
     _show(assistant, asked, texts, as_json, html, record, title="New patient", force=force)
@@ -103,6 +125,9 @@ def similar(
     coverage: Annotated[float, _COVERAGE] = 0.9,
     small_sample: Annotated[bool, _SMALL_SAMPLE] = False,
     where: Annotated[str | None, _WHERE] = None,
+    like: Annotated[list[str] | None, _LIKE] = None,
+    unlike: Annotated[list[str] | None, _UNLIKE] = None,
+    distinct: Annotated[bool, _DISTINCT] = False,
     as_json: Annotated[bool, _JSON] = False,
     html: Annotated[Path | None, HTML] = None,
     record: Annotated[Path | None, _RECORD] = None,
@@ -112,12 +137,14 @@ def similar(
     from medclip.assistant.assistant import Assistant
 
     promise = _promise(coverage, small_sample)
+    refinement = _refinement(like, unlike, distinct)
     check_page(html, force)
     _check_record(record, force)
     assistant = Assistant.open_without_model(index)
     asked = assistant.similar(
-        case_id, k=k, label_sets=label or [], where=where, promise=promise, record=record is not None
-    )
+        case_id, k=k, label_sets=label or [], where=where, promise=promise, record=record is not None,
+        refinement=refinement,
+    )  # fmt: skip
     _show(assistant, asked, [], as_json, html, record, title=f"Case {case_id}", case_id=case_id, force=force)
 
 
@@ -129,6 +156,42 @@ def _promise(coverage: float, small_sample: bool) -> "Promise":
         return Promise(coverage, small_sample)
     except ValueError as error:
         raise OptionError(f"--coverage {coverage:g}: {error}") from error
+
+
+def _refinement(
+    like: list[str] | None,
+    unlike: list[str] | None,
+    distinct: bool,
+    without: list[str] | None = None,
+    region: str | None = None,
+) -> "Refinement":
+    from typing import cast
+
+    from medclip.assistant.refining import Refinement
+    from medclip.errors import OptionError
+    from medclip.fusion.composition import PARTS, Part
+
+    for name in without or ():
+        if name not in PARTS:
+            raise OptionError(f"--without {name[:40]}: is no part of a query; name one of {', '.join(PARTS)}")
+    taken = tuple(cast(Part, name) for name in without or ())
+    marked = None if region is None else _region(region)
+    return Refinement(tuple(like or ()), tuple(unlike or ()), taken, marked, distinct)
+
+
+def _region(text: str) -> "Region":
+    from medclip.assistant.refining import Region
+    from medclip.errors import OptionError
+
+    place, _, box = text.partition(":")
+    scan, _, number = place.partition("/")
+    try:
+        left, top, right, bottom = (float(one) for one in box.split(","))
+        return Region(int(scan), (left, top, right, bottom), int(number) if number else None)
+    except ValueError as error:
+        raise OptionError(
+            f"--region {text[:60]}: is not SCAN[/SLICE]:LEFT,TOP,RIGHT,BOTTOM; give for example 1:0.2,0.3,0.5,0.6"
+        ) from error
 
 
 def _check_record(record: Path | None, force: bool) -> None:

@@ -29,6 +29,7 @@ from medclip.cli.wording import (
     families,
     family_caveats,
     promise,
+    refined,
     share,
     shown_labels,
     unlike,
@@ -237,7 +238,9 @@ def answer(given: "Answer") -> None:
     for family, members in {} if strange is not None else families(given).items():
         out.print(_family_table(family, members))
         say("  " + "; ".join(family_caveats(members)))
-    how = "" if given.ranked_by == "similarity" else ", ranked by cosine and by the words of their texts"
+    for line in refined(given):
+        say((line, "cyan"))
+    how = ", ranked by cosine and by the words of their texts" if given.ranked_by.endswith("words") else ""
     table = Table(title=f"similar cases{how}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("#", "case", "cosine", "matched by"):
         table.add_column(column, justify="right" if column in ("#", "cosine") else "left", no_wrap=True)
@@ -264,5 +267,8 @@ def answer(given: "Answer") -> None:
             for name, label in sorted(part.without.items())
             if family_of(name) is None
         )
-        others = f"{part.new_neighbours} of the {len(given.similar)} cases above would be others"
+        which = (
+            f"{len(given.similar)} cases above" if given.refined is None else "cases most similar to the query itself"
+        )
+        others = f"{part.new_neighbours} of the {which} would be others"
         say(f"without the {part.part}: {others}; {moved}")

@@ -22,6 +22,7 @@ __all__ = [
     "family_caveats",
     "present",
     "promise",
+    "refined",
     "sets_hold",
     "share",
     "shown_labels",
@@ -53,6 +54,31 @@ def unlike(given: "Answer") -> str | None:
         "so. No label is named, since what was measured on archived patients may not hold here; the cases shown are the least "
         "unlike."
     )
+
+
+def refined(given: "Answer") -> list[str]:
+    """What was refined about the query, and on what it bears; nothing where nothing was."""
+    made = given.refined
+    if made is None:
+        return []
+    found = (
+        [f"asked without the {' and the '.join(made.without)}: all of the answer is to the rest"]
+        if made.without
+        else []
+    )
+    shown = []
+    if made.region is not None:
+        at = f"scan {made.region.scan}{'' if made.region.slice is None else f', slice {made.region.slice}'}"
+        box = ", ".join(f"{one:g}" for one in made.region.box)
+        shown.append(f"searched by a region of {at} ({box})")
+    told = (("drawn to", made.like), ("away from", made.unlike))
+    shown += [f"{how} {', '.join(ids)}" for how, ids in told if ids]
+    if made.distinct:
+        hidden = ", ".join(f"{one.case_id} (looks like {one.of})" for one in made.copies) or "none"
+        shown.append(f"near-duplicates hidden: {f'{len(made.copies)}, ' if made.copies else ''}{hidden}")
+    if shown:
+        found.append(f"cases shown: {'; '.join(shown)}. Who votes, and so every label, is not moved by that.")
+    return found
 
 
 def _part(p: float) -> str:

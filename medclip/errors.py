@@ -14,6 +14,7 @@ Anything else that is raised is a bug and may show its traceback.
     ├── BundleError             a model folder is damaged, incomplete or of another format
     ├── ArchiveError            an index is damaged, out of reach, or does not fit the model, the query or the change
     ├── FilterError             a filter cannot be understood
+    ├── RefinementError         what is refined about a query does not fit it
     ├── RecordError             a record of an answer is damaged, or of another model than the index'
     ├── OutputError             an output cannot be written (it exists, the disk is full, no permission)
     ├── OptionError             an option of the command line cannot be understood
@@ -33,6 +34,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "RecordError",
+    "RefinementError",
     "ScanError",
     "SpeechError",
     "TextError",
@@ -77,6 +79,10 @@ class ArchiveError(MedclipError):
 
 class FilterError(MedclipError):
     """A filter cannot be understood."""
+
+
+class RefinementError(MedclipError):
+    """What is refined about a query does not fit it."""
 
 
 class RecordError(MedclipError):

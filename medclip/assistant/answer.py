@@ -10,16 +10,28 @@ from medclip.diagnosis.label_answer import LabelAnswer, Out
 from medclip.fusion.composition import Composition, Part, ViewKind
 from medclip.index import Hit
 
-__all__ = ["Answer", "Contribution", "Heard", "NovelPart", "NovelQuery", "Ranking", "SimilarCase", "similar_case"]
+__all__ = [
+    "Answer",
+    "Contribution",
+    "Copy",
+    "Heard",
+    "MarkedRegion",
+    "NovelPart",
+    "NovelQuery",
+    "Ranking",
+    "Refined",
+    "SimilarCase",
+    "similar_case",
+]
 
-Ranking = Literal["similarity", "similarity and words"]
+Ranking = Literal["similarity", "similarity and words", "refined similarity", "refined similarity and words"]
 
 
 class SimilarCase(Out):
     """One similar case of the archive."""
 
     case_id: str
-    similarity: float = Field(description="cosine between the query and the view that matched")
+    similarity: float = Field(description="cosine between the query, as it was refined, and the view that matched")
     view: ViewKind = Field(description="which view of the case matched")
     scan: int | None = Field(description="which scan matched, counted from 1; null for other views")
     labels: dict[str, str]
@@ -80,6 +92,34 @@ class Heard(Out):
     model: str = Field(description="the speech model")
 
 
+class MarkedRegion(Out):
+    """A rectangle on a scan of the query."""
+
+    scan: int = Field(description="counted from 1")
+    slice: int | None = Field(description="of those that were read, counted from 1; null for the middle one")
+    box: tuple[float, float, float, float] = Field(description="left, top, right, bottom as shares of the picture")
+
+
+class Copy(Out):
+    """A case that is hidden, since one of its scans looks the same as one of a case that is shown above it."""
+
+    case_id: str
+    of: str = Field(description="the case that is shown")
+
+
+class Refined(Out):
+    """What was refined about the query."""
+
+    like: list[str] = Field(description="ids of the cases to which the query was drawn")
+    unlike: list[str] = Field(description="ids of the cases from which it was drawn away, and which are hidden")
+    without: list[Part] = Field(description="parts that were taken out: the whole answer is that to the rest")
+    region: MarkedRegion | None = Field(description="what the cases shown were searched by")
+    distinct: bool = Field(description="whether cases that look like one above are hidden")
+    weights: list[float] | None = Field(description="of the query, the mean of the liked and that of the unliked cases")
+    views: list[ViewKind] = Field(description="the kinds of view that were searched")
+    copies: list[Copy] = Field(description="hidden by `distinct`")
+
+
 class Answer(Out):
     """All that is answered to one query."""
 
@@ -95,8 +135,13 @@ class Answer(Out):
     transcripts: list[Heard] = Field(description="of the query's recordings")
     contributions: list[Contribution] = Field(description="what each part of the query changed, if there are several")
     labels: list[LabelAnswer]
+    refined: Refined | None = Field(
+        description="null where nothing was; it bears on the similar cases alone, but for `without`: who votes and every label "
+        "are those of the query itself"
+    )
     ranked_by: Ranking = Field(
-        description="the order of the similar cases: their cosine, or that fused with the words that they share"
+        description="the order of the similar cases: their cosine to the query, or to the query as refined by marks or a "
+        "region, alone or fused with the words that they share"
     )
     similar: list[SimilarCase] = Field(
         description="those shown, most similar first, one a patient; who votes stands with each label set"

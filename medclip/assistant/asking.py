@@ -1,17 +1,63 @@
 """What an assistant is asked, and what it gives back beside an answer."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
-from medclip.assistant.answer import Answer
-from medclip.assistant.record import Record
+from medclip.assistant.answer import Answer, Heard
+from medclip.assistant.record import Record, Source
 from medclip.diagnosis.diagnoser import Measured
 from medclip.diagnosis.neighbours import VOTERS
 from medclip.diagnosis.sets import Promise
-from medclip.fusion.composition import Composition
+from medclip.errors import RefinementError
+from medclip.fusion import Parts
+from medclip.fusion.composition import Composition, Part
 from medclip.index.filters import Filter
 from medclip.modalities.scan.pictures import ScanPictures
 
-__all__ = ["Among", "Asked", "Capability", "Coverage", "Judged"]
+__all__ = ["Among", "Asked", "Capability", "Coverage", "Judged", "Question"]
+
+
+_OF_REPORT = ("report", "recording", "transcript")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is known of a new patient: read, transcribed and embedded once, to be answered as often as one likes."""
+
+    parts: Parts
+    scans: tuple[ScanPictures, ...]  # as read
+    history: tuple[str, ...]  # texts
+    report: tuple[str, ...]  # texts, those of the recordings among them
+    heard: tuple[Heard, ...]  # the recordings
+    unknown: tuple[str, ...]  # measurements that the model does not know, which were left out
+    sources: tuple[Source, ...]  # for a record
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts."""
+        return (*self.history, *self.report)
+
+    def less(self, without: Collection[Part]) -> "Question":
+        """The question without some of its parts; the scans as read stay, to be shown.
+
+        Raises:
+            RefinementError: one is not there, or nothing would be left.
+        """
+        there = self.parts.there
+        for part in without:
+            if part not in there:
+                raise RefinementError(f"without {part}: the query is of {', '.join(there)}; name one of these")
+        if not set(there) - set(without):
+            raise RefinementError(f"without {', '.join(without)}: nothing is left of the query; keep one of its parts")
+        kinds = {kind for part in without for kind in (_OF_REPORT if part == "report" else (part,))}
+        return replace(
+            self,
+            parts=self.parts.only(set(there) - set(without)),
+            history=() if "history" in without else self.history,
+            report=() if "report" in without else self.report,
+            unknown=() if "measurements" in without else self.unknown,
+            sources=tuple(source for source in self.sources if source.kind not in kinds),
+        )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from medclip.archive.filter_fields import label_sets_in, read_filter
 from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, model_of, orientation_of
 from medclip.archive.novelty import Novelty, read_novelty
 from medclip.assistant.answer import Answer, Contribution, Heard, NovelPart, NovelQuery, Ranking, similar_case
-from medclip.assistant.asking import Among, Asked, Capability, Coverage, Judged
+from medclip.assistant.asking import Among, Asked, Capability, Coverage, Judged, Question
 from medclip.assistant.cautions import (
     OUTDATED,
     TUNED,
@@ -27,6 +27,8 @@ from medclip.assistant.cautions import (
     not_fitted_among,
 )
 from medclip.assistant.record import record_of, sources_of
+from medclip.assistant.refining import Display, Refinement, crop, display_of, ranking_by
+from medclip.assistant.showing import show
 from medclip.assistant.vectors import QueryVectors, query_vectors
 from medclip.bundle.layout import ServingManifest
 from medclip.diagnosis.diagnoser import Diagnoser
@@ -35,7 +37,7 @@ from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
 from medclip.diagnosis.sets import Promise, Scores
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedding.embedder import Embedder
-from medclip.errors import ArchiveError
+from medclip.errors import ArchiveError, RefinementError
 from medclip.files.plain import unreadable
 from medclip.fusion import Fuser, Parts
 from medclip.fusion.composition import PARTS, Composition, Part, composed
@@ -46,9 +48,11 @@ from medclip.modalities.speech.models import DEFAULT
 from medclip.modalities.speech.transcribe import Transcriber
 from medclip.modalities.text.vocabulary import read_vocabulary
 
-__all__ = ["Among", "Asked", "Assistant", "Capability", "Coverage"]
+__all__ = ["Among", "Asked", "Assistant", "Capability", "Coverage", "Question"]
 
 Array = NDArray[np.float32]
+
+_AS_ASKED = Refinement()
 
 _UNLIKE = {"answer": None, "withheld": "unlike the archive", "set": None}
 """What is said on every label set where nothing of the archive is like the query: what was measured does not hold for it."""
@@ -134,8 +138,9 @@ class Assistant:
         words: bool | None = None,
         promise: Promise | None = None,
         record: bool = False,
+        refinement: Refinement = _AS_ASKED,
     ) -> Asked:
-        """Answer for a new patient.
+        """Answer for a new patient: `ask` and `answer` in one.
 
         Args:
             history: texts of what is known beside the scans.
@@ -153,61 +158,149 @@ class Assistant:
                 fusion); where None, they do if the query is of text alone.
             promise: what the sets of labels are to keep.
             record: make a record, too, from which `medclip.assistant.explanation.explain` answers again.
+            refinement: as of `answer`.
 
         Raises:
+            RefinementError: the refinement does not fit the query.
             FilterError: `where` cannot be understood.
             ScanError, TextError, SpeechError, MeasurementError: an input cannot be used.
             MissingDependencyError: there are recordings, and the extra ``speech`` is not installed.
             ArchiveError: a label set is not one that the index can answer, or `exclude_patient` has no case.
         """
         self._check(label_sets, exclude_patient)
-        among = Among(k, tuple(label_sets), self._filter(where), exclude_patient, promise)
+        self._filter(where)
+        question = self.ask(
+            scans, history, values, report=report, recordings=recordings, speech_model=speech_model
+        )  # fmt: skip
+        return self.answer(
+            question, k=k, label_sets=label_sets, where=where, exclude_patient=exclude_patient, words=words,
+            promise=promise, record=record, refinement=refinement,
+        )  # fmt: skip
+
+    def ask(
+        self,
+        scans: Sequence[Path] = (),
+        history: Sequence[str] = (),
+        values: Mapping[str, Amount] | None = None,
+        *,
+        report: Sequence[str] = (),
+        recordings: Sequence[Path] = (),
+        speech_model: str = DEFAULT,
+    ) -> Question:
+        """Read, transcribe and embed what is known of a new patient, for `answer`.
+
+        Args:
+            history, values, report, recordings, speech_model: as of `query`.
+
+        Raises:
+            ScanError, TextError, SpeechError, MeasurementError, MissingDependencyError, ArchiveError: as of `query`.
+        """
         heard = self._transcribe(recordings, speech_model)
-        found = [*report, *(one.text for one in heard)]
-        query = self.embedder.query(scans, history, found, values or {})
-        parts, said = query.parts, [*history, *found]
-        only_text = not {"scan", "measurements"}.intersection(parts.there)
+        said = [one.text for one in heard]
+        query = self.embedder.query(scans, history, [*report, *said], values or {})
+        sources = sources_of(scans, history, report, [one.sha256 for one in heard], said)
+        return Question(
+            query.parts,
+            tuple(query.scans),
+            tuple(history),
+            (*report, *said),
+            tuple(heard),
+            query.unknown,
+            tuple(sources),
+        )
+
+    def answer(
+        self,
+        question: Question,
+        *,
+        k: int = VOTERS,
+        label_sets: Sequence[str] = (),
+        where: str | None = None,
+        exclude_patient: str | None = None,
+        words: bool | None = None,
+        promise: Promise | None = None,
+        record: bool = False,
+        refinement: Refinement = _AS_ASKED,
+    ) -> Asked:
+        """Answer a question, as often as one likes and from several threads at once; no file of it is read again.
+
+        Args:
+            k, label_sets, where, exclude_patient, words, promise, record: as of `query`.
+            refinement: what is changed about it. Its marks, region and `distinct` bear on the cases that are shown alone; who
+                votes, and so the labels, stay those of the question less what `without` names.
+
+        Raises:
+            FilterError, ArchiveError: as of `query`, or a marked case is not there.
+            RefinementError: the refinement does not fit the question.
+        """
+        self._check(label_sets, exclude_patient)
+        among = Among(k, tuple(label_sets), self._filter(where), exclude_patient, promise)
+        region = self._region(question, refinement)
+        question = question.less(refinement.without)
+        parts, said = question.parts, question.texts
+        only_text = region is None and not {"scan", "measurements"}.intersection(parts.there)
         shared = "\n".join(said) if (only_text if words is None else words) else ""
         asked, recorded = query_vectors(self.fuser, parts), None
-        alone = exclude_patient is not None
         with self.index.snapshot():
-            answer, voters = self.answer_to(asked, among, by_vote_alone=alone, words=shared)
+            display = display_of(self.index, asked, refinement, region)
+            answer, voters = self.answer_to(
+                asked, among, by_vote_alone=exclude_patient is not None, words=shared, display=display
+            )
             noted = []
             if voters:
                 noted = [
                     *archived_already(self.index, self.fuser, parts, among.where, exclude_patient),
                     *foreign(self.embedder, said),
-                    *left_out(query.unknown, self.embedder.coding.names),
+                    *left_out(question.unknown, self.embedder.coding.names),
                 ]
             if record:
-                texts = [one.text for one in heard]
-                sources = sources_of(scans, history, report, [one.sha256 for one in heard], texts)
                 own = self.index.cases_of_patient(exclude_patient) if exclude_patient is not None else []
                 recorded = record_of(
                     self.index, asked, answer, k=k, label_sets=label_sets, where=where, promise=promise, left_out=own,
-                    sources=sources, noted=noted,
+                    sources=question.sources, noted=noted, display=display,
                 )  # fmt: skip
-        known = {"transcripts": heard, "cautions": [*noted, *answer.cautions]}
-        return Asked(answer.model_copy(update=known), query.scans, recorded)
+        known = {"transcripts": list(question.heard), "cautions": [*noted, *answer.cautions]}
+        return Asked(answer.model_copy(update=known), list(question.scans), recorded)
+
+    def _region(self, question: Question, refinement: Refinement) -> Array | None:
+        """(1, d) of the region that was marked, which is prepared and embedded like a whole scan."""
+        if refinement.region is None:
+            return None
+        [vector] = self.embedder.scans([crop(question.scans, refinement.region)])
+        nothing = question.parts.only([])
+        return self.fuser.fuse([replace(nothing, scans=vector[None])])
 
     def answer_to(
-        self, asked: QueryVectors, among: Among, *, by_vote_alone: bool = False, words: str = ""
+        self,
+        asked: QueryVectors,
+        among: Among,
+        *,
+        by_vote_alone: bool = False,
+        words: str = "",
+        display: Display | None = None,
     ) -> tuple[Answer, list[Hit]]:
         """The answer to a query that is embedded already, and who could vote.
 
         Args:
             by_vote_alone: the probes have seen the patient, so they are not asked.
             words: a text whose words rank the cases that are shown, too.
+            display: how those that are shown are searched for, where it is not by the query alone.
         """
         labels, voters, novelty = self._answered(asked, among, by_vote_alone)
-        shown = self._search(asked.whole, asked.composition, among, words)
-        plain = self._search(asked.whole, asked.composition, among) if words else shown
+        if display is None:
+            shown, refined = self._search(asked.whole, asked.composition, among, words), None
+        else:
+            found = show(self.index, display, among, words)
+            shown, refined = found.hits, display.applied.model_copy(update={"copies": found.copies})
+        plain = shown
+        if asked.rests and (words or refined is not None):
+            plain = self._search(asked.whole, asked.composition, among)
         contributions = [
             self._contribution(labels, plain, part, asked.without(part), among, by_vote_alone) for part in asked.rests
         ]
         cautions = self._of_answers(asked.composition, labels, len(voters), len(shown), among)
-        answer = self._answer(asked.composition, labels, shown, "similarity and words" if words else "similarity")
-        known = {"contributions": contributions, "cautions": cautions, "novelty": novelty}
+        answer = self._answer(asked.composition, labels, shown, ranking_by(display, words=bool(words)))
+        known = {"contributions": contributions, "cautions": cautions, "novelty": novelty, "refined": refined}
         return answer.model_copy(update=known), voters
 
     def _answered(
@@ -283,6 +376,7 @@ class Assistant:
         where: str | None = None,
         promise: Promise | None = None,
         record: bool = False,
+        refinement: Refinement = _AS_ASKED,
     ) -> Asked:
         """Answer for an archived case as if it were new: its own patient's cases are left out.
 
@@ -290,24 +384,32 @@ class Assistant:
 
         Args:
             record: as of `query`.
+            refinement: as of `answer`; an archived case can be asked with neither less of it nor a region.
 
         Raises:
-            ArchiveError: there is no such case, or a label set is not one that the index can answer.
+            ArchiveError: there is no such case, or a marked one, or a label set is not one that the index can answer.
             FilterError: `where` cannot be understood.
+            RefinementError: the refinement does not fit.
         """
         self._check(label_sets)
+        if refinement.without or refinement.region is not None:
+            raise RefinementError(
+                f"case {case_id}: an archived case is asked with as a whole; take a part out of it, or mark a region, in a "
+                "query of its files"
+            )
         with self.index.snapshot():
             patient = self.index.record(case_id).patient
             kinds = {view.kind: view.vector for view in self.index.views_of(case_id)}
             composition = composed([part for part in PARTS if part in kinds])
             among = Among(k, tuple(label_sets), self._filter(where), patient, promise)
             asked, recorded = QueryVectors(composition, None, kinds["fused"][None], {}), None
-            answer, _ = self.answer_to(asked, among, by_vote_alone=True)
+            display = display_of(self.index, asked, refinement)
+            answer, _ = self.answer_to(asked, among, by_vote_alone=True, display=display)
             if record:
                 own = self.index.cases_of_patient(patient)
                 recorded = record_of(
                     self.index, asked, answer, k=k, label_sets=label_sets, where=where, promise=promise, left_out=own,
-                    case_id=case_id,
+                    case_id=case_id, display=display,
                 )  # fmt: skip
         return Asked(answer, [], recorded)
 
@@ -441,6 +543,7 @@ class Assistant:
             transcripts=[],
             contributions=[],
             labels=labels,
+            refined=None,
             ranked_by=ranked_by,
             similar=similar,
         )

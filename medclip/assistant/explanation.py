@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from medclip import __version__
 from medclip.assistant.answer import Answer, NovelQuery, SimilarCase
 from medclip.assistant.assistant import Among, Assistant
-from medclip.assistant.record import Archive, Labels, Record, Shown, archive_state, vectors_of
+from medclip.assistant.record import Archive, Labels, Record, Shown, archive_state, display_of, vectors_of
 from medclip.assistant.vectors import QueryVectors
 from medclip.diagnosis.diagnoser import probes_of
 from medclip.diagnosis.label_answer import LabelAnswer, PromisedSet
@@ -65,7 +65,7 @@ def explain(assistant: Assistant, record: Record, name: str) -> Explanation:
             "that was asked"
         )
     try:
-        asked = vectors_of(query, assistant.fuser)
+        asked, display = vectors_of(query, assistant.fuser), display_of(query, assistant.fuser)
     except ValueError as error:
         raise RecordError(f"{name}: {error}; ask anew with  --record") from error
     with index.snapshot():
@@ -75,7 +75,7 @@ def explain(assistant: Assistant, record: Record, name: str) -> Explanation:
         where = None if query.where is None else index.filter(query.where)
         among = Among(query.k, tuple(query.label_sets), where, patient, query.promise)
         alone = bool(query.left_out)
-        answer, voters = assistant.answer_to(asked, among, by_vote_alone=alone)
+        answer, voters = assistant.answer_to(asked, among, by_vote_alone=alone, display=display)
         opinions = {one.label_set: _opinions(assistant, one, asked, voters, alone) for one in answer.labels}
     since = [*_since(before, now, record.medclip_version), *_of_cases(record.contents, there)]
     if alone and own is None:

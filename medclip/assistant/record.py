@@ -20,7 +20,8 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from medclip import __version__
 from medclip.archive.layout import PROBE
-from medclip.assistant.answer import Answer, Contribution, NovelQuery, Ranking
+from medclip.assistant.answer import Answer, Contribution, NovelQuery, Ranking, Refined
+from medclip.assistant.refining import Display
 from medclip.assistant.vectors import QueryVectors
 from medclip.diagnosis.label_answer import PromisedSet, RankedLabel, Voter
 from medclip.diagnosis.sets import Promise
@@ -41,6 +42,7 @@ __all__ = [
     "Record",
     "Source",
     "archive_state",
+    "display_of",
     "read_record",
     "record_of",
     "sources_of",
@@ -98,6 +100,13 @@ class EmbeddedParts(_Stored):
     measurements: Vector
 
 
+class Refining(_Stored):
+    """`medclip.assistant.refining.Display`: how the cases that were shown were searched for."""
+
+    vector: Vector
+    applied: Refined
+
+
 class Query(_Stored):
     """What was asked."""
 
@@ -112,6 +121,7 @@ class Query(_Stored):
     parts: EmbeddedParts | None
     whole: Vector  # as fused
     rests: dict[Part, Vector]  # as fused without that part
+    refined: Refining | None = None  # None: nothing was, or recorded before anything could be
 
 
 class Archive(_Stored):
@@ -218,12 +228,14 @@ def record_of(
     case_id: str | None = None,
     sources: Sequence[Source] = (),
     noted: Sequence[str] = (),
+    display: Display | None = None,
 ) -> Record:
     """The record of an answer, to be made within the snapshot of the index that it was answered from.
 
     Args:
         answer: as `Assistant.answer_to` gives it.
         noted: what else is cautioned of.
+        display: how the cases that are shown were searched for, where the query was refined.
     """
     given = Given(
         labels=[Labels.model_validate(one.model_dump(include=set(Labels.model_fields))) for one in answer.labels],
@@ -237,6 +249,8 @@ def record_of(
     parts = asked.parts
     voters = {voter.case_id for one in answer.labels for voter in one.voters}
     met = {*left_out, *voters, *(one.case_id for one in answer.similar)}
+    if display is not None:
+        met |= {*display.applied.like, *display.applied.unlike}
     return Record(
         asked_at=datetime.now(UTC),
         medclip_version=__version__,
@@ -252,6 +266,7 @@ def record_of(
             parts=None if parts is None else _embedded(parts),
             whole=asked.whole[0],
             rests={part: vector[0] for part, vector in asked.rests.items()},
+            refined=None if display is None else Refining(vector=display.vector[0], applied=display.applied),
         ),
         archive=archive_state(index),
         answer=given,
@@ -328,6 +343,19 @@ def vectors_of(query: Query, fuser: Fuser) -> QueryVectors:
         raise ValueError("lacks a vector, or has one too many")
     rests = {part: query.rests[part][None] for part in there if part in query.rests}
     return QueryVectors(query.composition, parts, query.whole[None], rests)
+
+
+def display_of(query: Query, fuser: Fuser) -> Display | None:
+    """How a record's similar cases were searched for, where its query was refined.
+
+    Raises:
+        ValueError: its vector is not such as the index's model makes.
+    """
+    if query.refined is None:
+        return None
+    _check(query.refined.vector, fuser.width)
+    applied = query.refined.applied
+    return Display(query.refined.vector[None], tuple(applied.views), applied)
 
 
 def _check(vector: NDArray[np.float32], width: int, *, absent: bool = False) -> None:
