@@ -87,6 +87,7 @@ def write_page(
     strange = unlike(asked.answer)
     labels = [] if strange is not None else asked.answer.labels
     several = {} if strange is not None else families(asked.answer)
+    own = [asked.answer.of] if asked.answer.of is not None else []
     page = environment.get_template("page.html.jinja").render(
         title=title,
         answer=asked.answer,
@@ -101,7 +102,7 @@ def write_page(
         votes=votes,
         share=share,
         treated=confirmed_and_treated(asked.answer),
-        shown={case.case_id: shown_labels(case) for case in asked.answer.similar},
+        shown={case.case_id: shown_labels(case.labels) for case in [*asked.answer.similar, *own]},
         asked=_asked_pictures(assistant, asked, case_id),
         text="\n\n".join(texts),
         pictures={case.case_id: _pictures(assistant, case) for case in asked.answer.similar},

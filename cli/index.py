@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medclip.cli import upkeep
+from medclip.cli import browse, upkeep
 from medclip.cli.place import BACKEND, FILES, LATENCY, MEMORY, RECALL, URI, place_of
 
 __all__ = ["app"]
@@ -200,4 +200,5 @@ def verify(
         raise typer.Exit(1)
 
 
+browse.register(app)
 upkeep.register(app)

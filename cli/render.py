@@ -40,7 +40,7 @@ from medclip.label_sets import PRESENT, family_of
 from medclip.metrics.probabilities import interval
 
 if TYPE_CHECKING:
-    from medclip.assistant.answer import Answer
+    from medclip.assistant.answer import Answer, ArchivedCase
     from medclip.assistant.asking import Capability
     from medclip.cases.check import CheckReport
     from medclip.diagnosis.label_answer import LabelAnswer
@@ -220,6 +220,17 @@ def _family_table(family: str, members: Sequence["LabelAnswer"]) -> Table:
     return table
 
 
+def _person(case: "ArchivedCase") -> str:
+    """Age and sex, as far as they are known."""
+    age = "" if case.age is None else f"{case.age:g}"
+    return " ".join(part for part in (age, (case.sex or "")[:1].upper()) if part)
+
+
+def _labels(case: "ArchivedCase") -> str:
+    shown = shown_labels(case.labels)
+    return ", ".join(shown[name] for name in sorted(shown))
+
+
 def answer(given: "Answer") -> None:
     """Ranked labels, then the similar cases."""
     say((given.disclaimer, "yellow"))
@@ -230,6 +241,10 @@ def answer(given: "Answer") -> None:
         say((strange, "bold red"))
     for caution in given.cautions:
         say(("caution: " + caution, "yellow"))
+    if given.of is not None:
+        said = "; ".join(part for part in (_person(given.of), _labels(given.of)) if part)
+        say("asked about ", (given.of.case_id, "bold"), f": {given.of.diagnosis or 'no diagnosis recorded'}")
+        say(f"  {said}")
     for found in [] if strange is not None else given.labels:
         if family_of(found.label_set) is None:
             out.print(_label_table(found))
@@ -248,12 +263,16 @@ def answer(given: "Answer") -> None:
     table.add_column("diagnosis", overflow="fold", ratio=1)
     table.add_column("age, sex", no_wrap=True)
     for rank, case in enumerate(given.similar, start=1):
-        age = "" if case.age is None else f"{case.age:g}"
-        person = " ".join(part for part in (age, (case.sex or "")[:1].upper()) if part)
         view = f"its scan {case.scan}" if case.scan else "whole" if case.view == "fused" else f"its {case.view}"
-        shown = shown_labels(case)
-        labels = ", ".join(shown[name] for name in sorted(shown))
-        cells = (str(rank), case.case_id, f"{case.similarity:.3f}", view, labels, case.diagnosis or "-", person or "-")
+        cells = (
+            str(rank),
+            case.case_id,
+            f"{case.similarity:.3f}",
+            view,
+            _labels(case),
+            case.diagnosis or "-",
+            _person(case) or "-",
+        )
         table.add_row(*cells)
     out.print(table)
     if treated := confirmed_and_treated(given):

@@ -1,6 +1,6 @@
 """An answer in words: what a reader has to know about labels, votes, sets and what is unlike; for the terminal and the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from medclip.diagnosis.abstention import least_probability
@@ -224,11 +224,11 @@ def family_caveats(members: Sequence["LabelAnswer"]) -> list[str]:
     return notes
 
 
-def shown_labels(case: "SimilarCase") -> dict[str, str]:
-    """A similar case's labels as a reader wants them: of multi-label sets, those that are present."""
-    own = {name: value for name, value in case.labels.items() if family_of(name) is None}
+def shown_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """A case's labels as a reader wants them: of multi-label sets, those that are present."""
+    own = {name: value for name, value in labels.items() if family_of(name) is None}
     several: dict[str, list[str]] = {}
-    for name, value in sorted(case.labels.items()):
+    for name, value in sorted(labels.items()):
         if value == PRESENT and (family := family_of(name)) is not None:
             several.setdefault(family, []).append(name.partition("/")[2])
     return own | {family: ", ".join(names) for family, names in several.items()}

@@ -32,6 +32,7 @@ from medclip.index.filters import Filter, parse_filter
 from medclip.index.folder import check_plain, copy_plain, odd_parts
 from medclip.index.lock import LOCK, writer_lock
 from medclip.index.manifest import MANIFEST, manifest_is_sealed, read_manifest, write_manifest
+from medclip.index.ordering import Listed, Order
 from medclip.index.planner import Demands
 from medclip.index.ranking import Ranking
 from medclip.index.records import Entry, Hit, Record, Removed, State, Vectors, VectorView, checked
@@ -324,6 +325,26 @@ class CaseIndex:
             FilterError: it cannot be understood, or names a field that is not there.
         """
         return parse_filter(text, self._backend.fields())  # type: ignore[arg-type]
+
+    def fields(self) -> dict[str, str]:
+        """What filters may ask for, and lists be sorted by: field → text or number."""
+        return self._backend.fields()
+
+    def listed(self, order: Order, want: int, skip: int = 0, where: Filter | None = None) -> Listed:
+        """Up to `want` case ids in order, after the first `skip`, of those of which a filter is true; no case is read."""
+        return self._backend.listed(order, want, skip, where)
+
+    def tally(self, fields: Sequence[str], where: Filter | None = None) -> dict[str, dict[tuple[Any, ...], int]]:
+        """Field → the values of a case → of how many cases they are just these; () where unknown."""
+        return self._backend.tally(fields, where)
+
+    def column(self, field: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """(case id, its values of a field) of every case, in any order; () where unknown."""
+        return self._backend.column(field)
+
+    def vectors_of_kind(self, kind: str) -> Iterator[tuple[str, Vectors]]:
+        """(case id, (d,) unit vector) of every view of a kind, in any order; few are in memory at a time."""
+        return self._backend.vectors_of_kind(kind)
 
     def holds(self, where: Filter) -> bool:
         """Whether a filter is true of any case."""

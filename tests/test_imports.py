@@ -38,6 +38,7 @@ INSIDE_INDEX = {
     "records": "",
     "registry": "",
     "filters": "",
+    "ordering": "",
     "folder": "",
     "stored": "records",
     "lock": "folder",
@@ -46,10 +47,10 @@ INSIDE_INDEX = {
     "catalogue": "records stored",
     "packing": "records stored",
     "exchange": "case_index packing records stored",
-    "backends": "catalogue filters folder packing planner records registry stored structures",
+    "backends": "catalogue filters folder ordering packing planner records registry stored structures",
     "manifest": "backends stored",
     "ranking": "backends records stored",
-    "case_index": "backends filters folder lock manifest planner ranking records stored structures",
+    "case_index": "backends filters folder lock manifest ordering planner ranking records stored structures",
     "": "case_index planner records",
 }
 

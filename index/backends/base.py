@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from medclip.errors import ArchiveError
 from medclip.index import stored as read
 from medclip.index.filters import Filter
+from medclip.index.ordering import Listed, Order
 from medclip.index.planner import Demands
 from medclip.index.records import Counts, Entry, Near, Record, Removed, Vectors, VectorView
 from medclip.index.registry import registered
@@ -181,6 +182,22 @@ class Backend(ABC):
     @abstractmethod
     def fields(self) -> dict[str, str]:
         """What filters may ask for: field → text or number."""
+
+    @abstractmethod
+    def listed(self, order: Order, want: int, skip: int, where: Filter | None) -> Listed:
+        """Up to `want` of the cases of which the filter is true, in order, after the first `skip`."""
+
+    @abstractmethod
+    def tally(self, fields: Sequence[str], where: Filter | None) -> dict[str, dict[tuple[Any, ...], int]]:
+        """Field → the values of a case → of how many cases they are just these; () where unknown."""
+
+    @abstractmethod
+    def column(self, field: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """(case id, its values of a field) of every case, in any order."""
+
+    @abstractmethod
+    def vectors_of_kind(self, kind: str) -> Iterator[tuple[str, Vectors]]:
+        """(case id, (d,) vector) of every view of a kind, in any order; few are in memory at a time."""
 
     @abstractmethod
     def counts(self) -> Counts:

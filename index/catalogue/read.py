@@ -202,6 +202,22 @@ class CatalogueReader:
                 found |= dict(run(f"SELECT id, content FROM cases WHERE id IN ({','.join('?' * len(ids))})", ids))
             return found
 
+    def case_ids(self, want: int, skip: int, *, last_first: bool = False) -> list[str]:
+        """Up to `want` case ids in order, after the first `skip`."""
+        turned = "DESC" if last_first else "ASC"
+        with self.named():
+            rows = self.connection.execute(f"SELECT id FROM cases ORDER BY id {turned} LIMIT ? OFFSET ?", (want, skip))
+            return [stored.text(row[0], "an id") for row in rows]
+
+    def vectors_of_kind(self, kind: str, dimension: int) -> Iterator[tuple[str, Vectors]]:
+        """(case id, (d,) vector) of every view of a kind."""
+        with self.named():
+            for case_id, vector in self.connection.execute(
+                "SELECT cases.id, vector FROM views JOIN cases ON cases.n = views.n WHERE kind = ? ORDER BY row",
+                (kind,),
+            ):
+                yield stored.text(case_id, "an id"), stored.vector(vector, dimension)
+
     def found_words(self, text: str, keep: Callable[[str, Any], bool], want: int) -> dict[str, str]:
         """Case id → patient of the cases whose texts share words with `text`, best first by BM25 (Robertson & Zaragoza 2009).
 

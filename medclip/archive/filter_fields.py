@@ -10,13 +10,18 @@ from medclip.index import CaseIndex
 from medclip.index.filters import Comparison, Filter, Join
 from medclip.index.records import Fact
 
-__all__ = ["FIELDS", "facts_of", "label_sets_in", "read_filter"]
+__all__ = ["FIELDS", "facts_of", "field_named", "label_sets_in", "read_filter"]
 
 FIELDS = {"age": "number", "sex": "text", "modality": "text", "plane": "text", "source": "text", "synthetic": "text"}
 """What a filter may always ask for; the labels (``label.NAME``) come with the cases."""
 
 _CLOSED: dict[str, tuple[str, ...]] = {"sex": get_args(Sex), "modality": get_args(Modality), "synthetic": ("yes", "no")}
 """Fields whose values are known beforehand."""
+
+
+def field_named(name: str, fields: Collection[str]) -> str:
+    """The field that a user names: a label set, too, by its own name, where no field is called so."""
+    return f"label.{name}" if name not in fields and f"label.{name}" in fields else name
 
 
 def _comparisons(where: Filter) -> Iterator[Comparison]:

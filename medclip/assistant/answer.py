@@ -1,7 +1,7 @@
 """The answer to a query: what ``--json`` prints. Its JSON schema stands in ``docs/answer.schema.json``."""
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from medclip.index import Hit
 
 __all__ = [
     "Answer",
+    "ArchivedCase",
     "Contribution",
     "Copy",
     "Heard",
@@ -21,21 +22,18 @@ __all__ = [
     "Ranking",
     "Refined",
     "SimilarCase",
+    "archived_case",
     "similar_case",
 ]
 
 Ranking = Literal["similarity", "similarity and words", "refined similarity", "refined similarity and words"]
 
 
-class SimilarCase(Out):
-    """One similar case of the archive."""
+class ArchivedCase(Out):
+    """One case of the archive as an answer shows it."""
 
     case_id: str
-    similarity: float = Field(description="cosine between the query, as it was refined, and the view that matched")
-    view: ViewKind = Field(description="which view of the case matched")
-    scan: int | None = Field(description="which scan matched, counted from 1; null for other views")
     labels: dict[str, str]
-    vote_weights: dict[str, float] = Field(description="label set → this case's share of the vote, if it voted")
     age: float | None
     sex: str | None
     impression: str | None = Field(description="the report's conclusion, not a verified diagnosis")
@@ -47,6 +45,15 @@ class SimilarCase(Out):
     report: str
     scans: int
     synthetic: bool
+
+
+class SimilarCase(ArchivedCase):
+    """One similar case; its labels are those of the view that matched."""
+
+    similarity: float = Field(description="cosine between the query, as it was refined, and the view that matched")
+    view: ViewKind = Field(description="which view of the case matched")
+    scan: int | None = Field(description="which scan matched, counted from 1; null for other views")
+    vote_weights: dict[str, float] = Field(description="label set → this case's share of the vote, if it voted")
 
 
 class Contribution(Out):
@@ -131,6 +138,9 @@ class Answer(Out):
     novelty: NovelQuery | None = Field(
         description="null where it cannot be told: an archived case asked as if new, too few patients, an earlier model"
     )
+    of: ArchivedCase | None = Field(
+        description="the archived case that was asked about, with what it turned out to be; null for a new patient"
+    )
     query: Composition = Field(description="what the query was made of")
     transcripts: list[Heard] = Field(description="of the query's recordings")
     contributions: list[Contribution] = Field(description="what each part of the query changed, if there are several")
@@ -148,6 +158,11 @@ class Answer(Out):
     )
 
 
+def archived_case(case: Case) -> ArchivedCase:
+    """An archived case as it is shown where it is asked about."""
+    return ArchivedCase(**_shown(case), labels=case.case_labels)
+
+
 def similar_case(case: Case, hit: Hit, shares: Mapping[str, Mapping[str, float]]) -> SimilarCase:
     """An archived case as it is shown, found by one of its views.
 
@@ -155,21 +170,28 @@ def similar_case(case: Case, hit: Hit, shares: Mapping[str, Mapping[str, float]]
         shares: label set → case id → share of the vote.
     """
     return SimilarCase(
-        case_id=case.id,
+        **_shown(case),
+        labels=hit.labels,
         similarity=hit.similarity,
         view=cast(ViewKind, hit.kind),
         scan=hit.number + 1 if hit.kind == "scan" else None,
-        labels=hit.labels,
         vote_weights={name: own[case.id] for name, own in shares.items() if case.id in own},
-        age=case.age,
-        sex=case.sex,
-        impression=case.outcome.impression,
-        diagnosis=case.outcome.diagnosis,
-        confirmed_by=case.outcome.confirmed_by,
-        differential=case.outcome.differential,
-        treatment=case.outcome.treatment,
-        history=case.note_text("history"),
-        report=case.report,
-        scans=len(case.scans),
-        synthetic=case.synthetic,
     )
+
+
+def _shown(case: Case) -> dict[str, Any]:
+    """What is shown of a case, however it was found."""
+    return {
+        "case_id": case.id,
+        "age": case.age,
+        "sex": case.sex,
+        "impression": case.outcome.impression,
+        "diagnosis": case.outcome.diagnosis,
+        "confirmed_by": case.outcome.confirmed_by,
+        "differential": case.outcome.differential,
+        "treatment": case.outcome.treatment,
+        "history": case.note_text("history"),
+        "report": case.report,
+        "scans": len(case.scans),
+        "synthetic": case.synthetic,
+    }

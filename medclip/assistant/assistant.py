@@ -14,7 +14,16 @@ from medclip.archive.entries import case_of
 from medclip.archive.filter_fields import label_sets_in, read_filter
 from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, model_of, orientation_of
 from medclip.archive.novelty import Novelty, read_novelty
-from medclip.assistant.answer import Answer, Contribution, Heard, NovelPart, NovelQuery, Ranking, similar_case
+from medclip.assistant.answer import (
+    Answer,
+    Contribution,
+    Heard,
+    NovelPart,
+    NovelQuery,
+    Ranking,
+    archived_case,
+    similar_case,
+)
 from medclip.assistant.asking import Among, Asked, Capability, Coverage, Judged, Question
 from medclip.assistant.cautions import (
     OUTDATED,
@@ -398,7 +407,8 @@ class Assistant:
                 "query of its files"
             )
         with self.index.snapshot():
-            patient = self.index.record(case_id).patient
+            case = self.index.record(case_id)
+            patient = case.patient
             kinds = {view.kind: view.vector for view in self.index.views_of(case_id)}
             composition = composed([part for part in PARTS if part in kinds])
             among = Among(k, tuple(label_sets), self._filter(where), patient, promise)
@@ -411,7 +421,7 @@ class Assistant:
                     self.index, asked, answer, k=k, label_sets=label_sets, where=where, promise=promise, left_out=own,
                     case_id=case_id, display=display,
                 )  # fmt: skip
-        return Asked(answer, [], recorded)
+        return Asked(answer.model_copy(update={"of": archived_case(case_of(case))}), [], recorded)
 
     def _of_answers(
         self, asked: Composition, labels: Sequence[LabelAnswer], voters: int, shown: int, among: Among
@@ -539,6 +549,7 @@ class Assistant:
             medclip_version=__version__,
             cautions=[],
             novelty=None,
+            of=None,
             query=composition,
             transcripts=[],
             contributions=[],

@@ -17,12 +17,15 @@ import numpy as np
 
 from medclip.errors import ArchiveError, MedclipError
 from medclip.index.backends.base import Backend, Making, Scope
+from medclip.index.backends.local import listing
 from medclip.index.backends.local.columns import Columns
 from medclip.index.backends.local.segment import Part, is_segment, load_segment, segment_faults, write_segment
 from medclip.index.catalogue.access import DAMAGE, translated
 from medclip.index.catalogue.check import catalogue_faults
 from medclip.index.catalogue.write import Catalogue
+from medclip.index.filters import Filter
 from medclip.index.folder import copy_plain
+from medclip.index.ordering import Listed, Order
 from medclip.index.planner import SMALL, build_structure, candidates
 from medclip.index.records import Counts, Entry, Near, Record, Removed, Vectors, VectorView
 from medclip.index.stored import GarbledError
@@ -370,6 +373,24 @@ class LocalBackend(Backend):
     def fields(self) -> dict[str, str]:
         with self._reading():
             return self._catalogue.fields()
+
+    def listed(self, order: Order, want: int, skip: int, where: Filter | None) -> Listed:
+        with self.snapshot():
+            if not order.keys and where is None:
+                return Listed(self.state.cases, self._catalogue.case_ids(want, skip, last_first=order.last_first))
+            return listing.listed(self.state.parts, order, want, skip, where)
+
+    def tally(self, fields: Sequence[str], where: Filter | None) -> dict[str, dict[tuple[Any, ...], int]]:
+        with self.snapshot():
+            return listing.tally(self.state.parts, fields, where)
+
+    def column(self, field: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        with self.snapshot():
+            yield from listing.column(self.state.parts, field)
+
+    def vectors_of_kind(self, kind: str) -> Iterator[tuple[str, Vectors]]:
+        with self._reading():
+            yield from self._catalogue.vectors_of_kind(kind, self._dimension)
 
     def counts(self) -> Counts:
         with self._reading():

@@ -14,6 +14,7 @@ import json
 import logging
 import re
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -27,14 +28,16 @@ from medclip.index import stored as read
 from medclip.index.backends.base import Backend, Making, Scope
 from medclip.index.backends.milvus.check import entity_faults
 from medclip.index.backends.milvus.connection import absolute, connected, named
-from medclip.index.backends.milvus.entities import entities_of, file_of
+from medclip.index.backends.milvus.entities import entities_of, facts_in, file_of
 from medclip.index.backends.milvus.expressions import expression, literal
 from medclip.index.backends.milvus.schema import make_collections
 from medclip.index.backends.milvus.state import State, commit_state, read_state
+from medclip.index.filters import Filter
 from medclip.index.folder import BULK
+from medclip.index.ordering import Listed, Order, first_in_order
 from medclip.index.packing import packed, unpacked
 from medclip.index.planner import candidates
-from medclip.index.records import Counts, Entry, Near, Record, Removed, Vectors, VectorView
+from medclip.index.records import Counts, Entry, Fact, Near, Record, Removed, Vectors, VectorView
 from medclip.index.structures.base import Spec
 
 __all__ = ["MilvusBackend"]
@@ -359,12 +362,16 @@ class MilvusBackend(Backend):
     def _rows(self, condition: str, fields: list[str], most: int | None = None) -> list[dict[str, Any]]:
         if most is not None:
             return list(self._client.query(self._collection, filter=condition, output_fields=fields, limit=most))
+        return list(self._pages(condition, fields))
+
+    def _pages(self, condition: str, fields: list[str]) -> Iterator[dict[str, Any]]:
+        """The same, of which few are in memory at a time."""
         pages = self._client.query_iterator(self._collection, batch_size=1000, filter=condition, output_fields=fields)
-        rows: list[dict[str, Any]] = []
-        while page := pages.next():
-            rows += page
-        pages.close()
-        return rows
+        try:
+            while page := pages.next():
+                yield from page
+        finally:
+            pages.close()
 
     def _of_case(self, case_id: str, fields: list[str]) -> list[dict[str, Any]]:
         with self.snapshot(), named(self._uri):
@@ -427,6 +434,37 @@ class MilvusBackend(Backend):
     def fields(self) -> dict[str, str]:
         with self.snapshot():
             return dict(self._state.fields)
+
+    def _facts(self, where: Filter | None) -> Iterator[tuple[str, dict[str, Fact]]]:
+        """(case id, what filters ask of it) of every case of which a filter is true."""
+        with named(self._uri):
+            for row in self._pages(
+                self._visible(self._condition(Scope(where=where), heads=True)), ["case_id", "facts"]
+            ):
+                yield row["case_id"], facts_in(row["facts"])
+
+    def listed(self, order: Order, want: int, skip: int, where: Filter | None) -> Listed:
+        with self.snapshot():
+            total, found = first_in_order(self._facts(where), order, skip + want)
+            return Listed(total, found[skip:])
+
+    def tally(self, fields: Sequence[str], where: Filter | None) -> dict[str, dict[tuple[Any, ...], int]]:
+        found: dict[str, Counter[tuple[Any, ...]]] = {field: Counter() for field in fields}
+        with self.snapshot():
+            for _, facts in self._facts(where):
+                for field, counts in found.items():
+                    counts[facts.get(field, ())] += 1
+        return {field: dict(counts) for field, counts in found.items()}
+
+    def column(self, field: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        with self.snapshot():
+            for case_id, facts in self._facts(None):
+                yield case_id, facts.get(field, ())
+
+    def vectors_of_kind(self, kind: str) -> Iterator[tuple[str, Vectors]]:
+        with self.snapshot(), named(self._uri):
+            for row in self._pages(self._visible(f"kind == {literal(kind)}"), ["case_id", "vector"]):
+                yield row["case_id"], np.asarray(row["vector"], np.float32)
 
     def counts(self) -> Counts:
         with self.snapshot(), named(self._uri):

@@ -4,10 +4,11 @@ import hashlib
 import json
 from typing import Any
 
+from medclip.index import stored
 from medclip.index.backends.milvus.schema import LONGEST_TEXT
-from medclip.index.records import Entry, Record
+from medclip.index.records import Entry, Fact, Record
 
-__all__ = ["entities_of", "file_of"]
+__all__ = ["entities_of", "facts_in", "file_of"]
 
 
 def _facts(record: Record) -> dict[str, Any]:
@@ -17,6 +18,12 @@ def _facts(record: Record) -> dict[str, Any]:
         for name, values in record.facts.items()
         if values
     }
+
+
+def facts_in(value: object) -> dict[str, Fact]:
+    """The facts of an entity as a case has them."""
+    known = stored.mapping(value, "what filters ask for")
+    return {name: stored.fact(values if isinstance(values, list) else [values]) for name, values in known.items()}
 
 
 def file_of(case_id: str, born: int) -> str:

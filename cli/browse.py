@@ -1,0 +1,218 @@
+"""``medclip index list``, ``show`` and ``values``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from medclip.archive.browsing import FieldValues
+    from medclip.archive.case_sheet import CaseLine, CaseSheet
+
+__all__ = ["register"]
+
+_INDEX = typer.Argument(help="An index folder.")
+_JSON = typer.Option("--json", help="Print it as JSON.")
+
+
+def list_(
+    index: Annotated[Path, _INDEX],
+    where: Annotated[
+        str | None,
+        typer.Option("--where", help="Only such cases:  medclip index values INDEX  says what can be asked."),
+    ] = None,
+    sort: Annotated[
+        list[str] | None,
+        typer.Option("--sort", help="A field, a label set or  case ; -age for descending; may be repeated."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many cases are listed.")] = 50,
+    offset: Annotated[int, typer.Option(min=0, help="How many cases are passed over first.")] = 0,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """List archived cases, page by page: all, or those of which a filter is true."""
+    from dataclasses import asdict
+
+    from medclip.archive.browsing import list_cases, read_where
+    from medclip.cli import render
+    from medclip.index import CaseIndex
+
+    opened = CaseIndex.open(index)
+    try:
+        with opened.snapshot():
+            found = list_cases(
+                opened, where=read_where(opened, where), sort=sort or [], limit=limit, offset=offset
+            )  # fmt: skip
+    finally:
+        opened.close()
+    if as_json:
+        render.print_json(asdict(found))
+        return
+    if found.cases:
+        render.out.print(_cases_table(found.cases))
+    end = offset + len(found.cases)
+    if not found.total:
+        render.say("no case" if where is None else "no case of which the filter is true")
+    elif not found.cases:
+        render.say(f"no further case: there are {found.total}")
+    else:
+        further = f"; the next:  --offset {end}" if end < found.total else ""
+        render.say(f"cases {offset + 1} to {end} of {found.total}{further}")
+
+
+def _cases_table(cases: "list[CaseLine]", nearness: "list[tuple[str, str]] | None" = None) -> "Table":
+    """Cases as rows; with (cosine, what matched) of each, where they are neighbours."""
+    from rich import box
+    from rich.table import Table
+
+    from medclip.cli.wording import shown_labels
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("case", no_wrap=True)
+    for column in ("cosine", "matched by") if nearness else ():
+        table.add_column(column, no_wrap=True)
+    table.add_column("modality", no_wrap=True)
+    table.add_column("age, sex", no_wrap=True)
+    table.add_column("labels", overflow="fold", ratio=1)
+    table.add_column("diagnosis", overflow="fold", ratio=1)
+    table.add_column("scans", justify="right")
+    for place, case in enumerate(cases):
+        shown = shown_labels(case.labels)
+        labels = ", ".join(shown[name] for name in sorted(shown))
+        near = nearness[place] if nearness else ()
+        table.add_row(
+            case.case_id, *near, ", ".join(case.modality) or "-", _person(case.age, case.sex), labels,
+            case.diagnosis or "-", str(case.scans),
+        )  # fmt: skip
+    return table
+
+
+def _person(age: float | None, sex: str | None) -> str:
+    return " ".join(part for part in ("" if age is None else f"{age:g}", (sex or "")[:1].upper()) if part) or "-"
+
+
+def show(
+    index: Annotated[Path, _INDEX],
+    case_id: Annotated[str, typer.Argument(help="A case of the index.")],
+    k: Annotated[int, typer.Option("-k", min=0, max=1000, help="How many neighbours, one a patient, are named.")] = 10,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Show one archived case whole: scans, texts, measurements, outcome, where it is from, and its neighbours."""
+    from dataclasses import asdict
+
+    from medclip.archive.browsing import sheet_of
+    from medclip.cli import render
+    from medclip.index import CaseIndex
+
+    opened = CaseIndex.open(index)
+    try:
+        found = sheet_of(opened, case_id, neighbours=k)
+    finally:
+        opened.close()
+    if as_json:
+        measured = [one.model_dump(mode="json") for one in found.measurements]
+        render.print_json({**asdict(found), "measurements": measured})
+        return
+    _print_sheet(found)
+
+
+def _print_sheet(case: "CaseSheet") -> None:
+    from medclip.cli import render
+
+    say = render.say
+    say((case.case_id, "bold"), f"  {_person(case.age, case.sex)}{'  synthetic' if case.synthetic else ''}")
+    for name, label in sorted(case.labels.items()):
+        say(f"{name}: {label}")
+    outcome = {
+        "diagnosis": case.diagnosis,
+        "confirmed by": case.confirmed_by,
+        "impression (a reading, not verified)": case.impression,
+        "differential": case.differential,
+        "treatment": case.treatment,
+        "discussion": case.discussion,
+    }
+    for what, text in outcome.items():
+        if text:
+            say((what, "bold"), f": {text}")
+    for one in case.texts:
+        say((one.kind + (" (dictated)" if one.dictated else ""), "bold"), f": {one.text}")
+    for scan in case.scans:
+        known = [scan.modality, scan.plane, scan.window, scan.licence, None if scan.thumbnail else "no thumbnail"]
+        said = ", ".join(part for part in known if part)
+        say((f"scan {scan.number + 1}", "bold"), f" {scan.file}{f' ({said})' if said else ''}")
+        if scan.caption:
+            say(f"  {scan.caption}")
+    for value in case.measurements:
+        say((value.name, "bold"), f": {value.value:g} {value.unit}")
+    provenance = {"source": case.source, "split": case.split, "embedded": ", ".join(case.views)}
+    say("; ".join(f"{what}: {text}" for what, text in provenance.items() if text))
+    if case.same_patient:
+        say(f"other cases of the same patient: {', '.join(case.same_patient)}")
+    if case.neighbours:
+        matched = [
+            f"its scan {near.scan + 1}"
+            if near.scan is not None
+            else "whole"
+            if near.view == "fused"
+            else f"its {near.view}"
+            for near in case.neighbours
+        ]
+        nearness = [(f"{near.similarity:.3f}", how) for near, how in zip(case.neighbours, matched, strict=True)]
+        say(("most similar cases of other patients", "bold"))
+        render.out.print(_cases_table([near.case for near in case.neighbours], nearness))
+
+
+def values(
+    index: Annotated[Path, _INDEX],
+    field: Annotated[str | None, typer.Argument(help="One field or label set; all where none is named.")] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Say what --where and --sort can ask for: fields, their classes with counts of cases, their ranges."""
+    from dataclasses import asdict
+
+    from medclip.archive.browsing import example_of, values_of
+    from medclip.cli import render
+    from medclip.index import CaseIndex
+
+    opened = CaseIndex.open(index)
+    try:
+        found = values_of(opened, field)
+    finally:
+        opened.close()
+    example = example_of(found)
+    if as_json:
+        render.print_json({"fields": [asdict(one) for one in found], "example": example})
+        return
+    for one in found:
+        render.say((one.field, "bold"), f" ({one.kind}): {_said(one)}")
+    render.say(
+        "--where can say: = != < <= > >=, in (...), not in (...), is known, is unknown, and, or, not, brackets; texts in "
+        "single quotes"
+    )
+    if example is not None:
+        render.say(f"for example:  medclip index list {_quoted(str(index))} --where {_quoted(example)}")
+
+
+def _said(found: "FieldValues") -> str:
+    parts = [f"{count.value} {count.cases}" for count in found.values]
+    parts += [f"and {found.others} more"] if found.others else []
+    if found.lowest is not None and found.highest is not None:
+        parts.append(f"{found.lowest:g} to {found.highest:g}")
+    return ", ".join(parts or ["no case has it"]) + (f"; unknown in {found.unknown}" if found.unknown else "")
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell: in double quotes where that is enough, since filters have single ones."""
+    import shlex
+
+    if shlex.quote(word) == word or any(sign in word for sign in '"$`\\!'):
+        return shlex.quote(word)
+    return f'"{word}"'
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands into ``medclip index``."""
+    app.command("list")(list_)
+    app.command()(show)
+    app.command()(values)
