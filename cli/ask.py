@@ -205,7 +205,7 @@ def _check_record(record: Path | None, force: bool) -> None:
 def check_page(html: Path | None, force: bool) -> None:
     """Refuse a page that could not be written, before the work that it is to show."""
     if html is not None:
-        from medclip.cli.html import MARK
+        from medclip.server.page_file import MARK
         from medclip.files.outputs import check_free_file
 
         check_free_file(html, force=force, marker=MARK)
@@ -247,7 +247,7 @@ def _show(
 
         write_record(record, asked.record, force=force)
     if html is not None:
-        from medclip.cli.html import write_page
+        from medclip.server.page_file import write_page
 
         write_page(html, assistant, asked, title=title, texts=texts, case_id=case_id, force=force)
     if as_json:

@@ -66,7 +66,7 @@ def _cases_table(cases: "list[CaseLine]", nearness: "list[tuple[str, str]] | Non
     from rich import box
     from rich.table import Table
 
-    from medclip.cli.wording import shown_labels
+    from medclip.assistant.wording import shown_labels
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("case", no_wrap=True)

@@ -36,7 +36,7 @@ def explain(
     found = explained(assistant, given, str(record))
     asked_at = f"{given.asked_at:%Y-%m-%d %H:%M:%S} UTC"
     if html is not None:
-        from medclip.cli.html import write_page
+        from medclip.server.page_file import write_page
 
         case_id = given.query.case_id
         title = f"Recorded {asked_at}"
@@ -67,12 +67,13 @@ def _show_opinions(found: "Explanation") -> None:
     from rich import box
     from rich.table import Table
 
-    from medclip.cli import render, wording
+    from medclip.assistant import wording
+    from medclip.cli import render
     from medclip.label_sets import family_of
 
     render.say("how the probabilities come about: of each class, opinion ^ weight multiplied, then scaled to the sum 1")
     singles = [one for one in found.answer.labels if family_of(one.label_set) is None]
-    several = [one for members in wording.families(found.answer).values() for one in members[: render.MOST_MEMBERS]]
+    several = [one for members in wording.families(found.answer).values() for one in members[: wording.MOST_MEMBERS]]
     for answered in (*singles, *several):
         ranked = answered.ranked[:_CLASSES]
         table = Table(title=answered.label_set, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -22,7 +22,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from medclip.cli.wording import (
+from medclip.assistant.wording import (
+    MOST_MEMBERS,
     caveats,
     confirmed_and_treated,
     decided,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from medclip.diagnosis.label_answer import LabelAnswer
 
 __all__ = [
-    "MOST_MEMBERS",
     "Bar",
     "answer",
     "check_report",
@@ -57,9 +57,6 @@ __all__ = [
     "say",
     "visible",
 ]
-
-MOST_MEMBERS = 8
-"""Classes of a multi-label set that are shown, the most probable ones: what one looks over at once. JSON has them all."""
 
 _KEPT = {"\n", "\t"}
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medclip.diagnosis.sets import Kind
 
 __all__ = [
+    "MOST_MEMBERS",
     "caveats",
     "confirmed_and_treated",
     "decided",
@@ -30,6 +31,10 @@ __all__ = [
     "voted",
     "votes",
 ]
+
+
+MOST_MEMBERS = 8
+"""Of a multi-label set, so many classes are shown, the most probable ones."""
 
 
 def share(value: float | None) -> str:
@@ -89,9 +94,11 @@ def caveats(found: "LabelAnswer") -> list[str]:
     """What a reader has to know about one label answer."""
     notes = [_stated(found)]
     if found.ranked[0].probe is None:
-        notes.append("by the vote alone: the probes may have been fitted on this patient and are not asked")
+        notes.append(
+            "by the vote alone: the archive's statistics may have been fitted on this patient and are not asked"
+        )
     if not found.agree:
-        notes.append("vote and probe disagree")
+        notes.append("similar cases and the archive's statistics disagree")
     if found.answer is None:
         notes.append(f"the answer is withheld: {_withheld(found)}")
     return notes

@@ -1,0 +1,137 @@
+"""What every request passes: its host, origin, token and time; and the headers that every answer carries."""
+
+import time
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from medclip.server.audit import Audit
+from medclip.server.entrance import Entrance
+
+__all__ = ["Guard"]
+
+Refuse = Callable[[Scope, int, str, str], ASGIApp]
+
+_OPEN = ("/static/", "/enter")
+_CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+
+_HEADERS: Mapping[str, str] = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'; object-src 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(self)",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+class Guard:
+    """ASGI middleware. What it refuses gets a page or, under ``/api/``, JSON."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        entrance: Entrance,
+        audit: Audit,
+        hosts: frozenset[str],
+        arriving: float,
+        refuse: Refuse,
+    ) -> None:
+        """Args:
+        hosts: names by which the server may be called, without a port.
+        arriving: seconds within which a request must have arrived.
+        refuse: makes the answer to a request that is refused: (scope, status, heading, message).
+        """
+        self.app, self.entrance, self.audit, self.hosts = app, entrance, audit, hosts
+        self.arriving, self.refuse = arriving, refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it; either way it stands in the log."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":  # there is none
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self.app(scope, receive, send)
+            return
+        began, headers = time.monotonic(), Headers(scope=scope)
+        cookies = cookie_parser(headers.get("cookie", ""))
+        who = self.entrance.who(headers, cookies)
+        scope.setdefault("state", {}).update(who=who, cases=[])
+        status = 500
+
+        async def answered(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                given = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    given[name] = value
+                if not scope["path"].startswith("/static/"):
+                    given["cache-control"] = "no-store"
+            await send(message)
+
+        try:
+            app = self._refused(scope, headers, who) or self.app
+            await app(scope, self._timed(receive, began), answered)
+        finally:
+            if not scope["path"].startswith("/static/"):
+                route = getattr(scope.get("route"), "path", "no such page")
+                self.audit.write(
+                    who or "nobody",
+                    f"{scope['method']} {route}",
+                    status,
+                    time.monotonic() - began,
+                    scope["state"]["cases"],
+                )
+
+    def _refused(self, scope: Scope, headers: Headers, who: str | None) -> ASGIApp | None:
+        host = headers.get("host", "")
+        if _name(host) not in self.hosts:
+            return self.refuse(
+                scope, 421, "Another host", "This server is not called so; open it by the name that it printed."
+            )
+        origin = headers.get("origin")
+        if scope["method"] in _CHANGES:
+            foreign = origin is not None and urlsplit(origin).netloc != host
+            if foreign or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+                return self.refuse(
+                    scope, 403, "Another site", "A page of another site asked for this; it was not done."
+                )
+        if who is None and not scope["path"].startswith(_OPEN):
+            return self.refuse(
+                scope,
+                401,
+                "Not entered yet",
+                "Open the link that  medclip serve  printed, or give the token of its file.",
+            )
+        return None
+
+    def _timed(self, receive: Receive, began: float) -> Receive:
+        """What arrives, which must be whole in time: a sender who trickles would hold a place forever."""
+        import anyio
+
+        whole = False
+
+        async def timed() -> Message:
+            nonlocal whole
+            if whole:
+                return await receive()
+            left = self.arriving - (time.monotonic() - began)
+            message: Message = {"type": "http.disconnect"}
+            with anyio.move_on_after(max(0.0, left)):
+                message = await receive()
+            whole = message["type"] != "http.request" or not message.get("more_body", False)
+            return message
+
+        return timed
+
+
+def _name(host: str) -> str:
+    """A host without its port, as a header has it."""
+    return urlsplit(f"//{host}").hostname or "" if host.count("@") == 0 else ""
