@@ -364,6 +364,10 @@ class CaseIndex:
                 "advice": self._backend.advice(),
             }
 
+    def generation(self) -> int:
+        """How many changes there were."""
+        return self._backend.generation()
+
     def state(self) -> State:
         """Which state this is."""
         with self.snapshot():
