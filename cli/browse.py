@@ -1,4 +1,4 @@
-"""``medclip index list``, ``show`` and ``values``."""
+"""``medclip index list``, ``show``, ``values`` and ``map``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -211,8 +211,47 @@ def _quoted(word: str) -> str:
     return f'"{word}"'
 
 
+def map_(
+    index: Annotated[Path, _INDEX],
+    out: Annotated[Path | None, typer.Option("--out", help="The picture to draw (PNG, SVG or PDF).")] = None,
+    colour: Annotated[str | None, typer.Option("--colour", help="A label set or field that colours the cases.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the points as JSON.")] = False,
+) -> None:
+    """Draw a map of all cases, similar ones near each other; it is laid out by  index build  and  index compact."""
+    from dataclasses import asdict
+
+    from medclip.archive.map_file import read_map
+    from medclip.archive.map_upkeep import points_of
+    from medclip.cli import render
+    from medclip.cli.plot import check_picture, draw_map
+    from medclip.errors import ArchiveError, OptionError
+    from medclip.index import CaseIndex
+
+    if out is None and not as_json:
+        raise OptionError("nothing to do: name a picture with --out, or ask for the points with --json")
+    if out is not None:
+        check_picture(out)
+    opened = CaseIndex.open(index)
+    try:
+        drawn = read_map(opened)
+        if drawn is None:
+            raise ArchiveError(
+                f"{index}: has no map, since an earlier medclip made it;  medclip index compact {index}  draws one"
+            )
+        points = points_of(opened, drawn, colour)
+    finally:
+        opened.close()
+    if out is not None:
+        draw_map(points, out, colour)
+    if as_json:
+        render.print_json({"colour": colour, "points": [asdict(point) for point in points]})
+    else:
+        render.say(f"drawn: {out}, {len(points)} cases")
+
+
 def register(app: typer.Typer) -> None:
     """Put the commands into ``medclip index``."""
     app.command("list")(list_)
     app.command()(show)
     app.command()(values)
+    app.command("map")(map_)

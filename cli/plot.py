@@ -1,5 +1,6 @@
 """Figures as pictures."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +12,17 @@ from medclip.metrics.probabilities import interval
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from medclip.archive.map_upkeep import MapPoint
     from medclip.assistant.assistant import Capability
     from medclip.diagnosis.diagnoser import Measured
     from medclip.evaluation.protocols import Figure
     from medclip.fusion.composition import Composition
 
-__all__ = ["check_picture", "draw_ablation", "draw_reliability"]
+__all__ = ["check_picture", "draw_ablation", "draw_map", "draw_reliability"]
 
 _FORMATS = (".png", ".svg", ".pdf")
 _DRAWN: tuple["Composition", ...] = ("scan", "history", "report", "scan+history")  # and the one of most parts
+_COLOURS = 10  # classes of a map that have a colour of their own, the most frequent ones: matplotlib's palette has ten
 _FEWEST = 5  # patients behind a point that is drawn
 
 
@@ -128,3 +131,60 @@ def _reliability(panel: "Axes", label_set: str, name: str, found: "Measured | No
     panel.set_aspect("equal")
     panel.tick_params(labelsize=7)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def draw_map(points: Sequence["MapPoint"], file: Path, colour: str | None) -> None:
+    """Cases as points, coloured by their values of a field: of a text the most frequent ones, of several the first.
+
+    Raises:
+        OutputError: the picture cannot be written, or there is nothing to draw.
+    """
+    from matplotlib.figure import Figure as Canvas
+
+    from medclip.errors import OutputError
+
+    if not points:
+        raise OutputError(f"{file}: there is nothing to draw; no case is on the map")
+    canvas = Canvas(figsize=(8, 6.5), layout="constrained")
+    panel = canvas.subplots()
+    unknown = [point for point in points if not point.values]
+    known = [point for point in points if point.values]
+    size = max(2.0, min(24.0, 12_000 / len(points)))
+    if unknown:
+        label = "unknown" if colour else None
+        panel.scatter([p.x for p in unknown], [p.y for p in unknown], s=size, color="lightgrey", lw=0, label=label)
+    if known and isinstance(known[0].values[0], float):
+        numbers = [float(point.values[0]) for point in known]
+        drawn = panel.scatter([p.x for p in known], [p.y for p in known], s=size, c=numbers, cmap="viridis", lw=0)
+        canvas.colorbar(drawn, ax=panel, label=colour, shrink=0.7)
+    elif known:
+        _classes(panel, known, size)
+        panel.legend(
+            title=colour, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=1.5
+        )
+    panel.set_title(f"{len(points)} cases; near is alike, distances between groups say little", loc="left", fontsize=9)
+    panel.set_aspect("equal")
+    panel.set_xticks([])
+    panel.set_yticks([])
+    panel.spines[:].set_visible(False)
+    with new_file(file) as partial:
+        canvas.savefig(partial, dpi=150, format=file.suffix.removeprefix("."))
+
+
+def _classes(panel: "Axes", points: Sequence["MapPoint"], size: float) -> None:
+    """The points of each class in its colour."""
+    counts = Counter(str(point.values[0]) for point in points)
+    ranked = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    own = {name: f"C{number}" for number, name in enumerate(ranked[:_COLOURS])}
+    rest = f"{len(ranked) - _COLOURS} others"
+    for name in [*own, rest] if len(ranked) > _COLOURS else own:
+        of = [p for p in points if (str(p.values[0]) if str(p.values[0]) in own else rest) == name]
+        shown = name if name == rest else f"{name} ({counts[name]})"
+        panel.scatter(
+            [p.x for p in of], [p.y for p in of], s=size, color=own.get(name, "black"), lw=0, label=_plain(shown)
+        )
+
+
+def _plain(name: str) -> str:
+    """A class as a legend shows it: matplotlib leaves out what begins with an underscore and sets what stands in dollars."""
+    return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")

@@ -98,7 +98,7 @@ def remove(
 
 
 def compact(index: Annotated[Path, _INDEX], as_json: Annotated[bool, _JSON] = False) -> None:
-    """Choose the search structure anew, erase what deleted cases left in it, and fit the answers to what there is."""
+    """Choose the search structure anew, erase what deleted cases left in it, and fit answers and map to what there is."""
     from medclip.archive.upkeep import compact_index
     from medclip.cli import render
     from medclip.index import CaseIndex

@@ -368,6 +368,10 @@ class CaseIndex:
         """Of the cases as they are: another one once a case was added, changed or removed. A copy's may be another one."""
         return self._backend.mark()
 
+    def generation(self) -> int:
+        """How many changes there were."""
+        return self._backend.generation()
+
     def state(self) -> State:
         """Which state this is."""
         with self.snapshot():

@@ -9,6 +9,7 @@ from medclip.archive.entries import entry_of
 from medclip.archive.filter_fields import FIELDS
 from medclip.archive.fitting import fit_answers, fitted_on
 from medclip.archive.layout import MODEL, PROBE, REPORT, VOCABULARY
+from medclip.archive.map_upkeep import draw_map
 from medclip.bundle.layout import Layout
 from medclip.bundle.orientation import Orientation
 from medclip.bundle.serving import ServingModel
@@ -117,6 +118,14 @@ def turn_to_replace(out: Path) -> AbstractContextManager[None]:
     return writer_lock(out) if (out / MANIFEST).is_file() else nullcontext()
 
 
+def _draw(folder: Path, seed: int) -> None:
+    index = CaseIndex.open(folder)
+    try:
+        draw_map(index, seed)
+    finally:
+        index.close()
+
+
 def build_index(
     cases: Iterable[Case],
     cases_folder: Path,
@@ -171,6 +180,7 @@ def build_index(
                 place=place,
                 orientation=source.orientation,
             )
+            _draw(folder, seed)
             report = replace(embedded.met, label_sets=label_sets)
             write_json(folder / REPORT, asdict(report))
     if shards is None:

@@ -9,6 +9,7 @@ from medclip.index import CaseIndex
 
 __all__ = [
     "ATTACHMENTS",
+    "MAP",
     "MODEL",
     "PROBE",
     "REPORT",
@@ -20,8 +21,9 @@ __all__ = [
 ]
 
 MODEL, PROBE, REPORT, VOCABULARY = "model", "probe", "build-report.json", "vocabulary.json"
+MAP = "map.safetensors"
 
-ATTACHMENTS = (MODEL, PROBE, VOCABULARY, REPORT)
+ATTACHMENTS = (MODEL, PROBE, VOCABULARY, REPORT, MAP)
 """What goes along with an index's cases."""
 
 

@@ -12,6 +12,7 @@ from medclip.archive.build import Place, create_index, turn_to_replace
 from medclip.archive.entries import record_of, view_labels
 from medclip.archive.fitted import restamp
 from medclip.archive.layout import ATTACHMENTS
+from medclip.archive.map_upkeep import fit_map
 from medclip.cases.case import Case
 from medclip.errors import ArchiveError, describe
 from medclip.files.outputs import check_free, new_file, new_folder
@@ -88,6 +89,7 @@ def import_index(file: Path, attachments: Path, out: Path, place: Place, *, forc
                 if len(index) != export.cases:
                     raise ArchiveError(f"{file}: {export.cases} cases were exported and {len(index)} arrived")
                 restamp(index, source)
+                fit_map(index)
     return export.cases
 
 

@@ -9,6 +9,8 @@ from medclip.archive.entries import embedded_of, entry_of
 from medclip.archive.fitting import fit_answers, fitted_on
 from medclip.archive.layout import PROBE, VOCABULARY, model_of
 from medclip.archive.leftovers import CaseReport, clear_leftovers, forget_embedded, strangers
+from medclip.archive.map_file import read_map
+from medclip.archive.map_upkeep import draw_map, forget_on_map, keep_map
 from medclip.cases.case import Case, Skipped
 from medclip.diagnosis.store import DIAGNOSERS
 from medclip.embedding.shards import (
@@ -85,10 +87,12 @@ def change_cases(
         with index.changing():
             clear_leftovers(folder)
             change = Change()
+            drawn, before = read_map(index), index.generation()
             wanted = _wanted(index, cases, cases_folder, update, change, progress)
             first = next(wanted, None)
             if first is not None:
                 _embed(index, chain([first], wanted), cases_folder, update, threads, change, progress)
+            keep_map(index, drawn, before, change.written)
             cleared(work_folder(folder))
             return change
     finally:
@@ -176,11 +180,13 @@ def remove_cases(folder: Path, case_ids: Sequence[str], patient: str | None = No
             except BlockingIOError:
                 busy.append(work_folder(folder))
             deleted += report.forget(wanted)
+            deleted += forget_on_map(index, wanted)
             removed = index.remove([case_id for case_id in wanted if case_id in there])
             traces = [*index.traces(), *_traces(folder, wanted, patient, busy)]
             if removed:
                 traces.append(
-                    "the probe was fitted with them, and the list of frequent words counts theirs, until  compact"
+                    "the probe was fitted and the map laid out with them, and the list of frequent words counts theirs, until  "
+                    "compact"
                 )
             if patient is not None and report.names() - set(wanted):
                 traces.append(
@@ -227,7 +233,7 @@ def _traces(folder: Path, case_ids: Sequence[str], patient: str | None, busy: Se
 
 
 def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
-    """Choose and build the search structure anew, erase what was deleted, and fit the answers to the cases there are.
+    """Build the search structure anew, erase what was deleted, and fit the answers and the map to the cases there are.
 
     Returns:
         The label sets that the index can answer now.
@@ -255,6 +261,7 @@ def compact_index(folder: Path, *, seed: int = 0) -> list[str]:
                 readable_as(folder, fresh)
             with replaced_file(index.attachment(VOCABULARY)) as partial:
                 write_vocabulary(partial, words)
+            draw_map(index, seed)
             return fitted
     finally:
         index.close()

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from medclip.archive.fitted import FITTED_AMONG, read_fitted
 from medclip.archive.layout import ATTACHMENTS, MODEL, PROBE, REPORT, VOCABULARY, fuser_of, model_of, orientation_of
+from medclip.archive.map_upkeep import map_faults, map_notes
 from medclip.archive.novelty import NOVELTY, NOVELTY_TENSORS, read_novelty
 from medclip.bundle.layout import ServingLayout
 from medclip.cases.case import Case
@@ -51,7 +52,7 @@ def verify_index(folder: Path, *, repair: bool = False) -> Verified:
     try:
         mended = index.repair() if repair else []
         faults: list[str] = []
-        for check in (CaseIndex.verify, _documents, _model, _probe, _others):
+        for check in (CaseIndex.verify, _documents, _model, _probe, _others, map_faults):
             try:
                 faults += check(index)
             except MedclipError as error:
@@ -138,6 +139,7 @@ def _notes(index: CaseIndex) -> Iterator[str]:
     for file, known in vouched.items():
         if not known:
             yield f"{file}: has no checksum, since an older medclip made it; medclip index compact  adds it"
+    yield from map_notes(index)
     model = ServingLayout(index.attachment(MODEL))
     own = {
         index.folder: set(index.names(ATTACHMENTS)),

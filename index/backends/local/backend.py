@@ -401,8 +401,8 @@ class LocalBackend(Backend):
             return self.state.cases
 
     def generation(self) -> int:
-        with self.snapshot():
-            return self.state.generation
+        with self._reading():
+            return self._catalogue.generation()
 
     def mark(self) -> str:
         with self._reading():
