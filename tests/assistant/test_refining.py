@@ -87,6 +87,17 @@ def test_an_unliked_case_makes_room_for_another(assistant: Assistant, question: 
     assert set(shown) >= set(everything[1:])
 
 
+def test_a_liked_case_stays_shown_before_others_of_its_patient_and_copies(
+    assistant: Assistant, question: Question
+) -> None:
+    shown = _answer(assistant, question, k=100)
+    patients = {one.id: one.patient for one in assistant.index.records()}
+    for liked in sorted(patients.keys() - set(_ids(shown))):
+        again = _answer(assistant, question, Refinement(like=(liked,), distinct=True), k=100)
+        assert liked in _ids(again)
+        assert [patients[one] for one in _ids(again)].count(patients[liked]) == 1
+
+
 def test_less_of_the_query_is_the_query_of_the_rest(assistant: Assistant, question: Question, folder: Path) -> None:
     rest = _answer(assistant, question, Refinement(without=("history",)))
     scan = assistant.query([folder.parent / "query.png"], k=4).answer
@@ -157,11 +168,14 @@ def test_a_copy_of_a_case_above_is_hidden_and_named(folder: Path, tmp_path: Path
     record = replace(entry.record, id="copied", patient="another", document=document)
     index.add([replace(entry, record=record)])
     assistant = Assistant.open_without_model(place)
+    again = Assistant.open_without_model(folder).similar("c1", k=3, refinement=Refinement(distinct=True)).answer
+    assert _ids(again) == _ids(plain), "phantoms are drawn alike, and are no copies"
     assert {first, "copied"} <= set(_ids(assistant.similar("c1", k=3).answer))
     answer = assistant.similar("c1", k=3, refinement=Refinement(distinct=True)).answer
     assert answer.refined is not None
     hidden = {one.case_id: one.of for one in answer.refined.copies}
     assert hidden.get(first) == "copied" or hidden.get("copied") == first
+    assert len(hidden) == 1
     assert len({first, "copied"} & set(_ids(answer))) == 1
     assert answer.ranked_by == "similarity"
 
