@@ -5,7 +5,7 @@ export HF_HUB_OFFLINE := 1
 # A file's tests in one process, in the order that tests/quick.py gives the files.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo check test coverage lint types bench bench-copies bench-hybrid bench-index bench-labels bench-languages bench-masking bench-memory bench-novelty bench-privacy bench-settings \
+.PHONY: setup demo check test coverage lint types bench bench-copies bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-privacy bench-settings \
   bench-speech crash docs fuzz light clean
 
 setup: $(VENV)/.ready
@@ -65,6 +65,10 @@ bench-memory: demo/model
 # Vectors, words and both for text queries, on MedPix: CASES and INDEX (of its train split) name what docs/figures.md makes.
 bench-hybrid: setup
 	$(BIN)/python benchmarks/hybrid.py $(CASES) $(INDEX)
+
+# What one liked and one unliked case do to the cases that are shown: a minute; GRID=--grid for other weights. As above.
+bench-marks: setup
+	$(BIN)/python -W ignore benchmarks/marks.py $(CASES) $(INDEX) $(GRID)
 
 # 20,000 damaged scans, cases, indexes, exports and models: some 25 minutes on two cores. None may crash, take over 10 s or
 # 1 GiB, or change a file elsewhere. FUZZ="--seed 1 --kinds scan" for others.

@@ -1,6 +1,8 @@
 """Which altered copies of real scans ``medclip cases check`` recognises: ``make bench-copies CASES=cases``.
 
-Of 200 scans, drawn by seed 0, each copy is held against its original as the check would; the share that is found is printed.
+Of 200 scans, drawn by seed 0, each copy is held against its original as the check would, and as ``query --distinct`` does, which
+knows of archived scans their thumbnails alone; the shares that are found are printed. So is which pairs of two patients' scans
+look the same by their thumbnails.
 """
 
 import io
@@ -15,6 +17,7 @@ from medclip.cases import read_cases
 from medclip.cases.lookalikes import lookalikes, thumbnail
 from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.read import read_scan
+from medclip.modalities.scan.read import thumbnail as stored_thumbnail
 
 SCANS = 200
 
@@ -40,17 +43,30 @@ def copies(picture: GreyPicture, chance: np.random.Generator) -> Iterator[tuple[
     yield "0 to 5 % off each side, by chance", _cropped(picture, *chance.uniform(0, 0.05, 4))
 
 
+def _stored(picture: GreyPicture) -> GreyPicture:
+    """As an index gives it back."""
+    with Image.open(io.BytesIO(stored_thumbnail(picture))) as jpeg:
+        return thumbnail(np.asarray(jpeg.convert("L")))
+
+
 def main(folder: Path) -> None:
     chance = np.random.default_rng(0)
-    files = [folder / scan.file for case in read_cases(folder) for scan in case.scans]
-    found: dict[str, list[bool]] = {}
+    scans = [(case.patient, folder / scan.file) for case in read_cases(folder) for scan in case.scans]
+    files = [file for _, file in scans]
+    found: dict[str, list[tuple[bool, bool]]] = {}
     for number in chance.choice(len(files), min(SCANS, len(files)), replace=False):
         picture = read_scan(files[number]).middle
         for name, copy in copies(picture, chance):
-            pairs = list(lookalikes([thumbnail(picture), thumbnail(copy)], ["one", "other"]))
-            found.setdefault(name, []).append(bool(pairs))
+            whole, kept = (
+                bool(list(lookalikes([look(picture), look(copy)], ["one", "other"]))) for look in (thumbnail, _stored)
+            )
+            found.setdefault(name, []).append((whole, kept))
     for name, hits in found.items():
-        print(f"{name}: {sum(hits)} of {len(hits)}")
+        checked, distinct = (sum(side) for side in zip(*hits, strict=True))
+        print(f"{name}: {checked} of {len(hits)}, by thumbnails {distinct}")
+    pairs = lookalikes([_stored(read_scan(file).middle) for file in files], [patient for patient, _ in scans])
+    told = [f"{files[one].name} and {files[other].name}" for one, other in pairs]
+    print(f"of two patients, by thumbnails: {', '.join(told) or 'none'}")
 
 
 if __name__ == "__main__":

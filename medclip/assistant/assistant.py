@@ -9,48 +9,28 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip import DISCLAIMER, __version__
 from medclip.archive.entries import case_of
-from medclip.archive.filter_fields import label_sets_in, read_filter
+from medclip.archive.filter_fields import read_filter
 from medclip.archive.layout import PROBE, VOCABULARY, fuser_of, manifest_of, model_of, orientation_of
 from medclip.archive.novelty import Novelty, read_novelty
-from medclip.assistant.answer import (
-    Answer,
-    Contribution,
-    Heard,
-    NovelPart,
-    NovelQuery,
-    Ranking,
-    archived_case,
-    similar_case,
-)
+from medclip.assistant.answer import Heard, archived_case
+from medclip.assistant.answering import Answering
 from medclip.assistant.asking import Among, Asked, Capability, Coverage, Judged, Question
-from medclip.assistant.cautions import (
-    OUTDATED,
-    TUNED,
-    archived_already,
-    few_cases,
-    foreign,
-    left_out,
-    no_answer,
-    not_fitted_among,
-)
+from medclip.assistant.cautions import archived_already, foreign, left_out
 from medclip.assistant.record import record_of, sources_of
-from medclip.assistant.refining import Display, Refinement, crop, display_of, ranking_by
-from medclip.assistant.showing import show
+from medclip.assistant.refining import Refinement, crop, display_of
 from medclip.assistant.vectors import QueryVectors, query_vectors
 from medclip.bundle.layout import ServingManifest
 from medclip.diagnosis.diagnoser import Diagnoser
-from medclip.diagnosis.label_answer import LabelAnswer, answer_label_set
-from medclip.diagnosis.neighbours import VOTERS, ballots_of, kinds_for
+from medclip.diagnosis.neighbours import VOTERS
 from medclip.diagnosis.sets import Promise, Scores
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedding.embedder import Embedder
 from medclip.errors import ArchiveError, RefinementError
 from medclip.files.plain import unreadable
-from medclip.fusion import Fuser, Parts
-from medclip.fusion.composition import PARTS, Composition, Part, composed
-from medclip.index import CaseIndex, Hit
+from medclip.fusion import Fuser
+from medclip.fusion.composition import PARTS, composed
+from medclip.index import CaseIndex
 from medclip.index.filters import Filter
 from medclip.modalities.measurements.shared_units import Amount
 from medclip.modalities.speech.models import DEFAULT
@@ -63,16 +43,9 @@ Array = NDArray[np.float32]
 
 _AS_ASKED = Refinement()
 
-_UNLIKE = {"answer": None, "withheld": "unlike the archive", "set": None}
-"""What is said on every label set where nothing of the archive is like the query: what was measured does not hold for it."""
 
-
-class Assistant:
-    """An opened index folder with its own model and diagnosers.
-
-    What is *shown* are the cases that are most similar by the whole embedding, or by words, too. Who *votes* are always the
-    `VOTERS` cases that are most similar by what the frozen towers know: the answers were fitted on voters found so.
-    """
+class Assistant(Answering):
+    """An opened index folder with its own model and diagnosers."""
 
     def __init__(
         self,
@@ -89,9 +62,7 @@ class Assistant:
             novelty: None where an earlier medclip built the index or trained its model.
             fuser: of the index's model; its network is needed only to ask with several parts.
         """
-        self.index, self.novelty, self.fuser = index, novelty, fuser
-        self.outdated = diagnosers is None
-        self.diagnosers = list(diagnosers or ())
+        super().__init__(index, diagnosers, novelty, fuser)
         self._embedder = embedder
 
     @classmethod
@@ -279,57 +250,6 @@ class Assistant:
         nothing = question.parts.only([])
         return self.fuser.fuse([replace(nothing, scans=vector[None])])
 
-    def answer_to(
-        self,
-        asked: QueryVectors,
-        among: Among,
-        *,
-        by_vote_alone: bool = False,
-        words: str = "",
-        display: Display | None = None,
-    ) -> tuple[Answer, list[Hit]]:
-        """The answer to a query that is embedded already, and who could vote.
-
-        Args:
-            by_vote_alone: the probes have seen the patient, so they are not asked.
-            words: a text whose words rank the cases that are shown, too.
-            display: how those that are shown are searched for, where it is not by the query alone.
-        """
-        labels, voters, novelty = self._answered(asked, among, by_vote_alone)
-        if display is None:
-            shown, refined = self._search(asked.whole, asked.composition, among, words), None
-        else:
-            found = show(self.index, display, among, words)
-            shown, refined = found.hits, display.applied.model_copy(update={"copies": found.copies})
-        plain = shown
-        if asked.rests and (words or refined is not None):
-            plain = self._search(asked.whole, asked.composition, among)
-        contributions = [
-            self._contribution(labels, plain, part, asked.without(part), among, by_vote_alone) for part in asked.rests
-        ]
-        cautions = self._of_answers(asked.composition, labels, len(voters), len(shown), among)
-        answer = self._answer(asked.composition, labels, shown, ranking_by(display, words=bool(words)))
-        known = {"contributions": contributions, "cautions": cautions, "novelty": novelty, "refined": refined}
-        return answer.model_copy(update=known), voters
-
-    def _answered(
-        self, asked: QueryVectors, among: Among, by_vote_alone: bool
-    ) -> tuple[list[LabelAnswer], list[Hit], NovelQuery | None]:
-        """The answers, who could vote, and whether the archive holds anything like the query; where not, none is given."""
-        labels, voters = self._diagnosed(asked, among, by_vote_alone=by_vote_alone)
-        novelty = self._judged(asked.parts)
-        if novelty is not None and novelty.verdict == "unlike the archive":
-            labels = [one.model_copy(update=_UNLIKE) for one in labels]
-        return labels, voters, novelty
-
-    def _judged(self, parts: Parts | None) -> NovelQuery | None:
-        """Whether the archive holds anything like a query."""
-        judged = None if parts is None or self.novelty is None else self.novelty.judge(parts)
-        if judged is None:
-            return None
-        found = [NovelPart(part=one.kind, scan=one.scan, p=one.p, lies=one.lies) for one in judged.parts]
-        return NovelQuery(p=judged.p, verdict="unlike the archive" if judged.unlike else "not told apart", parts=found)
-
     def _transcribe(self, recordings: Sequence[Path], model: str) -> list[Heard]:
         if not recordings:
             return []
@@ -350,31 +270,6 @@ class Assistant:
             raise ArchiveError(f"{file}: {unreadable(error)}; medclip index compact  makes it anew") from error
         except ValueError as error:
             raise ArchiveError(f"{file}: is damaged ({error}); medclip index compact  makes it anew") from error
-
-    def _contribution(
-        self,
-        whole: Sequence[LabelAnswer],
-        shown: Sequence[Hit],
-        part: Part,
-        rest: QueryVectors,
-        among: Among,
-        by_vote_alone: bool,
-    ) -> Contribution:
-        """What one part of a query changed: the answer, and the cases shown by similarity, compared with those to the rest."""
-        labels, _, _ = self._answered(rest, among, by_vote_alone)
-        hits = self._search(rest.whole, rest.composition, among)
-        now = {found.label_set: {r.label: r.probability for r in found.ranked} for found in whole}
-        shift = {
-            found.label_set: sum(abs(now[found.label_set][r.label] - r.probability) for r in found.ranked) / 2
-            for found in labels
-            if found.label_set in now
-        }
-        return Contribution(
-            part=part,
-            new_neighbours=len({hit.case_id for hit in shown} - {hit.case_id for hit in hits}),
-            shift=shift,
-            without={found.label_set: found.answer for found in labels if found.label_set in shift},
-        )
 
     def similar(
         self,
@@ -423,80 +318,9 @@ class Assistant:
                 )  # fmt: skip
         return Asked(answer.model_copy(update={"of": archived_case(case_of(case))}), [], recorded)
 
-    def _of_answers(
-        self, asked: Composition, labels: Sequence[LabelAnswer], voters: int, shown: int, among: Among
-    ) -> list[str]:
-        """What is to be known of the answers themselves."""
-        if self.outdated:
-            return [OUTDATED]
-        found = few_cases(voters, shown, among.k, among.where)
-        if voters and not labels:
-            found.append(no_answer(asked, sorted({name for d in self.diagnosers for name in d.fits})))
-        if labels and (changed := not_fitted_among(self.index)) is not None:
-            found.append(changed)
-        if labels and self._manifest.tuned:
-            found.append(TUNED)
-        return found
-
     def _filter(self, where: str | None) -> Filter | None:
         known = {diagnoser.label_set: diagnoser.classes for diagnoser in self.diagnosers}
         return None if where is None else read_filter(self.index, where, known)
-
-    def diagnose(self, parts: Parts, among: Among | None = None) -> list[LabelAnswer]:
-        """The answers on every label set for what is known of a patient."""
-        asked = QueryVectors(parts.composition, parts, self.fuser.fuse([parts]), {})
-        return self._diagnosed(asked, among or Among())[0]
-
-    def shown(self, parts: Parts, among: Among | None = None) -> list[Hit]:
-        """The cases that are shown beside the answer."""
-        return self._search(self.fuser.fuse([parts]), parts.composition, among or Among())
-
-    def _diagnosed(
-        self, asked: QueryVectors, among: Among, *, by_vote_alone: bool = False
-    ) -> tuple[list[LabelAnswer], list[Hit]]:
-        voters = self._voters(asked.whole, asked.composition, among)
-        blocks = {} if asked.parts is None else self.fuser.blocks(asked.parts)
-        return self._labels(asked.composition, blocks, voters, among, by_vote_alone=by_vote_alone), voters
-
-    def _search(self, vector: Array, composition: Composition, among: Among, words: str = "") -> list[Hit]:
-        """The k cases most similar to a (1, d) unit vector, one a patient."""
-        return self.index.search(
-            vector,
-            among.k,
-            kinds=kinds_for(composition),
-            where=among.where,
-            exclude_patients=[among.exclude_patient],
-            one_per_patient=True,
-            words=[words] if words else [],
-        )[0]
-
-    def _voters(self, vector: Array, composition: Composition, among: Among) -> list[Hit]:
-        """Who votes: as many, and found as, those on whom the answers were fitted."""
-        return self._search(self.fuser.untrained(vector), composition, replace(among, k=VOTERS))
-
-    def _labels(
-        self,
-        composition: Composition,
-        blocks: Mapping[Part, Array],
-        voters: Sequence[Hit],
-        among: Among,
-        *,
-        by_vote_alone: bool = False,
-    ) -> list[LabelAnswer]:
-        dictated = label_sets_in(among.where)  # whose voters were chosen by their class
-        answered = (
-            answer_label_set(
-                d,
-                composition,
-                blocks,
-                ballots_of(voters, d.label_set),
-                by_vote_alone=by_vote_alone,
-                promise=among.promise,
-            )
-            for d in self.diagnosers
-            if (not among.label_sets or d.label_set in among.label_sets) and d.label_set not in dictated
-        )
-        return [found for found in answered if found is not None]
 
     @property
     def measurements(self) -> tuple[str, ...]:
@@ -538,26 +362,6 @@ class Assistant:
             raise ArchiveError(
                 f"{self.index.folder}: has no case of the patient to be left out; check --exclude-patient"
             )
-
-    def _answer(
-        self, composition: Composition, labels: list[LabelAnswer], shown: Sequence[Hit], ranked_by: Ranking
-    ) -> Answer:
-        shares = {found.label_set: {v.case_id: v.share for v in found.voters} for found in labels}
-        similar = [similar_case(case_of(self.index.record(hit.case_id)), hit, shares) for hit in shown]
-        return Answer(
-            disclaimer=DISCLAIMER,
-            medclip_version=__version__,
-            cautions=[],
-            novelty=None,
-            of=None,
-            query=composition,
-            transcripts=[],
-            contributions=[],
-            labels=labels,
-            refined=None,
-            ranked_by=ranked_by,
-            similar=similar,
-        )
 
 
 def _judged(diagnoser: Diagnoser, scores: Scores) -> Judged:

@@ -2,11 +2,13 @@
 
 import io
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from medclip.archive.entries import case_of
 from medclip.assistant.answer import Copy
 from medclip.assistant.asking import Among
 from medclip.assistant.refining import Display
@@ -35,8 +37,8 @@ def show(index: CaseIndex, display: Display, among: Among, words: str = "") -> S
     Raises:
         ArchiveError: a thumbnail that is to be compared is damaged.
     """
-    hidden, distinct = {*display.applied.unlike}, display.applied.distinct
-    want = 2 * among.k + len(hidden)
+    liked, hidden, distinct = {*display.applied.like}, {*display.applied.unlike}, display.applied.distinct
+    want = 2 * among.k + len(liked) + len(hidden)
     while True:
         [found] = index.search(
             display.vector,
@@ -46,12 +48,8 @@ def show(index: CaseIndex, display: Display, among: Among, words: str = "") -> S
             exclude_patients=[among.exclude_patient],
             words=[words] if words else [],
         )
-        patients: dict[str, Hit] = {}
-        for hit in found:
-            if hit.case_id not in hidden:
-                patients.setdefault(hit.patient, hit)
-        hits = list(patients.values())
-        copies = _copies(index, hits, among.k) if distinct else []
+        hits = _first_of_patients([hit for hit in found if hit.case_id not in hidden], liked)
+        copies = _copies(index, hits, liked, among.k) if distinct else []
         gone = {copy.case_id for copy in copies}
         kept = [hit for hit in hits if hit.case_id not in gone]
         if len(kept) >= among.k or len(found) < want:
@@ -59,19 +57,29 @@ def show(index: CaseIndex, display: Display, among: Among, words: str = "") -> S
         want *= 2
 
 
-def _copies(index: CaseIndex, hits: Sequence[Hit], k: int) -> list[Copy]:
-    """Cases that look like one above, until k others are found."""
-    looks, owners = [], []
-    for number, hit in enumerate(hits):
-        for jpeg in index.thumbnails(hit.case_id).values():
-            looks.append(small(_decoded(jpeg, hit.case_id)))
-            owners.append(number)
-    alike = {(owners[pair.one], owners[pair.other]) for pair in lookalikes(looks, [str(one) for one in owners])}
+def _first_of_patients(found: Sequence[Hit], liked: AbstractSet[str]) -> list[Hit]:
+    """One case a patient: the first, or the first that is liked."""
+    own: dict[str, str] = {}
+    for hit in (*(hit for hit in found if hit.case_id in liked), *found):
+        own.setdefault(hit.patient, hit.case_id)
+    return [hit for hit in found if own[hit.patient] == hit.case_id]
+
+
+def _copies(index: CaseIndex, hits: Sequence[Hit], liked: AbstractSet[str], k: int) -> list[Copy]:
+    """Cases, liked ones aside, that look like one above, until k others are found."""
+    jpegs = [(number, jpeg) for number, hit in enumerate(hits) for jpeg in index.thumbnails(hit.case_id).values()]
+    looks = [small(_decoded(jpeg, hits[number].case_id)) for number, jpeg in jpegs]
+    drawn = [case_of(index.record(hit.case_id)).synthetic for hit in hits]
+    alike = set()
+    for pair in lookalikes(looks, [hits[number].case_id for number, _ in jpegs]):
+        (one, jpeg), (other, same) = jpegs[pair.one], jpegs[pair.other]
+        if jpeg == same or not (drawn[one] and drawn[other]):  # phantoms of one kind are drawn alike
+            alike.add((one, other))
     kept: list[int] = []
     copies: list[Copy] = []
     for number, hit in enumerate(hits):
         above = next((one for one in kept if (one, number) in alike), None)
-        if above is None:
+        if above is None or hit.case_id in liked:
             kept.append(number)
         else:
             copies.append(Copy(case_id=hit.case_id, of=hits[above].case_id))

@@ -1,6 +1,7 @@
 """Asking again: what is shown moves, who votes does not."""
 
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,17 @@ def test_an_unliked_case_makes_room_for_another(assistant: Assistant, question: 
     assert set(shown) >= set(everything[1:])
 
 
+def test_a_liked_case_stays_shown_before_others_of_its_patient_and_copies(
+    assistant: Assistant, question: Question
+) -> None:
+    shown = _answer(assistant, question, k=100)
+    patients = {one.id: one.patient for one in assistant.index.records()}
+    for liked in sorted(patients.keys() - set(_ids(shown))):
+        again = _answer(assistant, question, Refinement(like=(liked,), distinct=True), k=100)
+        assert liked in _ids(again)
+        assert [patients[one] for one in _ids(again)].count(patients[liked]) == 1
+
+
 def test_less_of_the_query_is_the_query_of_the_rest(assistant: Assistant, question: Question, folder: Path) -> None:
     rest = _answer(assistant, question, Refinement(without=("history",)))
     scan = assistant.query([folder.parent / "query.png"], k=4).answer
@@ -157,11 +169,14 @@ def test_a_copy_of_a_case_above_is_hidden_and_named(folder: Path, tmp_path: Path
     record = replace(entry.record, id="copied", patient="another", document=document)
     index.add([replace(entry, record=record)])
     assistant = Assistant.open_without_model(place)
+    again = Assistant.open_without_model(folder).similar("c1", k=3, refinement=Refinement(distinct=True)).answer
+    assert _ids(again) == _ids(plain), "phantoms are drawn alike, and are no copies"
     assert {first, "copied"} <= set(_ids(assistant.similar("c1", k=3).answer))
     answer = assistant.similar("c1", k=3, refinement=Refinement(distinct=True)).answer
     assert answer.refined is not None
     hidden = {one.case_id: one.of for one in answer.refined.copies}
     assert hidden.get(first) == "copied" or hidden.get("copied") == first
+    assert len(hidden) == 1
     assert len({first, "copied"} & set(_ids(answer))) == 1
     assert answer.ranked_by == "similarity"
 
@@ -193,3 +208,39 @@ def test_several_threads_answer_at_once_and_alike(assistant: Assistant, question
     with ThreadPoolExecutor(4) as workers:
         together = list(workers.map(lambda one: _answer(assistant, question, one), refinements))
     assert together == alone
+
+
+@pytest.mark.slow
+def test_the_command_says_what_was_applied(folder: Path, medclip: Callable) -> None:  # type: ignore[type-arg]
+    ask = ("query", folder, "--scan", folder.parent / "query.png", "--text", "a round cyst", "-k", 3)
+    marks = ("--like", "c3", "--unlike", "c7", "--without", "history", "--region", "1/1:0.2,0.1,0.9,0.8", "--distinct")
+    page, record = folder.parent / "page.html", folder.parent / "marked.json"
+    done = medclip(*ask, *marks, "--html", page, "--record", record)
+    assert done.code == 0, done.err
+    told = " ".join(done.out.split())
+    assert "asked without the history: all of the answer is to the rest" in told
+    assert "searched by a region of scan 1, slice 1 (0.2, 0.1, 0.9, 0.8); drawn to c3; away from c7" in told
+    assert "near-duplicates hidden: none. Who votes, and so every label, is not moved by that." in told
+    assert "drawn to c3; away from c7" in page.read_text()
+    again = medclip("explain", folder, record)
+    assert (again.code, "drawn to c3" in " ".join(again.out.split())) == (0, True), again.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--region", "1:0.2,0.1"), "SCAN[/SLICE]:LEFT,TOP,RIGHT,BOTTOM"),
+        (("--region", "1:0,0,0.1,0.1"), "mark at least 16 × 16"),
+        (("--without", "colour"), "one of scan, history, report, measurements"),
+        (("--unlike", "nobody"), "has no case 'nobody'"),
+    ],
+)
+def test_a_refinement_that_does_not_fit_is_one_line(
+    folder: Path,
+    options: tuple[str, ...],
+    said: str,
+    medclip: Callable,  # type: ignore[type-arg]
+    refused: Callable,  # type: ignore[type-arg]
+) -> None:
+    assert said in refused(medclip("query", folder, "--scan", folder.parent / "query.png", *options))

@@ -157,9 +157,11 @@ class LocalBackend(Backend):
     def leave(self) -> None:
         """The end of what `enter` began."""
         self._depth -= 1
-        if self._depth == 0:
-            self._catalogue.end_reading()
-        self._lock.release()
+        try:
+            if self._depth == 0:
+                self._catalogue.end_reading()
+        finally:
+            self._lock.release()
 
     def _begin(self) -> None:
         for attempt in range(_TRIES):

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,7 @@ class MilvusBackend(Backend):
             str(folder / BULK) if files is None else read.text(files, "the place of the files")
         )
         self._client = connected(self._uri)
+        self._lock = RLock()  # one thread's snapshot at a time
         self._depth = 0
         self._seen: State | None = None
 
@@ -135,18 +137,19 @@ class MilvusBackend(Backend):
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        if self._depth == 0:
-            with named(self._uri):
-                self._seen = self._read_state()
-        self._depth += 1
-        try:
-            yield
-        except read.GarbledError as error:
-            raise ArchiveError(f"{self._uri}: is damaged ({error}); restore it from a backup") from error
-        finally:
-            self._depth -= 1
+        with self._lock:
             if self._depth == 0:
-                self._seen = None
+                with named(self._uri):
+                    self._seen = self._read_state()
+            self._depth += 1
+            try:
+                yield
+            except read.GarbledError as error:
+                raise ArchiveError(f"{self._uri}: is damaged ({error}); restore it from a backup") from error
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._seen = None
 
     def _read_state(self) -> State:
         return read_state(self._client, self._states, self._uri)
