@@ -5,10 +5,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from medclip.cases.burned_in import labels_seen
 from medclip.cases.case import Case, Scan
+from medclip.cases.check_report import CheckReport, Problem
 from medclip.cases.lookalikes import lookalikes, thumbnail
 from medclip.cases.manifest import BadLine, scan_manifest
 from medclip.cases.masking import is_masked, left_standing, name_spans
@@ -23,46 +23,9 @@ from medclip.modalities.scan.read import read_scan
 
 __all__ = ["CheckReport", "Problem", "check_cases", "check_privacy"]
 
-Severity = Literal["error", "warning"]
-
 _ONE_PATIENT = "give the cases one patient if it is one, or leave one out"
 _MASK = "medclip cases mask  takes it out (a class of one plain word with --word)"
 _RARE = 5  # patients; below it a class can neither be voted on nor measured
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One kind of fault and the cases that have it."""
-
-    kind: str
-    severity: Severity  # an error makes the check fail; a warning is for the user to judge
-    message: str
-    case_ids: list[str] = field(default_factory=list)
-    pairs: list[tuple[str, str]] = field(default_factory=list)  # of them, where the fault lies between two
-    places: list[str] = field(default_factory=list)  # scan and part of its picture, where the fault lies in pixels
-
-    @property
-    def count(self) -> int:
-        return len(self.case_ids)
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """Counts, label sets and problems of a cases folder."""
-
-    cases: int
-    patients: int
-    scans: int
-    synthetic: int
-    with_text: dict[str, int]
-    splits: dict[str, int]
-    label_sets: dict[str, dict[str, int]]  # label set → class → cases (a case counts once a class)
-    problems: list[Problem]
-    burned_in: bool = False  # whether words burnt into the scans were looked for
-
-    @property
-    def ok(self) -> bool:
-        return not any(problem.severity == "error" for problem in self.problems)
 
 
 @dataclass
