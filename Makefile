@@ -5,7 +5,7 @@ export HF_HUB_OFFLINE := 1
 # A file's tests in one process, in the order that tests/quick.py gives the files.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo check test coverage lint types bench bench-copies bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-privacy bench-settings \
+.PHONY: setup demo check test coverage lint types bench bench-burned-in bench-copies bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-privacy bench-settings \
   bench-speech crash docs fuzz light clean
 
 setup: $(VENV)/.ready
@@ -105,6 +105,11 @@ bench-languages: setup
 # Which altered copies of scans the check of cases recognises: half a minute. CASES as above.
 bench-copies: setup
 	$(BIN)/python benchmarks/copies.py $(CASES)
+
+# Diagnosis words written into real scans that the check of cases reads, and what it says of them as they are: some 10
+# minutes on two cores. CASES as above.
+bench-burned-in: setup
+	$(BIN)/python benchmarks/burned_in.py $(CASES)
 
 # How much each knob of training matters, on MedPix's dev split: some 20 minutes. CASES as above.
 bench-settings: setup

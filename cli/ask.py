@@ -205,8 +205,8 @@ def _check_record(record: Path | None, force: bool) -> None:
 def check_page(html: Path | None, force: bool) -> None:
     """Refuse a page that could not be written, before the work that it is to show."""
     if html is not None:
-        from medclip.server.page_file import MARK
         from medclip.files.outputs import check_free_file
+        from medclip.server.page_file import MARK
 
         check_free_file(html, force=force, marker=MARK)
 

@@ -160,6 +160,9 @@ def check(
         bool,
         typer.Option("--privacy", help="Count what still looks like an identifier instead; any is an error."),
     ] = False,
+    burned_in: Annotated[
+        bool, typer.Option("--burned-in", help="Read words burnt into the scans, too: about a second a scan.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, with all case ids.")] = False,
 ) -> None:
     """Say what is in a cases folder and what is wrong with it; exit code 1 where an error was found."""
@@ -170,7 +173,7 @@ def check(
 
     with render.progress() as bar:
         bar.stage("reading every case")
-        report = (check_privacy if privacy else check_cases)(cases, progress=bar.advance)
+        report = (check_privacy if privacy else check_cases)(cases, burned_in=burned_in, progress=bar.advance)
     if as_json:
         render.print_json({**asdict(report), "ok": report.ok})
     else:

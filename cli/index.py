@@ -150,8 +150,8 @@ def stats(
 
 
 def _say(assistant: "Assistant") -> None:  # type: ignore[name-defined]  # noqa: F821
-    from medclip.assistant.cautions import OUTDATED, not_fitted_among
     from medclip.assistant import wording
+    from medclip.assistant.cautions import OUTDATED, not_fitted_among
     from medclip.cli import render
 
     if (odd := OUTDATED if assistant.outdated else not_fitted_among(assistant.index)) is not None:

@@ -168,16 +168,22 @@ def check_report(report: "CheckReport", folder: str) -> None:
         say("label set ", (name, "bold"), f": {', '.join(f'{label} {count}' for label, count in classes.items())}")
     if not report.problems:
         say(("no problem found", "green"))
-        return
+    else:
+        out.print(_problems(report))
+    if not report.burned_in:
+        say("words burnt into scans were not looked for; --burned-in does, about a second a scan")
+
+
+def _problems(report: "CheckReport") -> Table:
     table = Table(title="problems", title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("severity", "problem", "cases", "which"):
         table.add_column(column, overflow="fold")
     for problem in report.problems:
-        which = [f"{one} and {other}" for one, other in problem.pairs] or problem.case_ids
+        which = [f"{one} and {other}" for one, other in problem.pairs] or problem.places or problem.case_ids
         some = ", ".join(which[:5]) + (" ..." if len(which) > 5 else "")
         severity = Text(problem.severity, "red" if problem.severity == "error" else "yellow")
         table.add_row(severity, problem.message, str(problem.count or ""), some)
-    out.print(table)
+    return table
 
 
 def _label_table(found: "LabelAnswer") -> Table:

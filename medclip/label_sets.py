@@ -5,7 +5,7 @@ A label set is single-label: one of several classes holds. A multi-label set is 
 so each is voted on, probed and calibrated by itself. Its figures are means over its members.
 """
 
-__all__ = ["ABSENT", "PRESENT", "REPORT_FAMILY", "family_of", "is_verified"]
+__all__ = ["ABSENT", "PRESENT", "REPORT_FAMILY", "class_name", "family_of", "is_verified"]
 
 PRESENT, ABSENT = "present", "absent"
 
@@ -17,6 +17,11 @@ def family_of(label_set: str) -> str | None:
     """The family of a label set; None for a single-label set."""
     family, slash, _ = label_set.partition("/")
     return family if slash else None
+
+
+def class_name(label_set: str, value: str) -> str:
+    """What the class that a label states is called: of a member of a family, the member's own name."""
+    return label_set.partition("/")[2] if family_of(label_set) else value
 
 
 def is_verified(label_set: str) -> bool:

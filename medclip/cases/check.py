@@ -5,60 +5,27 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from medclip.cases.case import Case
+from medclip.cases.burned_in import labels_seen
+from medclip.cases.case import Case, Scan
+from medclip.cases.check_report import CheckReport, Problem
 from medclip.cases.lookalikes import lookalikes, thumbnail
 from medclip.cases.manifest import BadLine, scan_manifest
 from medclip.cases.masking import is_masked, left_standing, name_spans
 from medclip.cases.privacy.folder import look_for_leaks
 from medclip.errors import CaseError, ScanError
 from medclip.files.plain import digest_of
-from medclip.label_sets import family_of, is_verified
+from medclip.label_sets import class_name, is_verified
 from medclip.modalities.measurements.shared_units import left_out, units_of
-from medclip.modalities.scan.pictures import GreyPicture
+from medclip.modalities.scan.burned_in import need_reader, read_burned_in
+from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
 from medclip.modalities.scan.read import read_scan
 
 __all__ = ["CheckReport", "Problem", "check_cases", "check_privacy"]
 
-Severity = Literal["error", "warning"]
-
 _ONE_PATIENT = "give the cases one patient if it is one, or leave one out"
 _MASK = "medclip cases mask  takes it out (a class of one plain word with --word)"
 _RARE = 5  # patients; below it a class can neither be voted on nor measured
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One kind of fault and the cases that have it."""
-
-    kind: str
-    severity: Severity  # an error makes the check fail; a warning is for the user to judge
-    message: str
-    case_ids: list[str] = field(default_factory=list)
-    pairs: list[tuple[str, str]] = field(default_factory=list)  # of them, where the fault lies between two
-
-    @property
-    def count(self) -> int:
-        return len(self.case_ids)
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """Counts, label sets and problems of a cases folder."""
-
-    cases: int
-    patients: int
-    scans: int
-    synthetic: int
-    with_text: dict[str, int]
-    splits: dict[str, int]
-    label_sets: dict[str, dict[str, int]]  # label set → class → cases (a case counts once a class)
-    problems: list[Problem]
-
-    @property
-    def ok(self) -> bool:
-        return not any(problem.severity == "error" for problem in self.problems)
 
 
 @dataclass
@@ -70,9 +37,24 @@ class _Seen:
     owners: list[Case] = field(default_factory=list)  # of each scan that was read
     digests: list[str] = field(default_factory=list)
     thumbnails: list[GreyPicture] = field(default_factory=list)
+    unsearched: list[str] = field(default_factory=list)  # cases with a scan in which they could not be
+    first_unsearched: str = ""
+    burned_in: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
+    """Label set, or "diagnosis" → (case id, place) of each line of words that says it."""
+
+    def look_into(self, case: Case, scan: Scan, read: ScanPictures) -> None:
+        """Look for words that are burnt into a scan."""
+        try:
+            lines = read_burned_in(Path(scan.file), read)
+        except ScanError as error:
+            self.unsearched.append(case.id)
+            self.first_unsearched = self.first_unsearched or str(error)
+            return
+        for said in labels_seen(case, scan, lines):
+            self.burned_in[said.kind].append((case.id, f"{scan.file}: {said.place}"))
 
 
-def _read_all(cases: Sequence[Case], folder: Path, progress: Callable[[str], None]) -> _Seen:
+def _read_all(cases: Sequence[Case], folder: Path, progress: Callable[[str], None], burned_in: bool) -> _Seen:
     seen = _Seen()
     for case in cases:
         progress(case.id)
@@ -89,6 +71,8 @@ def _read_all(cases: Sequence[Case], folder: Path, progress: Callable[[str], Non
                 digest.update(picture.tobytes() + str(picture.shape).encode())
             seen.digests.append(digest.hexdigest())
             seen.thumbnails.append(thumbnail(read.middle))
+            if burned_in:
+                seen.look_into(case, scan, read)
     return seen
 
 
@@ -171,13 +155,30 @@ def _label_words(cases: Sequence[Case]) -> list[Problem]:
         for label_set, stated in named.items():
             if not is_verified(label_set):
                 continue
-            value = label_set.partition("/")[2] if family_of(label_set) else stated
-            if any(name_spans(history, value)):
+            if any(name_spans(history, class_name(label_set, stated))):
                 spoken[label_set].append(case.id)
     return [
         Problem("label-in-text", "warning", f"the history names the case's {label_set}: {_MASK}", _ids(ids))
         for label_set, ids in sorted(spoken.items())
     ]
+
+
+def _burned_in(seen: _Seen) -> list[Problem]:
+    """Scans that say the class (or the diagnosis) that they should be asked for."""
+    found = [
+        Problem(
+            "label-in-pixels",
+            "warning",
+            f"words burnt into a scan name its {label_set}: look at each, and blacken them or leave the scan out",
+            _ids(case_id for case_id, _ in where),
+            places=list(dict.fromkeys(place for _, place in where)),
+        )
+        for label_set, where in sorted(seen.burned_in.items())
+    ]
+    if seen.unsearched:
+        message = f"burnt-in words could not be looked for: {seen.first_unsearched}"
+        found.append(Problem("unsearched-scan", "error", message, _ids(seen.unsearched)))
+    return found
 
 
 def _left_standing(cases: Sequence[Case], folder: Path) -> list[Problem]:
@@ -251,7 +252,12 @@ def _read(folder: Path) -> tuple[list[Case], list[BadLine]]:
     return cases, bad
 
 
-def _report(cases: Sequence[Case], label_sets: dict[str, dict[str, int]], problems: Sequence[Problem]) -> CheckReport:
+def _report(
+    cases: Sequence[Case],
+    label_sets: dict[str, dict[str, int]],
+    problems: Sequence[Problem],
+    burned_in: bool,
+) -> CheckReport:
     return CheckReport(
         cases=len(cases),
         patients=len({case.patient for case in cases}),
@@ -265,37 +271,59 @@ def _report(cases: Sequence[Case], label_sets: dict[str, dict[str, int]], proble
         splits=dict(Counter(case.split or "none" for case in cases).most_common()),
         label_sets=label_sets,
         problems=sorted(problems, key=lambda p: p.severity),
+        burned_in=burned_in,
     )
 
 
-def check_privacy(folder: Path, *, progress: Callable[[str], None] = lambda _: None) -> CheckReport:
+def check_privacy(
+    folder: Path, *, burned_in: bool = False, progress: Callable[[str], None] = lambda _: None
+) -> CheckReport:
     """Look in a cases folder for what may identify a person; nothing that is found is quoted, and no label is named.
 
-    A recorded voice is a warning, since no recording is without; all else is an error.
+    A recorded voice is a warning, since no recording is without, and so are words read from pixels, which may be read
+    wrongly; all else is an error.
+
+    Args:
+        burned_in: look for words that are burnt into the scans, too.
 
     Raises:
         CaseError: the manifest is missing, cannot be read, or holds no line at all.
+        MissingDependencyError: words are to be looked for, and the extra ``ocr`` is not installed.
     """
     cases, bad = _read(folder)
     problems = [
-        Problem(f"privacy-{leak.kind}", "warning" if leak.kind == "voice" else "error", leak.message, leak.found_in)
-        for leak in look_for_leaks(folder, cases, progress=progress)
+        Problem(
+            f"privacy-{leak.kind}",
+            "warning" if leak.unsure else "error",
+            leak.message,
+            leak.found_in,
+            places=leak.places,
+        )
+        for leak in look_for_leaks(folder, cases, burned_in=burned_in, progress=progress)
     ]
     if bad:
         lines = [f"line {one.number}" for one in bad]
         problems.append(Problem("bad-line", "error", "no valid case, so not looked at", lines))
-    return _report(cases, {}, problems)
+    return _report(cases, {}, problems, burned_in)
 
 
-def check_cases(folder: Path, *, progress: Callable[[str], None] = lambda _: None) -> CheckReport:
+def check_cases(
+    folder: Path, *, burned_in: bool = False, progress: Callable[[str], None] = lambda _: None
+) -> CheckReport:
     """Read a cases folder whole, every scan too.
+
+    Args:
+        burned_in: look for words that are burnt into the scans, which takes about a second each.
 
     Raises:
         CaseError: the manifest is missing, cannot be read, or holds no line at all.
+        MissingDependencyError: words are to be looked for, and the extra ``ocr`` is not installed.
     """
+    if burned_in:
+        need_reader()
     cases, bad = _read(folder)
     problems = [Problem("bad-line", "error", f"line {b.number}: {b.problem}", [f"line {b.number}"]) for b in bad]
-    seen = _read_all(cases, folder, progress)
+    seen = _read_all(cases, folder, progress, burned_in)
     if seen.unreadable:
         problems.append(
             Problem(
@@ -308,5 +336,5 @@ def check_cases(folder: Path, *, progress: Callable[[str], None] = lambda _: Non
         problems.append(Problem("no-text", "warning", "no text: cannot train the alignment", textless))
     label_sets, rare = _classes(cases)
     problems += [*_duplicates(seen), *_splits(cases), *_label_words(cases), *_units(cases)]
-    problems += [*_left_standing(cases, folder), *rare]
-    return _report(cases, label_sets, problems)
+    problems += [*_burned_in(seen), *_left_standing(cases, folder), *rare]
+    return _report(cases, label_sets, problems, burned_in)

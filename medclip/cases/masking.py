@@ -17,7 +17,7 @@ from medclip.cases.manifest import MARK, read_cases, write_cases
 from medclip.errors import CaseError
 from medclip.files.outputs import new_folder
 from medclip.files.plain import copy_file, write_json
-from medclip.label_sets import family_of, is_verified
+from medclip.label_sets import class_name, is_verified
 from medclip.modalities.text.clean import MASK, mask_spans
 
 __all__ = ["MASKED", "MaskReport", "MaskedWord", "is_masked", "left_standing", "mask_cases", "name_spans"]
@@ -74,7 +74,7 @@ def _names(cases: Iterable[Case]) -> set[tuple[str, str]]:
     """Label set and what its class is called, of every label; of a multi-label set, the names of its members."""
     pairs = {pair for case in cases for pair in case.labels.items()}
     pairs |= {pair for case in cases for scan in case.scans for pair in scan.labels.items()}
-    return {(name, name.partition("/")[2] if family_of(name) else value) for name, value in pairs}
+    return {(name, class_name(name, value)) for name, value in pairs}
 
 
 def _is_kept(name: str) -> bool:

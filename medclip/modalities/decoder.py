@@ -16,17 +16,20 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-__all__ = ["PATIENCE", "Answer", "serve"]
+__all__ = ["CONTENT", "PATIENCE", "Answer", "Buffer", "Progress", "serve"]
 
 PATIENCE = 4
 """How many seconds may pass for each that a request may compute: a machine that has other work to do, or a share that is
 slow, makes no scan a bad one."""
 
+CONTENT = "content"
+"""Of a request: the arrays that came with it, as bytes."""
+
 _FILES = 64  # open at once: the interpreter's, a library's and the scan's
 _WORN = 400 << 20  # bytes of address space after an answer; then a process ends, for what one file left behind
 
 
-class _Buffer(Protocol):
+class Buffer(Protocol):
     """Anything whose bytes can be written: an array of one piece."""
 
     @property
@@ -36,7 +39,7 @@ class _Buffer(Protocol):
 
 
 Progress = Callable[[int], None]
-Answer = tuple[dict[str, Any], Sequence[_Buffer]]
+Answer = tuple[dict[str, Any], Sequence[Buffer]]
 """What is answered as JSON, and the arrays beside it."""
 
 
@@ -79,12 +82,13 @@ def _say(handle: int, words: dict[str, Any]) -> None:
     _write(handle, struct.pack("<I", len(content)) + content)
 
 
-def serve(answer: Callable[[dict[str, Any], Progress], Answer], *, memory: int) -> None:
+def serve(answer: Callable[[dict[str, Any], Progress], Answer], *, memory: int, worn: int = _WORN) -> None:
     """Answer requests until standard input ends.
 
     Args:
         answer: is given a request and a function to report a number with while it works.
         memory: bytes of address space that the process may use.
+        worn: bytes of it after an answer, from which on the process ends, to be started anew.
     """
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no answer
@@ -96,13 +100,14 @@ def serve(answer: Callable[[dict[str, Any], Progress], Answer], *, memory: int) 
     requests = sys.stdin.buffer
     while len(head := requests.read(4)) == 4:
         request = json.loads(requests.read(*struct.unpack("<I", head)))
+        request[CONTENT] = [requests.read(size) for size in request.pop("sizes")]
         _allow(request["seconds"])
         words, arrays = answer(request, lambda number: _say(answers, {"at": number}))
-        worn = _size() > _WORN + sum(array.nbytes for array in arrays)
-        _say(answers, {**words, "sizes": [array.nbytes for array in arrays], "last": worn})
+        last = _size() > worn + sum(array.nbytes for array in arrays)
+        _say(answers, {**words, "sizes": [array.nbytes for array in arrays], "last": last})
         for array in arrays:
             _write(answers, array.data)
         _allow(0)
-        if worn:
+        if last:
             break
-        del words, arrays
+        del request, words, arrays

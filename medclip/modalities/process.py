@@ -2,7 +2,7 @@
 
 Whatever reads a file that somebody else made (scans, recordings) is C code that a damaged or hostile file can crash,
 hang or make greedy. None of that may reach the program that reads a whole archive, so it happens in a process with
-limits (`medclip.modalities.decoder`), which is asked through a pipe and told nothing but names of files.
+limits (`medclip.modalities.decoder`), which is asked through a pipe and told nothing but names of files, or given pixels.
 """
 
 import atexit
@@ -16,11 +16,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from medclip.modalities.decoder import PATIENCE
+from medclip.modalities.decoder import PATIENCE, Buffer
 
 __all__ = ["Decoders", "Reply", "Stopped"]
 
@@ -64,7 +64,14 @@ class _Process:
         self._requests, self._answers = self.handle.stdin, self.handle.stdout
         self._ready = False
 
-    def ask(self, request: dict[str, Any], seconds: float, most: int, progress: Callable[[int], None]) -> Reply:
+    def ask(
+        self,
+        request: dict[str, Any],
+        arrays: Sequence[Buffer],
+        seconds: float,
+        most: int,
+        progress: Callable[[int], None],
+    ) -> Reply:
         """Send a request and wait for its answer.
 
         Raises:
@@ -76,8 +83,11 @@ class _Process:
             self._words(time.monotonic() + _START)
             self._ready = True
         deadline = time.monotonic() + PATIENCE * seconds + _GRACE
-        content = json.dumps({**request, "seconds": seconds}).encode()
+        given = {**request, "seconds": seconds, "sizes": [array.nbytes for array in arrays]}
+        content = json.dumps(given).encode()
         self._send(struct.pack("<I", len(content)) + content, deadline)
+        for array in arrays:
+            self._send(array.data, deadline)
         while "at" in (words := self._words(deadline)):
             progress(int(words["at"]))
         sizes = [int(size) for size in words["sizes"]]
@@ -102,8 +112,8 @@ class _Process:
         if not ready.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise TimeoutError
 
-    def _send(self, content: bytes, deadline: float) -> None:
-        rest = memoryview(content)
+    def _send(self, content: bytes | memoryview, deadline: float) -> None:
+        rest = memoryview(content).cast("B")
         while rest:
             self._wait(self._requests, select.POLLOUT, deadline)
             rest = rest[os.write(self._requests.fileno(), rest[: select.PIPE_BUF]) :]  # so much never blocks
@@ -197,19 +207,27 @@ class Decoders:
             self._all.discard(process)
         return process.end()
 
-    def ask(self, request: dict[str, Any], seconds: float, progress: Callable[[int], None] = lambda _: None) -> Reply:
+    def ask(
+        self,
+        request: dict[str, Any],
+        seconds: float,
+        progress: Callable[[int], None] = lambda _: None,
+        *,
+        arrays: Sequence[Buffer] = (),
+    ) -> Reply:
         """Ask one of the processes.
 
         Args:
             seconds: that it may compute; `PATIENCE` times as many may pass.
             progress: is called with each number that it reports while it works.
+            arrays: go with the request, C-contiguous.
 
         Raises:
             Stopped: it crashed or was stopped.
         """
         process = self._take()
         try:
-            reply = process.ask(request, seconds, self._most, progress)
+            reply = process.ask(request, arrays, seconds, self._most, progress)
         except (OSError, EOFError, ValueError, TypeError, KeyError) as error:  # TimeoutError is an OSError
             started = process.ready
             ended = self._drop(process)

@@ -59,11 +59,8 @@ class Desk:
     def _now(self) -> tuple[int, ...]:
         """What tells another index, or other answers, in the folder's place."""
         try:
-            return tuple(
-                part
-                for path in (self.folder, self.folder / MANIFEST, self.folder / PROBE)
-                for part in ((state := path.stat()).st_dev, state.st_ino)
-            )
+            found = [path.stat() for path in (self.folder, self.folder / MANIFEST, self.folder / PROBE)]
+            return tuple(number for state in found for number in (state.st_dev, state.st_ino))
         except OSError as error:
             raise ArchiveError(f"{self.folder}: is gone or cannot be read; start  medclip serve  again") from error
 

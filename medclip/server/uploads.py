@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from medclip.errors import MedclipError, OptionError, ScanError
 from medclip.files.workplaces import cleared, hold, is_workplace, vanish
@@ -29,7 +29,7 @@ class Sent:
     """A file that was sent."""
 
     name: str  # as its sender called it
-    content: BinaryIO
+    content: IO[bytes]
 
 
 @dataclass
@@ -124,11 +124,11 @@ class Desktop:
             raise ScanError(f"{told}: is a damaged or encrypted zip; make it anew") from error
 
 
-def _copy(source: BinaryIO | object, path: Path, most: int) -> None:
+def _copy(source: IO[bytes], path: Path, most: int) -> None:
     """What a header claims is not trusted: bytes are counted as they come."""
     written = 0
     with path.open("xb") as out:
-        while block := source.read(_BLOCK):  # type: ignore[attr-defined]
+        while block := source.read(_BLOCK):
             written += len(block)
             if written > most:
                 raise ScanError(f"a file is larger than {most >> 20} MiB; send fewer series")

@@ -50,6 +50,7 @@ ONLY_PARSED = {
     "verify model": "is run for the tutorial",
     "transcribe": "loads Whisper; tests/modalities/test_speech.py runs it",
     "--audio": "the same",
+    "--burned-in": "reads words in every scan; tests/cases/test_burned_in.py runs it",
     "label": "loads the lexicon; tests/cases/test_labelling.py runs it",
     "import dicom": "is run for the README",
 }

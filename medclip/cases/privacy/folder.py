@@ -3,16 +3,20 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from medclip.cases.case import Case
+from medclip.cases.burned_in import Seen, identifiers_seen
+from medclip.cases.case import Case, Scan
 from medclip.cases.deidentify import OLDEST
 from medclip.cases.manifest import MANIFEST
 from medclip.cases.privacy.files import kinds_in_file, kinds_in_text
+from medclip.errors import ScanError
+from medclip.modalities.scan.burned_in import need_reader, read_burned_in
 from medclip.modalities.scan.pictures import MOST_PIXELS
+from medclip.modalities.scan.read import read_scan
 
-__all__ = ["Leak", "look_for_leaks"]
+__all__ = ["PIXELS", "Leak", "look_for_leaks"]
 
 KINDS = {
     "name": "names of people",
@@ -33,6 +37,8 @@ KINDS = {
     "large": f"pictures of over {MOST_PIXELS // 10**6} million pixels, too large to look into,",
     "unreadable": "files that cannot be read",
 }
+PIXELS = "words burnt into scans"
+
 _HASHED = re.compile(r"(?:case|patient)-[0-9a-f]{16}(?![0-9a-f])|-[0-9a-f]{8}(?=\.\w+$)")
 _LONG_NUMBER = re.compile(r"\d{6,}|(?:mrn|pid|pat(?:ient)?id|acc(?:ession)?|ssn|nhs)[-_ ]?\d{4,}", re.IGNORECASE)
 
@@ -42,13 +48,19 @@ class Leak:
     """One kind of identifier in one kind of place."""
 
     kind: str  # a key of `KINDS`
-    place: str  # "texts", "labels and facts", "ids", "file names", "metadata of scans", "recordings" or "other files"
+    place: str  # "texts", "labels and facts", "ids", "file names", "metadata of scans", `PIXELS`, "recordings" or "other files"
     count: int
     found_in: list[str]  # case ids; "case 12" (counted from 1) where the id itself may identify; names of other files
+    places: list[str] = field(default_factory=list)  # in pixels: scan and part of its picture
 
     @property
     def message(self) -> str:
         return f"{KINDS[self.kind]} in {self.place}: {self.count}"
+
+    @property
+    def unsure(self) -> bool:
+        """Whether it is for the user to judge: no recording is without a voice, and pixels may be read wrongly."""
+        return self.kind == "voice" or (self.place == PIXELS and self.kind != "unreadable")
 
 
 def _in_name(name: str) -> Iterator[str]:
@@ -97,6 +109,15 @@ def _in_file(path: Path) -> Sequence[str]:
         return ["unreadable"]
 
 
+def _burned_in(folder: Path, scan: Scan) -> Sequence[Seen]:
+    """What looks like an identifier in the words that are burnt into a scan."""
+    file = folder / scan.file
+    try:
+        return list(identifiers_seen(read_burned_in(file, read_scan(file))))
+    except ScanError:
+        return [Seen("unreadable", "all of it")]
+
+
 def _others(folder: Path, cases: Sequence[Case]) -> Iterator[Path]:
     """The files in a folder that its manifest does not name."""
     named = {file for case in cases for file in _files(case)}
@@ -110,12 +131,25 @@ def _shown(name: str, instead: str) -> str:
 
 
 def look_for_leaks(
-    folder: Path, cases: Sequence[Case], *, progress: Callable[[str], None] = lambda _: None
+    folder: Path,
+    cases: Sequence[Case],
+    *,
+    burned_in: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> list[Leak]:
     """Look at every text, label, id, file name, header and tag of a cases folder, and at files beside its manifest.
 
-    No pixel or sound is looked at; a name that no title, cue or header gives away is not seen.
+    No sound is looked at, nor a pixel without `burned_in`; a name that no title, cue or header gives away is not seen.
+
+    Args:
+        burned_in: look for words that are burnt into the scans, too, which takes about a second each.
+
+    Raises:
+        MissingDependencyError: with `burned_in`, where the extra ``ocr`` is not installed.
     """
+    if burned_in:
+        need_reader()
+    places: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     counts: Counter[tuple[str, str]] = Counter()
     found_in: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
 
@@ -127,10 +161,17 @@ def look_for_leaks(
     for number, case in enumerate(cases, start=1):
         progress(_shown(case.id, f"case {number}"))
         note(_shown(case.id, f"case {number}"), _in_case(case, folder))
+        for scan in case.scans if burned_in else ():
+            for seen in _burned_in(folder, scan):
+                note(_shown(case.id, f"case {number}"), [(PIXELS, seen.kind)])
+                places[PIXELS, seen.kind][f"{_shown(scan.file, f'a scan of case {number}')}: {seen.place}"] = None
     for path in _others(folder, cases):
         name = str(path.relative_to(folder))
         note(
             _shown(name, "a file whose name identifies"),
             (("other files", kind) for kind in [*_in_name(name), *_in_file(path)]),
         )
-    return [Leak(kind, place, counts[place, kind], list(found_in[place, kind])) for place, kind in sorted(counts)]
+    return [
+        Leak(kind, place, counts[place, kind], list(found_in[place, kind]), list(places[place, kind]))
+        for place, kind in sorted(counts)
+    ]
