@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from medclip import DISCLAIMER, __version__
-from medclip.cli import ask, cases, demo, embed, evaluate, explain, index, model
+from medclip.cli import ask, cases, demo, embed, evaluate, explain, index, model, serve
 from medclip.errors import MedclipError
 
 __all__ = ["app", "main"]
@@ -46,6 +46,7 @@ app.add_typer(index.app, name="index")
 app.command("query")(ask.query)
 app.command("similar")(ask.similar)
 app.command("explain")(explain.explain)
+app.command("serve")(serve.serve)
 app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 

@@ -1,7 +1,7 @@
 """``medclip explain``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,7 @@ def explain(
     Exit code 0: the answer is the same, to the last digit; 1: it is another; 2: the record cannot be used.
     """
     from medclip.assistant import Asked, Assistant
+    from medclip.assistant.explanation import asked_at
     from medclip.assistant.explanation import explain as explained
     from medclip.assistant.record import read_record
     from medclip.cli import render
@@ -34,22 +35,22 @@ def explain(
     given = read_record(record)
     assistant = Assistant.open_without_model(index)
     found = explained(assistant, given, str(record))
-    asked_at = f"{given.asked_at:%Y-%m-%d %H:%M:%S} UTC"
+    when = asked_at(given)
     if html is not None:
         from medclip.server.page_file import write_page
 
         case_id = given.query.case_id
-        title = f"Recorded {asked_at}"
+        title = f"Recorded {when}"
         write_page(html, assistant, Asked(found.answer, []), title=title, texts=[], case_id=case_id, force=force)
     if as_json:
-        render.print_json(_as_json(found, asked_at))
+        render.print_json(found.as_json())
     else:
         render.answer(found.answer)
         _show_opinions(found)
         verdict = (
             ("the answer is the same, to the last digit", "green") if found.same else ("the answer differs", "yellow")
         )
-        render.say(f"recorded {asked_at}: ", verdict)
+        render.say(f"recorded {when}: ", verdict)
         for line in (*found.since, *found.moved):
             render.say(f"  {line}")
         if html is not None:
@@ -89,16 +90,3 @@ def _show_opinions(found: "Explanation") -> None:
             f"{who} {share:.1%}{f' for {label}' if label else ''}" for who, label, share in wording.votes(answered)
         )
         render.say(f"  voted: {told}")
-
-
-def _as_json(found: "Explanation", asked_at: str) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {
-        "same": found.same,
-        "asked_at": asked_at,
-        "since": found.since,
-        "moved": found.moved,
-        "opinions": {name: [asdict(one) for one in said] for name, said in found.opinions.items()},
-        "answer": found.answer.model_dump(mode="json"),
-    }

@@ -76,8 +76,7 @@ def info(
     ] = None,
 ) -> None:
     """Say what an index can answer, and how well."""
-    from dataclasses import asdict
-
+    from medclip.assistant.account import account_of
     from medclip.assistant.assistant import Assistant
     from medclip.cli import render
 
@@ -89,30 +88,12 @@ def info(
         draw_reliability(assistant.capabilities(), picture)
         if not as_json:
             render.say(f"drawn: {picture}")
-    judging = (
-        None
-        if assistant.novelty is None
-        else {
-            kind: {"patients": one.patients, "can_tell": one.can_tell}
-            for kind, one in assistant.novelty.references.items()
-        }
-    )
-    stats = assistant.index.stats()
+    account = account_of(assistant)
     if as_json:
-        render.print_json(
-            {
-                "cases": stats["cases"],
-                "views": stats["views"],
-                "fingerprint": assistant.index.fingerprint,
-                "outdated": assistant.outdated,
-                "measurements": list(assistant.measurements),
-                "label_sets": [asdict(capability) for capability in assistant.capabilities()],
-                "diagnoses": asdict(assistant.coverage()),
-                "novelty": judging,
-            }
-        )
+        render.print_json(account)
         return
-    render.say(f"{index}: {stats['cases']} cases, {stats['views']} views")
+    judging = account["novelty"]
+    render.say(f"{index}: {account['cases']} cases, {account['views']} views")
     _say(assistant)
     able = [f"{kind} ({one['patients']} patients)" for kind, one in (judging or {}).items() if one["can_tell"]]
     if judging is None:

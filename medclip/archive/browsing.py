@@ -29,6 +29,7 @@ __all__ = [
     "NearCase",
     "ScanSheet",
     "TextSheet",
+    "clause",
     "example_of",
     "line_of",
     "list_cases",
@@ -265,14 +266,15 @@ def example_of(found: Sequence[FieldValues]) -> str | None:
         (f for f in found if f.values), key=lambda f: (not f.field.startswith("label."), -len(f.values), f.field)
     )
     if texts:
-        value = str(texts[0].values[0].value).replace("'", "''")
-        return f"{_named(texts[0].field)} = '{value}'"
+        return clause(texts[0].field, "=", str(texts[0].values[0].value))
     for one in found:
         if one.lowest is not None and one.highest is not None:
-            return f"{_named(one.field)} <= {ceil((one.lowest + one.highest) / 2)}"
+            return clause(one.field, "<=", ceil((one.lowest + one.highest) / 2))
     return None
 
 
-def _named(field: str) -> str:
-    """The name of a field as a filter writes it."""
-    return field if _PLAIN.fullmatch(field) else f'"{field}"'
+def clause(field: str, comparison: str, value: str | float) -> str:
+    """A comparison as a filter writes it, such as ``sex = 'female'``."""
+    name = field if _PLAIN.fullmatch(field) else f'"{field}"'
+    text = f"{value:g}" if not isinstance(value, str) else "'" + value.replace("'", "''") + "'"
+    return f"{name} {comparison} {text}"

@@ -1,7 +1,8 @@
 """From a record of an answer to the same answer, or to what has changed since; and how the answer comes about."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from medclip import __version__
 from medclip.assistant.answer import Answer, NovelQuery, SimilarCase
@@ -14,7 +15,7 @@ from medclip.diagnosis.neighbours import ballots_of
 from medclip.errors import RecordError
 from medclip.index import Hit
 
-__all__ = ["Explanation", "Opinion", "explain"]
+__all__ = ["Explanation", "Opinion", "asked_at", "explain"]
 
 _SAME = 1e-9
 """Up to this difference two numbers are the same: what the very same computation gives again. Another processor's float32
@@ -37,6 +38,7 @@ class Opinion:
 class Explanation:
     """The answer to what a record asked, as the index gives it now."""
 
+    record: Record
     answer: Answer
     since: list[str]  # what else than the answer is not as it was, as plain sentences
     moved: list[str]  # what of the answer is not as it was; nothing where it is the same
@@ -46,6 +48,22 @@ class Explanation:
     def same(self) -> bool:
         """Whether the answer is the same, to the last digit."""
         return not self.moved
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {
+            "same": self.same,
+            "asked_at": asked_at(self.record),
+            "since": self.since,
+            "moved": self.moved,
+            "opinions": {name: [asdict(one) for one in said] for name, said in self.opinions.items()},
+            "answer": self.answer.model_dump(mode="json"),
+        }
+
+
+def asked_at(record: Record) -> str:
+    """When a record was made, for a reader."""
+    return f"{record.asked_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def explain(assistant: Assistant, record: Record, name: str) -> Explanation:
@@ -94,7 +112,7 @@ def explain(assistant: Assistant, record: Record, name: str) -> Explanation:
         *_listed("cautions", record.answer.cautions, answer.cautions),
     ]
     answer = answer.model_copy(update={"cautions": [*record.answer.noted, *answer.cautions]})
-    return Explanation(answer, since, moved, opinions)
+    return Explanation(record, answer, since, moved, opinions)
 
 
 def _opinions(

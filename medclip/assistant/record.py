@@ -29,7 +29,7 @@ from medclip.diagnosis.store import DIAGNOSERS
 from medclip.errors import RecordError, describe
 from medclip.files.outputs import new_file
 from medclip.files.plain import digest_of, unreadable, write_json
-from medclip.files.sealed import read_sealed, sealed
+from medclip.files.sealed import Sealed, read_sealed, sealed, strict_json, unsealed
 from medclip.fusion import Fuser, Parts
 from medclip.fusion.composition import Composition, Part, ViewKind
 from medclip.index import CaseIndex
@@ -43,7 +43,9 @@ __all__ = [
     "Source",
     "archive_state",
     "display_of",
+    "parse_record",
     "read_record",
+    "record_json",
     "record_of",
     "sources_of",
     "vectors_of",
@@ -287,7 +289,12 @@ def write_record(file: Path, record: Record, *, force: bool = False) -> None:
     """
     with new_file(file, marker=MARK, force=force) as partial:
         partial.touch(mode=0o600)
-        write_json(partial, sealed(record.model_dump(mode="json")))
+        write_json(partial, record_json(record))
+
+
+def record_json(record: Record) -> dict[str, Any]:
+    """A record as JSON that carries its checksum."""
+    return sealed(record.model_dump(mode="json"))
 
 
 def read_record(file: Path) -> Record:
@@ -297,23 +304,45 @@ def read_record(file: Path) -> Record:
         RecordError: it is missing, damaged, or was written by a newer medclip.
     """
     try:
-        found = read_sealed(file)
-        if found.value.get("kind") != "medclip record":
-            raise RecordError(f"{file}: is no record of an answer; name one that  --record  wrote")
-        if found.seal != "whole":
-            raise ValueError("has changed since it was written")
-        form = found.value.get("format")
-        if isinstance(form, int) and form > _FORMAT:
-            raise RecordError(f"{file}: was written by a newer medclip (format {form}); update medclip to read it")
-        json.dumps(found.value, ensure_ascii=False).encode()  # no half of a character, which no index has
-        return Record.model_validate(found.value)
+        return _record(file, read_sealed(file))
     except OSError as error:
         raise RecordError(f"{file}: {unreadable(error)}; name a record that  --record  wrote") from error
-    except ValidationError as error:
-        raise RecordError(f"{file}: is damaged ({describe(error)}); ask anew with  --record") from error
     except ValueError as error:
-        why = "is no JSON" if isinstance(error, json.JSONDecodeError | UnicodeError) else str(error)
-        raise RecordError(f"{file}: is damaged ({why}); ask anew with  --record") from error
+        raise _damaged(file, error) from error
+
+
+def parse_record(text: bytes, name: str) -> Record:
+    """The same from its JSON.
+
+    Args:
+        name: of the record, for messages.
+
+    Raises:
+        RecordError: as `read_record`.
+    """
+    try:
+        return _record(name, unsealed(strict_json(text)))
+    except ValueError as error:
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: object, error: ValueError) -> RecordError:
+    if isinstance(error, ValidationError):
+        return RecordError(f"{name}: is damaged ({describe(error)}); ask anew with  --record")
+    why = "is no JSON" if isinstance(error, json.JSONDecodeError | UnicodeError) else str(error)
+    return RecordError(f"{name}: is damaged ({why}); ask anew with  --record")
+
+
+def _record(name: object, found: Sealed) -> Record:
+    if found.value.get("kind") != "medclip record":
+        raise RecordError(f"{name}: is no record of an answer; name one that  --record  wrote")
+    if found.seal != "whole":
+        raise ValueError("has changed since it was written")
+    form = found.value.get("format")
+    if isinstance(form, int) and form > _FORMAT:
+        raise RecordError(f"{name}: was written by a newer medclip (format {form}); update medclip to read it")
+    json.dumps(found.value, ensure_ascii=False).encode()  # no half of a character, which no index has
+    return Record.model_validate(found.value)
 
 
 def vectors_of(query: Query, fuser: Fuser) -> QueryVectors:

@@ -110,6 +110,10 @@ class Desk:
                 f"This took longer than {self.limits.seconds:g} seconds and was given up; ask with fewer or smaller scans."
             ) from error
 
+    async def look(self, task: Callable[[], T]) -> T:
+        """Do something short, which waits for no turn."""
+        return await asyncio.to_thread(task)
+
     def keep(self, who: str, question: Question) -> str:
         """Keep a question for a while; returns the name under which who asked it finds it again."""
         size = sum(picture.nbytes for scan in question.scans for picture in scan.pictures)

@@ -1,0 +1,103 @@
+"""What the routes of one server share, and how errors become answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from medclip.assistant.assistant import Assistant
+from medclip.errors import ArchiveError, BundleError, MedclipError, MissingDependencyError, OutputError
+from medclip.server.desk import BusyError, Desk, LateError
+from medclip.server.entrance import Entrance
+from medclip.server.given import Given, read_form
+from medclip.server.pages import page
+from medclip.server.settings import Limits
+from medclip.server.uploads import Desktop
+
+__all__ = ["Context", "case_named", "problem", "refusal", "status_of", "who_asks"]
+
+_FIELDS = 500  # of a form, beside its files
+_TEXT = 1 << 20  # bytes of one field
+
+_HEADINGS = {
+    400: "This cannot be understood",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not done this way",
+    408: "It did not arrive in time",
+    413: "Too much at once",
+    422: "This cannot be used",
+    500: "Something went wrong here",
+    503: "Too busy",
+}
+
+
+@dataclass(frozen=True)
+class Context:
+    """One server."""
+
+    desk: Desk
+    desktop: Desktop
+    entrance: Entrance
+    limits: Limits
+    secure: bool = False  # whether browsers reach it by https, so that the cookie must, too
+
+    async def form(self, request: Request) -> Given:
+        """What was filled in.
+
+        Raises:
+            OptionError, TextError: as `read_form`.
+            HTTPException: it is no form, or has too many files.
+        """
+        form = await request.form(max_files=self.limits.files, max_fields=_FIELDS, max_part_size=_TEXT)
+        return read_form(form)
+
+
+def who_asks(request: Request) -> str:
+    """Whose request this is; the guard lets nobody else in."""
+    return str(request.state.who)
+
+
+def case_named(request: Request, assistant: Assistant, case_id: str) -> str:
+    """A case id that was asked for by name, which the log learns of as a keyed hash.
+
+    Raises:
+        ArchiveError: there is no such case.
+    """
+    assistant.index.record(case_id)
+    request.state.cases.append(case_id)
+    return case_id
+
+
+def status_of(error: MedclipError) -> int:
+    """The status of an answer to what could not be done."""
+    if isinstance(error, BusyError | LateError):
+        return 503
+    if isinstance(error, OutputError | BundleError | MissingDependencyError):
+        return 500
+    if isinstance(error, ArchiveError):
+        return 404 if "has no case" in str(error) or "cannot answer label set" in str(error) else 500
+    return 422
+
+
+def wants_json(path: str) -> bool:
+    """Whether an answer under a path is JSON."""
+    return path.startswith("/api/")
+
+
+def problem(path: str, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A page, or JSON, that says in a line what is wrong."""
+    if wants_json(path):
+        return JSONResponse({"detail": message}, status, headers)
+    heading = _HEADINGS.get(status, "This was not done")
+    return HTMLResponse(page("problem", heading=heading, message=message, status=status), status, headers)
+
+
+def refusal(scope: Any, status: int, heading: str, message: str) -> Response:
+    """The same for the guard, with a heading of its own."""
+    if wants_json(scope["path"]):
+        headers = {"www-authenticate": "Bearer"} if status == 401 else None
+        return JSONResponse({"detail": message}, status, headers)
+    return HTMLResponse(page("problem", heading=heading, message=message, status=status), status)

@@ -1,0 +1,119 @@
+"""Running a server until it is stopped."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path
+
+from medclip.errors import MissingDependencyError, OptionError
+
+__all__ = ["Listening", "serve_index"]
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a server listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    names: tuple[str, ...] = ()  # by which it is called beside its address
+    https: bool = False  # whether a proxy in front of it speaks https
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Names that a request may call it by."""
+        here = {"127.0.0.1", "localhost", "::1"} if self._is_local or self.host in ("0.0.0.0", "::") else set()
+        return frozenset({self.host.lower(), *here, *(name.lower() for name in self.names)})
+
+    @property
+    def _is_local(self) -> bool:
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
+
+    @property
+    def address(self) -> str:
+        """What a browser opens."""
+        shown = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        if self.names:
+            shown = self.names[0]
+        if self.https:
+            return f"https://{shown}"
+        return f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}"
+
+    def socket(self) -> socket.socket:
+        """Bound already, so that a port that is taken is one clear line.
+
+        Raises:
+            OptionError: it cannot be.
+        """
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((self.host, self.port))
+        except OSError as error:
+            bound.close()
+            raise OptionError(
+                f"--host {self.host} --port {self.port}: cannot be listened at ({error.strerror or error}); name another port"
+            ) from error
+        return bound
+
+
+def serve_index(
+    folder: Path,
+    listening: Listening,
+    *,
+    token_file: Path | None,
+    audit_log: Path,
+    at_once: int,
+    threads: int | None,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve an index until the process is told to stop.
+
+    Args:
+        token_file: what programs send; without one only browsers that come by the link may ask.
+        ready: told the one-time link when it can be opened.
+
+    Raises:
+        MissingDependencyError: the extra ``serve`` is not installed.
+        OptionError: it cannot listen there, or the token is none.
+        ArchiveError, BundleError: the index cannot be opened.
+        OutputError: the log cannot be written.
+    """
+    try:
+        import uvicorn
+
+        from medclip.server.app import make_app
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(error.name or "FastAPI", "serve") from error
+    from medclip.server.audit import Audit
+    from medclip.server.context import Context
+    from medclip.server.desk import Desk
+    from medclip.server.entrance import Entrance, read_token
+    from medclip.server.settings import Limits
+    from medclip.server.uploads import Desktop, workroom
+
+    limits = replace(Limits(), at_once=at_once)
+    token = None if token_file is None else read_token(token_file)
+    with listening.socket() as bound, workroom() as room:
+        desk = Desk(folder, limits, threads)
+        entrance = Entrance(token, limits.sessions)
+        context = Context(desk, Desktop(room, limits), entrance, limits, listening.https)
+        app = make_app(context, Audit(audit_log), listening.hosts)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,  # addresses may name a case; the audit log has what is to be kept
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=10,
+            limit_concurrency=256,
+        )
+        server = uvicorn.Server(config)
+        ready(f"{listening.address}/enter?key={entrance.link()}")
+        server.run(sockets=[bound])

@@ -1,0 +1,209 @@
+"""The pages: ask, the answer, its record; entering. Those of the archive stand in `medclip.server.walk`."""
+
+from typing import Any
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from medclip.archive.browsing import FieldValues, example_of, values_of
+from medclip.assistant.answer import SimilarCase
+from medclip.assistant.asking import Asked, Question
+from medclip.assistant.assistant import Assistant
+from medclip.assistant.record import record_json
+from medclip.errors import ArchiveError, OptionError
+from medclip.modalities.measurements.measurement import AGE, SEX
+from medclip.modalities.scan.read import thumbnail
+from medclip.server.again import Again, Wanted, address
+from medclip.server.context import Context, case_named, problem, who_asks
+from medclip.server.entrance import COOKIE
+from medclip.server.given import multi
+from medclip.server.pages import Picture, answer_page, page
+
+__all__ = ["answered", "choices_of", "picture_of", "site"]
+
+_SIDE = 480  # pixels of a query's picture
+_CHOICES = 40  # values of a field that one may choose from
+
+
+def picture_of(case_id: str, number: int) -> str:
+    """The address of a scan's thumbnail; scans are counted from 0."""
+    return address("/picture", [("id", case_id), ("scan", str(number))])
+
+
+def choices_of(assistant: Assistant) -> tuple[list[FieldValues], list[FieldValues], str]:
+    """Fields to choose a value of, fields with a range, and an example of a filter."""
+    found = values_of(assistant.index)
+    texts = [one for one in found if one.kind == "text" and 1 < len(one.values) <= _CHOICES and not one.others]
+    ranges = [one for one in found if one.kind == "number" and one.lowest is not None]
+    return texts, ranges, example_of(found) or ""
+
+
+def answered(assistant: Assistant, question: Question, wanted: Wanted, *, record: bool = False) -> Asked:
+    """A question's answer.
+
+    Raises:
+        MedclipError: what is wanted does not fit the question or the index.
+    """
+    patient = assistant.index.record(wanted.leave_out).patient if wanted.leave_out else None
+    return assistant.answer(
+        question, k=wanted.k, label_sets=wanted.label_sets, where=wanted.where or None, exclude_patient=patient,
+        promise=wanted.promise, refinement=wanted.refinement, record=record,
+    )  # fmt: skip
+
+
+def site(context: Context) -> APIRouter:
+    """The routes."""
+    routes, desk = APIRouter(include_in_schema=False, default_response_class=HTMLResponse), context.desk
+
+    def pictures(assistant: Assistant) -> Any:
+        def of(case: SimilarCase) -> list[Picture]:
+            there = assistant.index.thumbnails(case.case_id)
+            order = sorted(there, key=lambda n: (n + 1 != case.scan, n))
+            return [Picture(picture_of(case.case_id, n), n + 1 == case.scan) for n in order]
+
+        return of
+
+    def gone(request: Request) -> Response:
+        minutes = context.limits.minutes
+        return problem(
+            request.url.path, 404,
+            f"This question is not kept any more: it is forgotten after {minutes} minutes, and when the server ends.",
+        )  # fmt: skip
+
+    @routes.get("/enter")
+    async def enter_by_link(request: Request, key: str = "") -> Response:
+        return _entered(request, key)
+
+    @routes.post("/enter")
+    async def enter_by_token(request: Request, token: str = Form("")) -> Response:
+        return _entered(request, token.strip())
+
+    def _entered(request: Request, key: str) -> Response:
+        if request.state.who is not None:
+            return RedirectResponse("/", 303)
+        cookie = context.entrance.enter(key)
+        if cookie is None:
+            return problem(request.url.path, 401, "This link was used already, or the token is another one.")
+        answer = HTMLResponse(page("entered"))
+        answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=context.secure, path="/")
+        return answer
+
+    @routes.get("/")
+    async def ask() -> str:
+        def made() -> str:
+            assistant = desk.assistant()
+            choices, ranges, _ = choices_of(assistant)
+            units = assistant.embedder.coding.units
+            measurements = [(name, units.get(name, "")) for name in assistant.measurements if name not in (AGE, SEX)]
+            synthetic = any(one.field == "synthetic" and [v.value for v in one.values] == ["yes"] for one in values_of(
+                assistant.index, "synthetic"
+            ))  # fmt: skip
+            return page(
+                "ask", choices=choices, ranges=ranges, measurements=measurements, synthetic=synthetic,
+                minutes=context.limits.minutes,
+            )  # fmt: skip
+
+        return await desk.work(made)
+
+    @routes.post("/questions")
+    async def questions(request: Request) -> Response:
+        given, who = await context.form(request), who_asks(request)
+
+        def read() -> str:
+            return desk.keep(who, given.question(desk.assistant(), context.desktop))
+
+        name = await desk.work(read)
+        wanted = Wanted(where=given.where)
+        return RedirectResponse(address(f"/questions/{name}", wanted.pairs()), 303)
+
+    @routes.get("/questions/{name}")
+    async def answer(request: Request, name: str) -> Response:
+        question, wanted = desk.kept(who_asks(request), name), Wanted.read(multi(request.query_params.multi_items()))
+        if question is None:
+            return gone(request)
+
+        def made() -> str:
+            assistant = desk.assistant()
+            asked = answered(assistant, question, wanted)
+            base = f"/questions/{name}"
+            live = Again(
+                base, wanted, question.less(wanted.refinement.without).parts.there, len(question.scans),
+                choices_of(assistant)[2],
+            )  # fmt: skip
+            return answer_page(
+                asked.answer, title="New patient", texts=question.texts, pictures=pictures(assistant), live=live,
+                asked=[f"{base}/scans/{n}" for n in range(1, len(question.scans) + 1)],
+            )  # fmt: skip
+
+        return HTMLResponse(await desk.work(made))
+
+    @routes.get("/questions/{name}/scans/{number}")
+    async def asked_scan(request: Request, name: str, number: int) -> Response:
+        question = desk.kept(who_asks(request), name)
+        if question is None or not 1 <= number <= len(question.scans):
+            return gone(request)
+        return Response(thumbnail(question.scans[number - 1].middle, _SIDE), media_type="image/jpeg")
+
+    @routes.get("/questions/{name}/record")
+    async def question_record(request: Request, name: str) -> Response:
+        question, wanted = desk.kept(who_asks(request), name), Wanted.read(multi(request.query_params.multi_items()))
+        if question is None:
+            return gone(request)
+        asked = await desk.work(lambda: answered(desk.assistant(), question, wanted, record=True))
+        assert asked.record is not None
+        return JSONResponse(
+            record_json(asked.record), headers={"content-disposition": 'attachment; filename="record.json"'}
+        )
+
+    @routes.post("/questions/{name}/forget")
+    async def forget(request: Request, name: str) -> Response:
+        desk.forget(who_asks(request), name)
+        return RedirectResponse("/", 303)
+
+    def as_new(assistant: Assistant, case_id: str, wanted: Wanted, *, record: bool = False) -> Asked:
+        refinement = wanted.refinement
+        if refinement.region is not None or refinement.without or wanted.leave_out:
+            raise OptionError("an archived case is asked whole: without region, parts taken out or patients left out")
+        return assistant.similar(
+            case_id, k=wanted.k, label_sets=wanted.label_sets, where=wanted.where or None, promise=wanted.promise,
+            record=record, refinement=refinement,
+        )  # fmt: skip
+
+    @routes.get("/similar")
+    async def similar(request: Request, id: str) -> str:
+        wanted = Wanted.read(multi(request.query_params.multi_items()))
+
+        def made() -> str:
+            assistant = desk.assistant()
+            case_id = case_named(request, assistant, id)
+            asked = as_new(assistant, case_id, wanted)
+            live = Again("/similar", wanted, (), 0, choices_of(assistant)[2], fixed=(("id", case_id),))
+            own = [picture_of(case_id, number) for number in sorted(assistant.index.thumbnails(case_id))]
+            return answer_page(
+                asked.answer, title=f"Case {case_id}", texts=[], asked=own, pictures=pictures(assistant), live=live
+            )
+
+        return await desk.work(made)
+
+    @routes.get("/similar/record")
+    async def similar_record(request: Request, id: str) -> Response:
+        wanted = Wanted.read(multi(request.query_params.multi_items()))
+
+        def made() -> Asked:
+            assistant = desk.assistant()
+            return as_new(assistant, case_named(request, assistant, id), wanted, record=True)
+
+        asked = await desk.work(made)
+        assert asked.record is not None
+        return JSONResponse(
+            record_json(asked.record), headers={"content-disposition": 'attachment; filename="record.json"'}
+        )
+
+    @routes.get("/picture")
+    async def picture(id: str, scan: int) -> Response:
+        found = await desk.look(lambda: desk.assistant().index.thumbnails(id))
+        if scan not in found:
+            raise ArchiveError(f"{desk.folder}: has no case with such a picture; check the address")
+        return Response(found[scan], media_type="image/jpeg")
+
+    return routes
