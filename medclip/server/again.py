@@ -206,6 +206,11 @@ class Again:
         """Where the question is deleted; None of an archived case."""
         return f"{self.base}/forget" if self.markable or not self.fixed else None
 
+    @property
+    def place(self) -> str | None:
+        """The map with the question on it; None of an archived case, which is on it anyway."""
+        return None if self.fixed else address("/map", [("question", self.base.rpartition("/")[2])])
+
     def case(self, case_id: str) -> str:
         """A case's own page."""
         return address("/case", [("id", case_id)])
