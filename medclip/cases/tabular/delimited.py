@@ -13,7 +13,7 @@ __all__ = ["read_delimited"]
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
-_STATED = re.compile(r'"?sep=(.)"?\r?\n', re.I)  # Excel's own first line
+_STATED = re.compile(r'"?sep=(.)"?(?:\r\n|\r|\n)', re.I)  # Excel's own first line
 _LONGEST_CELL = 16 << 20  # characters
 
 

@@ -4,14 +4,17 @@ Its size unpacked is looked at before anything is unpacked, and rows are read on
 stored with it. A cell that is merged downwards holds for each of its rows.
 """
 
+import contextlib
 import io
 import re
 import warnings
 import zipfile
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+from xml.parsers.expat import ParserCreate
 
 from medclip.cases.tabular.grid import LONGEST, Grid, Kind, Line, find_header
 from medclip.errors import CaseError, MissingDependencyError
@@ -32,11 +35,11 @@ _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="([A-Z]{1,3}\d{1,7}:[A-Z]
 _PADDED = re.compile(r"0{2,20}")  # a number format that shows leading zeros
 
 
-def _check_size(content: bytes, name: str) -> None:
+def _check(content: bytes, name: str) -> None:
     """Refuse what would be too large unpacked, by what the archive states; `zipfile` unpacks no more than that.
 
     Raises:
-        CaseError: it is too large.
+        CaseError: it is too large, or holds XML that could grow.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = [part for part in archive.infolist() if part.filename.endswith((".xml", ".rels"))]
@@ -50,6 +53,32 @@ def _check_size(content: bytes, name: str) -> None:
             raise CaseError(
                 f"{name}: is larger than {LONGEST >> 20} MiB unpacked, or not what Excel writes; save it as CSV"
             )
+        for one in parts:
+            with archive.open(one) as opened:
+                _check_plain(opened, name)
+
+
+class _BegunError(Exception):
+    """The root of an XML document has been reached."""
+
+
+def _check_plain(part: IO[bytes], name: str) -> None:
+    """Refuse XML that declares a document type, as no workbook's does: its entities may grow without end.
+
+    Raises:
+        CaseError: it does.
+    """
+
+    def refuse(*_: object) -> None:
+        raise CaseError(f"{name}: holds XML with a document type, which Excel never writes; save it as CSV")
+
+    def begin(*_: object) -> None:
+        raise _BegunError
+
+    parser = ParserCreate()
+    parser.StartDoctypeDeclHandler, parser.StartElementHandler = refuse, begin
+    with contextlib.suppress(_BegunError):
+        parser.ParseFile(part)
 
 
 def _shown(value: Any, format_: str) -> tuple[str, Kind | None]:
@@ -89,6 +118,7 @@ def _line(number: int, values: Iterable[Any], formulas: Iterable[Any]) -> Line:
 
 
 def _lines(values: "Workbook", formulas: "Workbook", title: str, name: str) -> Iterator[Line]:
+    """The rows that are not empty."""
     sheets: list[Any] = [book[title] for book in (values, formulas)]
     for sheet in sheets:
         sheet.reset_dimensions()  # the stated size may be wrong, or a trap
@@ -97,41 +127,44 @@ def _lines(values: "Workbook", formulas: "Workbook", title: str, name: str) -> I
         held += len(cells)
         if held > _MOST_CELLS or number > _MOST_ROWS:
             raise CaseError(f"{name}: its sheet has more than {_MOST_CELLS:,} cells; delete what stands far outside")
-        yield _line(number, cells, written)
+        if cells and not (line := _line(number, cells, written)).empty:
+            yield line
 
 
-def _merged(lines: list[Line], ranges: Iterable[str], name: str) -> None:
-    """Give each row of a cell that is merged downwards its value; one that is merged across columns has none.
+def _merged(lines: list[Line], ranges: Iterable[str], name: str) -> list[Line]:
+    """The rows, each with the value of a cell that is merged downwards; one that is merged across columns has none.
 
     Raises:
         CaseError: more is merged than a table has.
     """
     from openpyxl.utils import range_boundaries
 
+    found = {line.number: line for line in lines}
+    numbers = [line.number for line in lines]
     held = 0
     for stated in ranges:
         left, top, right, bottom = (int(edge or 0) for edge in range_boundaries(stated))
-        if not 1 <= left <= right or not 1 <= top <= bottom:
-            continue
-        covered = lines[top - 1 : bottom]
-        held += len(covered)
+        first, column = found.get(top), left - 1
+        covered = numbers[bisect_right(numbers, top) : bisect_right(numbers, bottom)]
+        held += 1 + len(covered)
         if held > _MOST_CELLS:
             raise CaseError(f"{name}: its sheet has more merged cells than a table needs; unmerge them")
-        if not covered or len(covered[0].cells) < left or covered[0].empty:
+        if first is None or not (column in first.faults or "".join(first.cells[column:left])):
             continue
-        column, first = left - 1, covered[0]
-        if right > left and (first.cells[column] or column in first.faults):
-            fault = {column: "is merged with the column beside it; unmerge it"}
-            lines[top - 1] = replace(first, faults={**first.faults, **fault})
+        if right > left:
+            what = {column: "is merged with the column beside it; unmerge it"}
+            found[top] = replace(first, faults={**first.faults, **what})
             continue
-        for number, line in enumerate(covered[1:], start=top):
+        for number in covered:
+            line = found[number]
             cells = line.cells + ("",) * (left - len(line.cells))
-            lines[number] = replace(
+            found[number] = replace(
                 line,
                 cells=(*cells[:column], first.cells[column], *cells[left:]),
                 faults={**line.faults, **{c: why for c, why in first.faults.items() if c == column}},
                 typed={**line.typed, **{c: kind for c, kind in first.typed.items() if c == column}},
             )
+    return [found[number] for number in numbers]
 
 
 def _chosen(book: "Workbook", sheet: str | None, name: str) -> str:
@@ -165,7 +198,7 @@ def read_workbook(content: bytes, key: str, name: str, sheet: str | None) -> Gri
             f"{name}: reading a workbook needs openpyxl (or save it as CSV)", "xlsx"
         ) from error
     try:
-        _check_size(content, name)
+        _check(content, name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # parts that openpyxl does not read, such as drop-down lists
             values, formulas = (
@@ -176,7 +209,7 @@ def read_workbook(content: bytes, key: str, name: str, sheet: str | None) -> Gri
             lines = list(_lines(values, formulas, title, name))
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 part = archive.read(values[title]._worksheet_path.lstrip("/"))  # type: ignore[attr-defined]
-        _merged(lines, (found.decode() for found in _MERGED.findall(part)), name)
+        lines = _merged(lines, (found.decode() for found in _MERGED.findall(part)), name)
     except CaseError:
         raise
     except Exception as error:  # whatever openpyxl makes of a damaged file
@@ -188,4 +221,4 @@ def read_workbook(content: bytes, key: str, name: str, sheet: str | None) -> Gri
         raise CaseError(f"{name}: {header}")
     if header.faults:
         raise CaseError(f"{name}: a column name in line {header.number} {next(iter(header.faults.values()))}")
-    return Grid(header, tuple(line for line in lines[header.number :] if not line.empty), commas=False)
+    return Grid(header, tuple(line for line in lines if line.number > header.number), commas=False)
