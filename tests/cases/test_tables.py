@@ -62,7 +62,8 @@ _SEXES = {
 _SPLITS = {"training": "train", "Train": "train", "development": "dev", "TEST": "test"}
 _AGES = {"54": 54, "54Y": 54, "054Y": 54, "54 years": 54, "018M": 1.5, "18 months": 1.5, "0": 0}
 
-_TEXT = st.text(st.sampled_from(string.ascii_letters + ' ,;\t|"\näöüß°'), max_size=30).map(str.strip)
+# No ° here: between letters it is another code page's letter, and is refused in eight bits.
+_TEXT = st.text(st.sampled_from(string.ascii_letters + ' ,;\t|"\näöüß'), max_size=30).map(str.strip)
 _ROW = st.fixed_dictionaries(
     {
         "patient": st.from_regex(r"p[0-9]{1,3}", fullmatch=True),
