@@ -3,7 +3,7 @@
 A byte order mark says it, UTF-8 shows itself, and UTF-16 without a mark shows in its first character. What remains is some
 8-bit code page, and nothing in the file says which. Windows-1252, of which Latin-1 is a part, is taken where all that is
 beyond ASCII reads as one western European language would write it; anything else must be named, since it would be read as
-other letters (charset-normalizer 3.5.2 took eleven of thirteen short tables for another code page than theirs).
+other letters: guessing the code page by statistics needs more text than a short table has.
 """
 
 import codecs
