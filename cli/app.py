@@ -20,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": sys.maxsize},  # help as wide as the terminal, not 80 columns
 )
 
 

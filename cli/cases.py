@@ -1,9 +1,12 @@
 """``medclip cases``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from medclip.cases.importing import ImportReport
 
 __all__ = ["app"]
 
@@ -25,35 +28,56 @@ def import_(
     key: Annotated[
         Path | None, typer.Option(help="File of the key that ids are hashed with, made if need be (dicom). [OUT.key]")
     ] = None,
-    reports: Annotated[Path | None, typer.Option(help="CSV with the studies' texts and labels (dicom).")] = None,
+    reports: Annotated[
+        Path | None, typer.Option(help="CSV or .xlsx with the studies' texts and labels (dicom).")
+    ] = None,
     allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Take files that do not lie below the CSV's folder, too (folder).")
+        bool, typer.Option("--allow-outside", help="Take files that do not lie below the table's folder, too (folder).")
     ] = False,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of a CSV that is no Unicode and no Latin-1, such as gb18030.")
+    ] = None,
+    sheet: Annotated[str | None, typer.Option(help="Sheet of a workbook; the first by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Import cases from a published layout, a folder of your own, or a synthetic sample."""
+    """Import cases from a published layout, a folder of your own, or a synthetic sample.
+
+    Exit code 1 where cases were left out; the report says why of each.
+    """
     from dataclasses import asdict
 
-    from medclip.cases.importing import REPORT, import_cases
+    from medclip.cases.importing import REPORT, SHOWN, import_cases, report_beside
     from medclip.cases.sources import Options
     from medclip.cli import render
 
     with render.progress() as bar:
         bar.stage("importing cases")
-        options = Options(seed=seed, key=key, reports=reports, allow_outside=allow_outside)
+        options = Options(
+            seed=seed, key=key, reports=reports, allow_outside=allow_outside, encoding=encoding, sheet=sheet
+        )
         report = import_cases(source, path, out, force=force, options=options, progress=bar.advance)
-    listed = f"{report.key}.{REPORT}" if report.key else str(out / REPORT)
+    listed = str(report_beside(out, Path(report.key)) if report.key else out / REPORT)
     if as_json:
         shown = asdict(report) | {"left_out": len(report.skipped), "report": listed}
         if report.key:
             del shown["skipped"]  # names of files, which may be those of patients
         render.print_json(shown)
-        return
+    else:
+        _say_imported(report, out, listed, SHOWN)
+    if report.cases_left_out:
+        raise typer.Exit(1)
+
+
+def _say_imported(report: "ImportReport", out: Path, listed: str, most: int) -> None:
+    from medclip.cli import render
+
+    for remark in report.remarks:
+        render.say(remark)
     render.say(f"{out}: {report.cases} cases of {report.patients} patients, {report.scans} scans")
     if report.key:
         render.say(f"ids are hashed with the key in {report.key}: keep it, apart from the cases")
     if report.skipped:
-        first = [] if report.key else report.skipped[:3]
+        first = [] if report.key else report.skipped[:most]
         render.say(
             (f"{len(report.skipped)} left out", "yellow"), f"; {listed} says why{'. The first:' if first else ''}"
         )

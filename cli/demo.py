@@ -59,6 +59,7 @@ def demo(
             "Another patient, by the scan alone, as a page",
             ["query", index, "--scan", cases / other.scans[0].file, "--html", out / "scan.html"],
         ),
+        ("Ask and walk it in a browser", ["serve", index]),
         ("What the index can answer, and how well", ["index", "info", index]),
         (
             f"Your own cases: put yours into {out / 'own' / 'cases.csv'}, or name a folder of yours with such a file",

@@ -141,12 +141,17 @@ def export(
     index: Annotated[Path, _INDEX],
     out: Annotated[Path, typer.Option("--out", help="The file to write: cases.jsonl.gz")] = ...,  # type: ignore[assignment]
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Write all cases of an index into one file, each with its checksum, for  medclip index import."""
     from medclip.archive.moving import export_index
     from medclip.cli import render
 
-    render.say(f"{out}: {export_index(index, out, force=force)} cases")
+    count = export_index(index, out, force=force)
+    if as_json:
+        render.print_json({"file": str(out), "cases": count})
+        return
+    render.say(f"{out}: {count} cases")
 
 
 def import_(
@@ -162,12 +167,20 @@ def import_(
     latency: Annotated[str | None, LATENCY] = None,
     recall: Annotated[float, RECALL] = 0.98,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing index.")] = False,
+    as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Make an index of an export, in this or another backend; every case is held against its checksum."""
     from medclip.archive.moving import import_index
     from medclip.cli import render
+    from medclip.index import CaseIndex
 
     count = import_index(file, attachments, out, place_of(backend, uri, files, memory, latency, recall), force=force)
+    if as_json:
+        made = CaseIndex.open(out)
+        stats = made.stats()
+        made.close()
+        render.print_json(stats)
+        return
     render.say(f"{out}: {count} cases, all as exported")
 
 

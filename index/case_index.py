@@ -35,7 +35,7 @@ from medclip.index.manifest import MANIFEST, manifest_is_sealed, read_manifest, 
 from medclip.index.ordering import Listed, Order
 from medclip.index.planner import Demands
 from medclip.index.ranking import Ranking
-from medclip.index.records import Entry, Hit, Record, Removed, State, Vectors, VectorView, checked
+from medclip.index.records import Entry, Hit, Kept, Record, Removed, State, Vectors, VectorView, checked
 from medclip.index.structures.base import Spec
 
 __all__ = ["MANIFEST", "CaseIndex"]
@@ -289,6 +289,10 @@ class CaseIndex:
         if record is None:
             raise ArchiveError(f"{self.folder}: has no case {case_id!r}; check the id")
         return record
+
+    def kept(self, case_ids: Sequence[str]) -> list[Kept]:
+        """What a list shows of these cases, in their order, as far as they are there: read together, which is quicker."""
+        return self._backend.kept(case_ids)
 
     def records(self) -> Iterator[Record]:
         """All records, by case id."""

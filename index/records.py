@@ -16,6 +16,7 @@ __all__ = [
     "Entry",
     "Fact",
     "Hit",
+    "Kept",
     "Key",
     "Near",
     "Record",
@@ -42,6 +43,13 @@ class Record:
     facts: Mapping[str, Fact] = field(default_factory=dict)  # what filters may ask for
     text: str = ""  # what a search for words goes over
     content: str = ""  # hash of all that the case was made from; another one means that it has changed
+
+
+class Kept(NamedTuple):
+    """What a list shows of a case."""
+
+    record: Record
+    thumbnails: tuple[int, ...]  # numbers of the scans that have one
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,16 @@ class SpeechError(MedclipError):
 class MeasurementError(MedclipError):
     """A measurement is unknown, implausible or in a unit that does not fit."""
 
+    def __init__(self, line: str, unquoted: str | None = None) -> None:
+        """One line for whoever typed the measurement.
+
+        Args:
+            line: all of it.
+            unquoted: the end of a sentence that says the same and quotes nothing, for a table of patients.
+        """
+        super().__init__(line)
+        self.unquoted = unquoted or "is no measurement that can be used"
+
 
 class BundleError(MedclipError):
     """A model folder is damaged, incomplete or of another format."""

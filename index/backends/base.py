@@ -12,7 +12,7 @@ from medclip.index import stored as read
 from medclip.index.filters import Filter
 from medclip.index.ordering import Listed, Order
 from medclip.index.planner import Demands
-from medclip.index.records import Counts, Entry, Near, Record, Removed, Vectors, VectorView
+from medclip.index.records import Counts, Entry, Kept, Near, Record, Removed, Vectors, VectorView
 from medclip.index.registry import registered
 from medclip.index.structures.base import Spec, structure_names
 
@@ -162,6 +162,10 @@ class Backend(ABC):
     @abstractmethod
     def record(self, case_id: str) -> Record | None:
         """The record of one case."""
+
+    @abstractmethod
+    def kept(self, case_ids: Sequence[str]) -> list[Kept]:
+        """What a list shows of these cases, in their order, as far as they are there."""
 
     @abstractmethod
     def records(self) -> Iterator[Record]:

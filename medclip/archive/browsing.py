@@ -19,6 +19,7 @@ from medclip.fusion.composition import PARTS, composed
 from medclip.index import CaseIndex
 from medclip.index.filters import Filter
 from medclip.index.ordering import parse_order
+from medclip.index.records import Kept
 
 __all__ = [
     "CaseLine",
@@ -31,7 +32,6 @@ __all__ = [
     "TextSheet",
     "clause",
     "example_of",
-    "line_of",
     "list_cases",
     "read_where",
     "sheet_of",
@@ -97,17 +97,15 @@ def list_cases(
         fields = index.fields()
         keys = ["-" * name.startswith("-") + field_named(name.removeprefix("-"), fields) for name in sort]
         found = index.listed(parse_order(keys, fields), limit, offset, where)
-        return Listing(found.total, offset, [line_of(index, case_id) for case_id in found.case_ids])
+        return Listing(found.total, offset, _lines(index, found.case_ids))
 
 
-def line_of(index: CaseIndex, case_id: str) -> CaseLine:
-    """One case as a list shows it.
+def _lines(index: CaseIndex, case_ids: Sequence[str]) -> list[CaseLine]:
+    """Cases as a list shows them."""
+    return [_line(case_of(kept.record), kept) for kept in index.kept(case_ids)]
 
-    Raises:
-        ArchiveError: there is no such case, or its record is damaged.
-    """
-    record = index.record(case_id)
-    case = case_of(record)
+
+def _line(case: Case, kept: Kept) -> CaseLine:
     return CaseLine(
         case_id=case.id,
         modality=list(dict.fromkeys(scan.modality for scan in case.scans if scan.modality)),
@@ -117,9 +115,9 @@ def line_of(index: CaseIndex, case_id: str) -> CaseLine:
         diagnosis=case.outcome.diagnosis,
         confirmed_by=case.outcome.confirmed_by,
         scans=len(case.scans),
-        first_scan=min(index.thumbnails(case_id), default=None),
+        first_scan=min(kept.thumbnails, default=None),
         synthetic=case.synthetic,
-        fields=_plain(record.facts),
+        fields=_plain(kept.record.facts),
     )
 
 
@@ -194,9 +192,10 @@ def _near(index: CaseIndex, case: Case, kinds: Sequence[str], whole: Any, count:
         exclude_patients=[case.patient],
         one_per_patient=True,
     )[0]
+    lines = _lines(index, [hit.case_id for hit in hits])
     return [
-        NearCase(hit.similarity, hit.kind, hit.number if hit.kind == "scan" else None, line_of(index, hit.case_id))
-        for hit in hits
+        NearCase(hit.similarity, hit.kind, hit.number if hit.kind == "scan" else None, line)
+        for hit, line in zip(hits, lines, strict=True)
     ]
 
 

@@ -51,8 +51,11 @@ class CaseMap:
         if not len(self.landmarks):
             raise ValueError("a map without landmarks places nothing")
         similarity = np.asarray(vectors, np.float32) @ self.vectors.T
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, : _NEAREST + 1]
+        order = np.argpartition(-similarity, min(_NEAREST, similarity.shape[1] - 1), axis=1)[:, : _NEAREST + 1]
         near = np.take_along_axis(similarity, order, axis=1)
+        falling = np.argsort(-near, axis=1)
+        order = np.take_along_axis(order, falling, axis=1)
+        near = np.take_along_axis(near, falling, axis=1)
         if order.shape[1] > _NEAREST:
             weights, order = near[:, :-1] - near[:, -1:], order[:, :-1]
         else:

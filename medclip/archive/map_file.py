@@ -1,6 +1,7 @@
 """The map of an index, in one file that carries its checksum, so that a change of it is whole or absent."""
 
 import hashlib
+import stat
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from medclip.files.outputs import replaced_file
 from medclip.files.plain import unreadable
 from medclip.files.tensors import read_tensors, write_tensors
 from medclip.index import CaseIndex
+from medclip.index.case_index import MANIFEST
 
 __all__ = ["read_map", "write_map"]
 
@@ -42,6 +44,9 @@ def write_map(drawn: CaseMap, folder: Path) -> None:
     }
     with replaced_file(folder / MAP) as partial:
         write_tensors(partial, {**tensors, _SEAL: _digest(tensors)})
+        partial.chmod(
+            stat.S_IMODE((folder / MANIFEST).stat().st_mode)
+        )  # so that those who ask an older index see its map
 
 
 def _digest(tensors: Tensors) -> NDArray[np.uint8]:

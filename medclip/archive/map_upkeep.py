@@ -14,6 +14,7 @@ from medclip.archive.map import LANDMARKS, CaseMap, laid_out
 from medclip.archive.map_file import read_map, write_map
 from medclip.errors import ArchiveError, FilterError
 from medclip.index import CaseIndex
+from medclip.index.ordering import Order
 
 __all__ = ["MapPoint", "draw_map", "fit_map", "forget_on_map", "keep_map", "map_faults", "map_notes", "points_of"]
 
@@ -40,20 +41,19 @@ def draw_map(index: CaseIndex, seed: int) -> None:
         OutputError: the disk is full, or the folder cannot be written.
     """
     with index.snapshot():
-        contents = index.contents()
-        every = sorted(contents)
+        every = index.listed(Order(), len(index)).case_ids
         rng = np.random.default_rng(seed)
         chosen = {every[n] for n in rng.choice(len(every), min(len(every), LANDMARKS), replace=False).tolist()}
         vectors = dict(_vectors(index, chosen, all_of=len(every)))
         landmarks = sorted(vectors)
         whole = np.stack([vectors[case_id] for case_id in landmarks]).astype(np.float16).astype(np.float32)
         drawn = CaseMap(
-            tuple(landmarks), laid_out(whole, seed), _hashes(landmarks, contents),
+            tuple(landmarks), laid_out(whole, seed), _hashes(landmarks, index.contents(landmarks)),
             np.arange(len(landmarks), dtype=np.int64), whole, index.generation(),
         )  # fmt: skip
         if len(every) > len(landmarks):
             others = (one for one in index.vectors_of_kind(_WHOLE) if one[0] not in vectors)
-            drawn = _placed(drawn, others, contents)
+            drawn = _placed(index, drawn, others)
     write_map(drawn, index.folder)
 
 
@@ -72,15 +72,18 @@ def _hashes(case_ids: Iterable[str], contents: dict[str, str]) -> NDArray[np.uin
     return np.frombuffer(digests, np.uint8).reshape(-1, 8)
 
 
-def _placed(drawn: CaseMap, vectors: Iterable[tuple[str, Array]], contents: dict[str, str]) -> CaseMap:
+def _placed(index: CaseIndex, drawn: CaseMap, vectors: Iterable[tuple[str, Array]]) -> CaseMap:
     """The map with more cases, none of which is on it yet."""
     ids: list[str] = []
     points: list[Array] = []
+    hashes: list[NDArray[np.uint8]] = []
     given = iter(vectors)
     while batch := list(islice(given, _BATCH)):
-        ids += [case_id for case_id, _ in batch]
+        some = [case_id for case_id, _ in batch]
+        ids += some
+        hashes.append(_hashes(some, index.contents(some)))
         points.append(drawn.place(np.stack([vector for _, vector in batch])))
-    return drawn.joined(ids, np.concatenate(points), _hashes(ids, contents)) if ids else drawn
+    return drawn.joined(ids, np.concatenate(points), np.concatenate(hashes)) if ids else drawn
 
 
 def keep_map(index: CaseIndex, known: CaseMap | None, before: int, written: Sequence[str]) -> None:
@@ -100,8 +103,7 @@ def keep_map(index: CaseIndex, known: CaseMap | None, before: int, written: Sequ
     if known is None or known.generation == now:
         return
     if known.generation == before:
-        contents = index.contents(written)
-        _mend(index, known, set(contents), set(written), contents)
+        _mend(index, known, set(index.contents(written)), set(written))
     else:
         _mend_all(index, known)
 
@@ -118,16 +120,15 @@ def fit_map(index: CaseIndex) -> None:
 
 
 def _mend_all(index: CaseIndex, known: CaseMap) -> None:
-    contents = index.contents()
-    missing, gone = _differing(known, contents)
-    _mend(index, known, missing, missing | gone, contents)
+    missing, gone = _differing(known, index.contents())
+    _mend(index, known, missing, missing | gone)
 
 
-def _mend(index: CaseIndex, known: CaseMap, missing: set[str], stale: set[str], contents: dict[str, str]) -> None:
+def _mend(index: CaseIndex, known: CaseMap, missing: set[str], stale: set[str]) -> None:
     """Write the map without what is stale, and with what is missing as far as a landmark is left to place it by."""
     left = known.without(stale) if stale else known
     if len(left.landmarks):
-        left = _placed(left, _vectors(index, missing), contents)
+        left = _placed(index, left, _vectors(index, missing))
     write_map(replace(left, generation=index.generation()), index.folder)
 
 

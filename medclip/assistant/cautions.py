@@ -78,7 +78,8 @@ def archived_already(
             found.setdefault(hits[0].case_id, []).append(name)
     return [
         f"Archived already: {' and '.join(names)} of the query {'is' if len(names) == 1 else 'are'} that of case {case_id}. The "
-        "probes were fitted on it and it may vote, so the answer knows it; leave its patient out with --exclude-patient."
+        "archive's statistics were fitted on it and it may vote, so the answer knows it; leave its patient out "
+        "(--exclude-patient; on its page, under Ask again)."
         for case_id, names in found.items()
     ]
 

@@ -34,8 +34,9 @@ __all__ = [
 
 Array = NDArray[np.float32]
 
-LIKE, UNLIKE = 0.75, 0.25
-"""Weights of the mean of the liked and of the unliked cases in Rocchio's sum, where the query's is 1."""
+LIKE, UNLIKE = 1.5, 0.5
+"""Weights of the mean of the liked and of the unliked cases in Rocchio's sum, where the query's is 1. Chosen on MedPix' dev
+cases, in the middle of what is flat: from 1 to 3 and 0.1 to 0.75 the share of the first ten moves by 0.02 (docs/figures.md)."""
 
 LEAST_PIXELS = 16
 """On either side of a region: below it there is next to nothing to be enlarged."""
@@ -138,8 +139,12 @@ def display_of(
     if both := sorted({*refinement.like} & {*refinement.unlike}):
         raise RefinementError(f"case {both[0]}: is marked as like and as unlike; choose one")
     vector = asked.whole if region is None else region
-    kinds = kinds_for(asked.composition) if region is None else ("scan",)
+    kinds: tuple[ViewKind, ...] = kinds_for(asked.composition) if region is None else ("scan",)
     if refinement.marks:
+        if region is None:
+            kinds = (
+                "fused",
+            )  # a marked case is marked as a whole; with single views, marks gain less (docs/figures.md)
         like, unlike = (_marked(index, ids) for ids in (refinement.like, refinement.unlike))
         vector = rocchio(vector, like, unlike)
     return Display(vector, kinds, _applied(refinement, kinds))

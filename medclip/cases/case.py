@@ -16,6 +16,8 @@ from medclip.label_sets import ABSENT, PRESENT, family_of
 from medclip.modalities.measurements.measurement import AGE, SEX, SEX_VALUE, Measurement
 
 __all__ = [
+    "LONGEST_NAME",
+    "OLDEST_AGE",
     "Case",
     "Labels",
     "Measurement",
@@ -23,6 +25,7 @@ __all__ = [
     "Note",
     "NoteKind",
     "Outcome",
+    "Part",
     "Recording",
     "Scan",
     "Sex",
@@ -40,6 +43,10 @@ Sex = Literal["female", "male", "other"]
 Split = Literal["train", "dev", "test"]
 
 
+LONGEST_NAME = 200  # characters of a label set and a class
+OLDEST_AGE = 130  # years
+
+
 def _identifier(value: str) -> str:
     if (fault := id_fault(value)) is not None:
         raise ValueError(fault)
@@ -47,7 +54,7 @@ def _identifier(value: str) -> str:
 
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME, strip_whitespace=True)]
 Labels = dict[Name, Name]
 """Label set → class. A label set that is not there is *unknown*, never absent. See `medclip.label_sets` for several at once."""
 
@@ -133,7 +140,7 @@ class Case(_Record):
     measurements: tuple[Measurement, ...] = ()
     labels: Labels = Field(default_factory=dict)
     outcome: Outcome = Outcome()
-    age: Annotated[float, Field(ge=0, le=130)] | None = None  # years
+    age: Annotated[float, Field(ge=0, le=OLDEST_AGE)] | None = None  # years
     sex: Sex | None = None
     split: Split | None = None  # the published or chosen split, if there is one
     source: str | None = None  # where it was imported from
@@ -209,3 +216,8 @@ class Skipped:
 
     case_id: str
     reason: str  # one line, with no patient data but the case id
+
+
+@dataclass(frozen=True)
+class Part(Skipped):
+    """What was left out of a case that is kept, or belongs to no case; `case_id` may name its file instead."""

@@ -138,6 +138,11 @@ class Again:
         return self.scans > 0
 
     @property
+    def askable(self) -> bool:
+        """Whether it is a question of its own, no archived case."""
+        return not self.fixed
+
+    @property
     def comparable(self) -> bool:
         """Whether the query has a picture to lay beside a case's."""
         return self.scans > 0
@@ -187,7 +192,7 @@ class Again:
     @property
     def kept(self) -> list[tuple[str, str]]:
         """What the form keeps as it is."""
-        named = {"k", "where", "coverage", "distinct", "region"}
+        named = {"k", "where", "coverage", "distinct", "region", "leave-out"}
         return [*self.fixed, *((name, value) for name, value in self.wanted.pairs() if name not in named)]
 
     @property
@@ -204,7 +209,7 @@ class Again:
     @property
     def forget(self) -> str | None:
         """Where the question is deleted; None of an archived case."""
-        return f"{self.base}/forget" if self.markable or not self.fixed else None
+        return f"{self.base}/forget" if self.askable else None
 
     @property
     def place(self) -> str | None:

@@ -62,6 +62,7 @@ def make_app(context: Context, audit: Audit, hosts: frozenset[str]) -> FastAPI:
                 entrance=context.entrance,
                 audit=audit,
                 hosts=hosts,
+                body=context.limits.body,
                 arriving=context.limits.arriving,
                 refuse=refusal,
             ),

@@ -40,16 +40,18 @@ class Guard:
         entrance: Entrance,
         audit: Audit,
         hosts: frozenset[str],
+        body: int,
         arriving: float,
         refuse: Refuse,
     ) -> None:
         """Args:
         hosts: names by which the server may be called, without a port.
+        body: bytes of a request at most.
         arriving: seconds within which a request must have arrived.
         refuse: makes the answer to a request that is refused: (scope, status, heading, message).
         """
         self.app, self.entrance, self.audit, self.hosts = app, entrance, audit, hosts
-        self.arriving, self.refuse = arriving, refuse
+        self.body, self.arriving, self.refuse = body, arriving, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it; either way it stands in the log."""
@@ -109,6 +111,14 @@ class Guard:
                 401,
                 "Not entered yet",
                 "Open the link that  medclip serve  printed, or give the token of its file.",
+            )
+        length = headers.get("content-length", "0")
+        if length.isdigit() and int(length) > self.body:  # what comes without saying so is counted as it comes
+            return self.refuse(
+                scope,
+                413,
+                "Too much at once",
+                f"More than {self.body >> 20} MiB were sent; send fewer or smaller files.",
             )
         return None
 

@@ -34,6 +34,8 @@ def choices_of(assistant: Assistant) -> tuple[list[FieldValues], list[FieldValue
     """Fields to choose a value of, fields with a range, and an example of a filter."""
     found = values_of(assistant.index)
     texts = [one for one in found if one.kind == "text" and 1 < len(one.values) <= _CHOICES and not one.others]
+    labelled = {one.field.removeprefix("label."): one.values for one in texts if one.field.startswith("label.")}
+    texts = [one for one in texts if labelled.get(one.field) != one.values]  # what a label set says, too, once
     ranges = [one for one in found if one.kind == "number" and one.lowest is not None]
     return texts, ranges, example_of(found) or ""
 

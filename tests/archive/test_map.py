@@ -186,6 +186,7 @@ def test_an_older_index_gets_its_map_from_compact(folder: Path, medclip: Medclip
     assert {value for point in said["points"] for value in point["values"]} == {"cyst", "nodule"}
 
 
+@pytest.mark.slow
 def test_a_picture_of_it_is_drawn(folder: Path, medclip: Medclip, refused: Callable[..., str], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     compact_index(folder)

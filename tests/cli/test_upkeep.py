@@ -166,6 +166,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def test_an_export_and_an_import_report_as_json(index: Path, tmp_path: Path, medclip: Callable[..., Any]) -> None:
+    export, moved = tmp_path / "cases.jsonl.gz", tmp_path / "moved"
+    exported = json.loads(medclip("index", "export", index, "--out", export, "--json").out)
+    made = json.loads(medclip("index", "import", export, "--like", index, "--out", moved, "--json").out)
+    held = json.loads(medclip("index", "stats", moved, "--json").out)
+    assert exported == {"file": str(export), "cases": held["cases"]}
+    assert (made["cases"], made["views"]) == (held["cases"], held["views"])
+
+
 def test_a_milvus_server_that_is_down_or_goes_down_loses_nothing(
     medclip: Callable[..., Any], refused: Callable[..., str], index: Path, tmp_path: Path
 ) -> None:

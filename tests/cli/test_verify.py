@@ -30,7 +30,7 @@ def _flip(file: Path, position: int = -30) -> None:
 @pytest.mark.parametrize(
     "name",
     ["probe/probes.safetensors", "probe/diagnosers.json", "vocabulary.json", "index.json", "model/serving.json",
-     "model/text_head.onnx", "model/probes.safetensors", "catalogue.sqlite"],
+     "model/text_head.onnx", "model/probes.safetensors", "catalogue.sqlite", "map.safetensors"],
 )  # fmt: skip
 def test_one_changed_bit_is_found_in_every_file(copy: Path, name: str) -> None:
     from medclip.archive.verify import verify_index
@@ -79,7 +79,8 @@ def test_what_has_no_checksum_and_what_is_not_known_is_said(copy: Path, medclip:
 
 
 @pytest.mark.parametrize(
-    "name", ["probe/diagnosers.json", "probe/probes.safetensors", "model/serving.json", "vocabulary.json"]
+    "name",
+    ["probe/diagnosers.json", "probe/probes.safetensors", "model/serving.json", "vocabulary.json", "map.safetensors"],
 )
 def test_a_pipe_hangs_nothing(copy: Path, name: str) -> None:
     from medclip.archive.verify import verify_index

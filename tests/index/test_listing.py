@@ -51,6 +51,10 @@ def _lists_as_a_dictionary(index: CaseIndex, entries: list[Entry]) -> None:
         counted = index.tally(["age", "modality", "label.location"], condition)
         for field, counts in counted.items():
             assert counts == dict(Counter(tuple(facts.get(field, ())) for facts in kept)), (where, field)
+    ids = sorted((e.record.id for e in entries), reverse=True)
+    kept = index.kept([ids[3], "nobody", *ids])
+    assert [one.record for one in kept] == [index.record(case_id) for case_id in (ids[3], *ids)]
+    assert [one.thumbnails for one in kept] == [(0,)] * (len(ids) + 1)
     ages = {e.record.id: tuple(e.record.facts.get("age", ())) for e in entries}
     assert dict(index.column("age")) == ages
     fused = {e.record.id: view.vector for e in entries for view in e.views if view.kind == "fused"}

@@ -1,89 +1,81 @@
-"""One server and, for each file of tests, one browser."""
+"""A server over the session's index, in this process; tests of browsers start a real one."""
 
+import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from tests.server.served import Served, Watched, browser, chromium, serving, watched
+pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
+from starlette.testclient import TestClient
 
-@pytest.fixture(scope="session")
-def served(index: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The index of the sample cohort, served by ``medclip serve`` in a process of its own."""
-    with serving(index, tmp_path_factory.mktemp("served")) as running:
-        yield running
+from medclip.server.app import make_app
+from medclip.server.audit import Audit
+from medclip.server.context import Context
+from medclip.server.desk import Desk
+from medclip.server.entrance import Entrance
+from medclip.server.settings import Limits
+from medclip.server.uploads import Desktop, workroom
 
-
-@pytest.fixture(scope="module")  # an open Playwright holds the thread's event loop, which other files' tests may need
-def chrome() -> Iterator[Any]:
-    """Chromium."""
-    pytest.importorskip("playwright", reason="Playwright is not installed: make setup")
-    if chromium() is None:
-        pytest.skip("no Chromium is installed: sh .ci/chromium.sh  does it where apt-get may be used")
-    with browser() as running:
-        yield running
+TOKEN = "a-token-of-more-than-thirty-two-characters"
 
 
-def enter(page: Any, served: Served) -> None:
-    """Enter with the token, as one does who has no link."""
-    page.goto(served.address)
-    page.get_by_label("Token").fill(served.token)
-    page.get_by_role("button", name="Enter").click()
-    page.get_by_role("heading", name="What is known of the patient?").wait_for()
+@dataclass
+class Served:
+    """A server in this process."""
+
+    context: Context
+    app: Any
+    log: Path
+    room: Path
+    clients: list[TestClient] = field(default_factory=list)
+
+    def nobody(self, **options: Any) -> TestClient:
+        """A browser that has not entered."""
+        client = TestClient(self.app, base_url="http://127.0.0.1:8765", raise_server_exceptions=False, **options)
+        self.clients.append(client)
+        return client
+
+    def browser(self) -> TestClient:
+        """A browser that came by a link."""
+        client = self.nobody()
+        assert client.get(f"/enter?key={self.context.entrance.link()}").status_code == 200
+        return client
+
+    def program(self) -> TestClient:
+        """A program that has the token."""
+        return self.nobody(headers={"authorization": f"Bearer {TOKEN}"})
 
 
-@pytest.fixture
-def visitor(chrome: Any, served: Served) -> Iterator[Any]:
-    """The page of somebody who has not entered; it may ask no other host, and no script of it may fail."""
-    with watched(chrome, served) as seen:
-        yield seen.page
-        _well_behaved(seen)
+@contextmanager
+def serving(index: Path, place: Path, limits: Limits | None = None) -> Iterator[Served]:
+    """Serve an index."""
+    limits = limits or Limits()
+    with workroom(place) as room:
+        desk = Desk(index, limits, threads=1)
+        context = Context(desk, Desktop(room, limits), Entrance(TOKEN, limits.sessions), limits)
+        log = place / "audit.jsonl"
+        audit = Audit(log)
+        yield Served(context, make_app(context, audit, frozenset({"127.0.0.1"})), log, room)
+        audit.close()
 
 
 @pytest.fixture(scope="module")
-def user(chrome: Any, served: Served) -> Iterator[Any]:
-    """The page of somebody who has entered, the same for a file's tests."""
-    with watched(chrome, served) as seen:
-        enter(seen.page, served)
-        yield seen.page
-        _well_behaved(seen)
-
-
-def _well_behaved(seen: Watched) -> None:
-    assert seen.strays == []
-    assert seen.errors == []
-
-
-@pytest.fixture(scope="session")
-def scan(sample: Path) -> Path:
-    """A scan of the sample cohort."""
-    return sample / "scans" / "sample-005-0.png"
-
-
-@pytest.fixture(scope="session")
-def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A picture such as no archive holds."""
-    file = tmp_path_factory.mktemp("noise") / "noise.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (256, 256), np.uint8)).save(file)
-    return file
+def served(index: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(index, tmp_path_factory.mktemp("served")) as made:
+        yield made
 
 
 @pytest.fixture
-def ask(served: Served) -> Callable[..., str]:
-    """Asks a question in the browser; returns the answer's address."""
+def limited(index: Path, tmp_path: Path) -> Callable[..., Any]:
+    """A server with other limits."""
+    return lambda **limits: serving(index, tmp_path, replace(Limits(), **limits))
 
-    def asked(page: Any, scan: Path | None = None, **texts: str) -> str:
-        page.goto(served.address)
-        if scan is not None:
-            page.locator("input[name=scans]").first.set_input_files(scan)
-        for name, text in texts.items():
-            page.locator(f"[name={name}]").fill(text)
-        page.get_by_role("button", name="Find similar cases").click()
-        page.wait_for_url("**/questions/*")
-        return str(page.url)
 
-    return asked
+@pytest.fixture
+def awaited() -> Callable[..., Any]:
+    return asyncio.run

@@ -27,7 +27,7 @@ from medclip.index.filters import Filter
 from medclip.index.folder import copy_plain
 from medclip.index.ordering import Listed, Order
 from medclip.index.planner import SMALL, build_structure, candidates
-from medclip.index.records import Counts, Entry, Near, Record, Removed, Vectors, VectorView
+from medclip.index.records import Counts, Entry, Kept, Near, Record, Removed, Vectors, VectorView
 from medclip.index.stored import GarbledError
 from medclip.index.structures.base import Mask, Nearest, Positions, Source, refined
 from medclip.index.structures.flat import FlatStructure
@@ -355,6 +355,11 @@ class LocalBackend(Backend):
     def record(self, case_id: str) -> Record | None:
         with self._reading():
             return self._catalogue.record(case_id)
+
+    def kept(self, case_ids: Sequence[str]) -> list[Kept]:
+        with self._reading():
+            found = [(self._catalogue.record(one), tuple(sorted(self._catalogue.thumbnails(one)))) for one in case_ids]
+        return [Kept(record, numbers) for record, numbers in found if record is not None]
 
     def records(self) -> Iterator[Record]:
         with self._reading():

@@ -38,7 +38,7 @@ from medclip.index.folder import BULK
 from medclip.index.ordering import Listed, Order, first_in_order
 from medclip.index.packing import packed, unpacked
 from medclip.index.planner import candidates
-from medclip.index.records import Counts, Entry, Fact, Near, Record, Removed, Vectors, VectorView
+from medclip.index.records import Counts, Entry, Fact, Kept, Near, Record, Removed, Vectors, VectorView
 from medclip.index.structures.base import Spec
 
 __all__ = ["MilvusBackend"]
@@ -367,9 +367,9 @@ class MilvusBackend(Backend):
             return list(self._client.query(self._collection, filter=condition, output_fields=fields, limit=most))
         return list(self._pages(condition, fields))
 
-    def _pages(self, condition: str, fields: list[str]) -> Iterator[dict[str, Any]]:
-        """The same, of which few are in memory at a time."""
-        pages = self._client.query_iterator(self._collection, batch_size=1000, filter=condition, output_fields=fields)
+    def _pages(self, condition: str, fields: list[str], size: int = 1000) -> Iterator[dict[str, Any]]:
+        """The same, of which a page is in memory at a time; for each, Milvus Lite goes over all entities."""
+        pages = self._client.query_iterator(self._collection, batch_size=size, filter=condition, output_fields=fields)
         try:
             while page := pages.next():
                 yield from page
@@ -390,9 +390,10 @@ class MilvusBackend(Backend):
 
     def _file(self, case_id: str) -> Entry | None:
         rows = self._of_case(case_id, ["file"])
-        if not rows:
-            return None
-        path = self._path(rows[0]["file"])
+        return self._unpacked(case_id, rows[0]["file"]) if rows else None
+
+    def _unpacked(self, case_id: str, file: str) -> Entry:
+        path = self._path(file)
         try:
             entry = unpacked(self._fs.cat_file(path).decode())
         except (OSError, ValueError) as error:
@@ -404,6 +405,12 @@ class MilvusBackend(Backend):
     def record(self, case_id: str) -> Record | None:
         found = self._file(case_id)
         return None if found is None else found.record
+
+    def kept(self, case_ids: Sequence[str]) -> list[Kept]:
+        with self.snapshot():
+            files = {row["case_id"]: row["file"] for row in self._heads(case_ids, ["case_id", "file"])}
+        entries = (self._unpacked(case_id, files[case_id]) for case_id in case_ids if case_id in files)
+        return [Kept(entry.record, tuple(sorted(entry.thumbnails))) for entry in entries]
 
     def records(self) -> Iterator[Record]:
         for case_id in sorted(self.contents()):
@@ -440,10 +447,9 @@ class MilvusBackend(Backend):
 
     def _facts(self, where: Filter | None) -> Iterator[tuple[str, dict[str, Fact]]]:
         """(case id, what filters ask of it) of every case of which a filter is true."""
+        condition = self._visible(self._condition(Scope(where=where), heads=True))
         with named(self._uri):
-            for row in self._pages(
-                self._visible(self._condition(Scope(where=where), heads=True)), ["case_id", "facts"]
-            ):
+            for row in self._pages(condition, ["case_id", "facts"], _MOST):
                 yield row["case_id"], facts_in(row["facts"])
 
     def listed(self, order: Order, want: int, skip: int, where: Filter | None) -> Listed:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
-from medclip.cases.case import Case, Skipped
+from medclip.cases.case import Case, Part, Skipped
 from medclip.errors import CaseError
 
-__all__ = ["Draft", "Options", "Skipped", "Source", "load_source", "source_names"]
+__all__ = ["Draft", "Item", "Options", "Part", "Remark", "Skipped", "Source", "load_source", "source_names"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,18 @@ class Draft:
     case: Case
     files: Mapping[str, Path | bytes] = field(default_factory=dict)
     mode: int = 0o777  # permissions beyond which no stored bytes and texts may go: those of what they were made from
+    places: Mapping[str, str] = field(default_factory=dict)  # file → where a table names it: "line 4, column scan"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a user should know of how a source was read."""
+
+    text: str  # one line
+
+
+Item = Draft | Skipped | Remark
+"""What a source yields."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,8 @@ class Options:
     key: Path | None = None  # the file of the key that ids are hashed with; it stays with the user
     reports: Path | None = None  # a CSV with the texts and labels of studies
     allow_outside: bool = False  # whether a table may name files that do not lie beside it
+    encoding: str | None = None  # of a table that does not show its own
+    sheet: str | None = None  # of a table that is a workbook; its first one otherwise
 
 
 class Source(Protocol):
@@ -39,8 +53,8 @@ class Source(Protocol):
     NEEDS_PATH: bool
     OPTIONS: frozenset[str]
 
-    def draft(self, path: Path | None, options: Options) -> Iterator[Draft | Skipped]:
-        """Yield every case of the source.
+    def draft(self, path: Path | None, options: Options) -> Iterator[Item]:
+        """Yield every case of the source, and `Skipped` for one that is left out, `Part` for less than a case.
 
         Args:
             path: the folder or file that the user named; None where ``NEEDS_PATH`` is false.

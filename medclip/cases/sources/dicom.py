@@ -2,9 +2,9 @@
 
 A CT, MR or PET series is one scan, stored as a choice of its slices; every radiograph or ultrasound file is one.
 Localizers are left out of a study that has anything else, and listed. Report text comes from structured reports in the tree, or
-from a CSV (``--reports``) whose column ``study`` names a study by its StudyInstanceUID or by an accession number that no
-other study has, beside the columns of a case in `medclip.cases.sources.folder`, and ``report``: free text to be split at
-its headings.
+from a table (``--reports``, CSV or workbook) whose column ``study`` names a study by its StudyInstanceUID or by an accession
+number that no other study has, beside the columns of a case in `medclip.cases.sources.folder`, and ``report``: free text to
+be split at its headings.
 """
 
 from collections import Counter, defaultdict
@@ -18,14 +18,15 @@ from typing import Any
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
-from medclip.cases.case import Case, Modality
+from medclip.cases.case import Case
 from medclip.cases.deidentify import OLDEST, Key, age_years
 from medclip.cases.privacy.header import Identifier, identifiers_of
 from medclip.cases.privacy.scrub import Scrubber
-from medclip.cases.sources.base import Draft, Options, Skipped
+from medclip.cases.sources.base import Draft, Item, Options, Part, Remark, Skipped
 from medclip.cases.structured_report import report_sections
-from medclip.cases.table import CASE_COLUMNS, Row, case_fields, first, grouped_rows
-from medclip.errors import CaseError, MeasurementError, MedclipError, ScanError, describe
+from medclip.cases.table import CASE_COLUMNS, Row, Table, case_fields, first, mistakes_in, read_table, told, without_key
+from medclip.cases.tabular.words import DICOM_MODALITIES
+from medclip.errors import CaseError, MedclipError, ScanError, describe
 from medclip.files.plain import permissions
 from medclip.modalities.scan.geometry import is_localizer, plane_of
 from medclip.modalities.scan.header import is_dicom, read_header
@@ -35,14 +36,8 @@ from medclip.modalities.text.sections import split_sections
 
 NAME = "dicom"
 NEEDS_PATH = True
-OPTIONS: frozenset[str] = frozenset({"key", "reports"})
+OPTIONS: frozenset[str] = frozenset({"key", "reports", "encoding", "sheet"})
 
-_MODALITY: dict[str, Modality] = {
-    **dict.fromkeys(("CR", "DX", "RG", "RF", "XA", "MG", "PX", "IO"), "CR"),
-    "CT": "CT",
-    "MR": "MR",
-    "US": "US",
-}
 _VOLUMES = {"CT", "MR", "PT", "NM"}
 _NOT_SCANS = {"SR", "PR", "KO", "SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "REG", "DOC", "AU", "ECG", "PLAN"}
 _SEX = {"F": "female", "M": "male", "O": "other"}
@@ -85,7 +80,8 @@ def _studies(root: Path, passed_over: Path | None) -> tuple[dict[str, _Study], l
             skipped.append(Skipped(name, f"is damaged or cannot be read ({type(error).__name__})"))
             continue
         if header is None or not uid:
-            skipped.append(Skipped(name, "is no DICOM file" if header is None else "names no study; is it damaged?"))
+            none = Part(name, "is no DICOM file")
+            skipped.append(none if header is None else Skipped(name, "names no study; is it damaged?"))
             continue
         study = studies.setdefault(uid, _Study(header))
         study.identifiers |= identifiers
@@ -120,14 +116,6 @@ def _scans_of(study: _Study) -> tuple[list[list[tuple[Path, Dataset]]], list[lis
     return found, left_out
 
 
-def _capped(age: str) -> str | float:
-    """A table's age in years, at most `OLDEST`; what is no number is left to the validation of the case."""
-    try:
-        return min(float(age), OLDEST)
-    except ValueError:
-        return age
-
-
 class _Importer:
     """Makes the case of each study."""
 
@@ -153,7 +141,7 @@ class _Importer:
         """What the reports say of a study, without what identifies.
 
         Raises:
-            MeasurementError: a measurement is not plausible, or not written as a value and its unit.
+            CaseError: the table of reports has mistakes in the study's rows; names them all.
         """
         names = (uid, *sorted(study.accessions - self.shared))
         found = next((name for name in names if name in self.rows), None)
@@ -161,6 +149,8 @@ class _Importer:
         texts = [report_sections(read_header(file)) for file in study.reports]
         if found is not None:
             self.used.add(found)
+            if mistakes := mistakes_in(self.rows[found]):
+                raise CaseError(told(mistakes))
             fields = case_fields(self.rows[found])
             texts += [split_sections(first(self.rows[found], "report") or "")]
         notes = list(fields.get("notes", []))
@@ -174,17 +164,17 @@ class _Importer:
         fields["outcome"] = {name: scrubbed(text) for name, text in outcome.items()}
         fields["labels"] = fields.get("labels", {})
         if "age" in fields:
-            fields["age"] = _capped(fields["age"])
+            fields["age"] = min(fields["age"], OLDEST)
         return fields
 
-    def unused(self) -> Iterator[Skipped]:
+    def unused(self) -> Iterator[Part]:
         """The rows that belong to no study, or nobody knows to which."""
         for number, name in enumerate(self.rows, start=1):
             if name in self.shared - self.used:
                 why = "its accession number is that of more than one study; name the StudyInstanceUID instead"
-                yield Skipped(f"report {number}", why)
+                yield Part(f"report {number}", why)
             elif name not in self.used:
-                yield Skipped(f"report {number}", "its study is not in the folder")
+                yield Part(f"report {number}", "its study is not in the folder")
 
     def draft(self, uid: str) -> Iterator[Draft | Skipped]:
         """The case of a study, after what had to be left out of it."""
@@ -197,47 +187,47 @@ class _Importer:
         groups, localizers = _scans_of(study)
         for out in localizers:
             many = f"{len(out)} localizers are" if len(out) > 1 else "a localizer is"
-            yield Skipped(str(out[0].relative_to(self.root)), f"{many} left out of its series; the rest is kept")
+            yield Part(str(out[0].relative_to(self.root)), f"{many} left out of its series; the rest is kept")
         for number, group in enumerate(groups, start=1):
             first_file, about = group[0]
             try:
                 pictures = self._pictures(group)
             except ScanError as error:
                 reason = str(error).replace(f"{first_file}: ", "")
-                yield Skipped(str(first_file.relative_to(self.root)), reason)
+                yield Part(str(first_file.relative_to(self.root)), reason)
                 continue
             if lost := [note for note in pictures.notes if "damaged" in note]:
-                yield Skipped(str(first_file.parent.relative_to(self.root)), lost[0])
+                yield Part(str(first_file.parent.relative_to(self.root)), lost[0])
             name = f"scans/{case_id}-{number}.tif"
             files[name] = as_tiff(pictures.pictures)
             mode &= reduce(and_, (permissions(file) for file, _ in group))
-            modality = _MODALITY.get(str(about.get("Modality", "")), "OT")
+            modality = DICOM_MODALITIES.get(str(about.get("Modality", "")), "OT")
             modalities.add(modality)
             scan = {"file": name, "modality": modality, "plane": plane_of(about), "window": pictures.window}
             scans.append({field_: value for field_, value in scan.items() if value})
         scrubber = Scrubber(self.identifiers[patient])
         try:
             fields = self._fields(uid, study, scrubber)
-        except MeasurementError as error:
+        except CaseError as error:
             yield Skipped(case_id, str(error))
             return
         if not scans and not fields["notes"]:
-            if not study.series:
-                yield Skipped(case_id, "its study holds neither a scan nor a report")
-            return  # its files are listed
+            holds = "no scan that can be read, and no report" if study.series else "neither a scan nor a report"
+            yield Skipped(case_id, f"its study holds {holds}")
+            return
         facts = {"age": age_years(header.get("PatientAge")), "sex": _SEX.get(str(header.get("PatientSex", "")).upper())}
         said = {}
         for number, (name, value) in enumerate(fields["labels"].items(), start=1):
             if scrubber.scrub(name) != name:
-                yield Skipped(case_id, f"the name of its label {number} holds an identifier; that label is left out")
+                yield Part(case_id, f"the name of its label {number} holds an identifier; that label is left out")
             elif scrubber.scrub(value) != value:
-                yield Skipped(case_id, f"its label {name} holds an identifier and is left unknown")
+                yield Part(case_id, f"its label {name} holds an identifier and is left unknown")
             else:
                 said[name] = value
         measured = fields.get("measurements", [])
         fields["measurements"] = [one for one in measured if scrubber.scrub(one["name"]) == one["name"]]
         if lost_ones := len(measured) - len(fields["measurements"]):
-            yield Skipped(
+            yield Part(
                 case_id, f"{lost_ones} of its measurements have a name that holds an identifier; they are left out"
             )
         labels = {"modality": modalities.pop()} if len(modalities) == 1 else {}
@@ -260,22 +250,28 @@ class _Importer:
         yield Draft(case, files, mode)
 
 
-def draft(path: Path | None, options: Options) -> Iterator[Draft | Skipped]:
+def draft(path: Path | None, options: Options) -> Iterator[Item]:
     """Yield every study below `path` as a case, and every file that had to be left out."""
     assert path is not None
     assert options.key is not None
     if not path.is_dir():
         raise CaseError(f"{path}: is a file; name the folder that holds the DICOM files")
-    columns = (*CASE_COLUMNS, "report")
-    rows, empty = grouped_rows(options.reports, "study", columns) if options.reports else ({}, [])
-    for number in empty:
-        yield Skipped(f"line {number}", "its study column is empty")
+    if options.reports is None and (options.encoding or options.sheet):
+        raise CaseError("--encoding and --sheet are those of a table of reports; name it with --reports")
+    table = Table()
+    if options.reports is not None:
+        columns = (*CASE_COLUMNS, "report")
+        table = read_table(options.reports, "study", columns, encoding=options.encoding, sheet=options.sheet)
+    if table.remark:
+        yield Remark(table.remark)
+    for row in table.loose:
+        yield Part(f"line {row.line}", without_key(row, "study"))
     studies, skipped = _studies(path, options.reports)
     yield from skipped
-    importer = _Importer(path, Key.at(options.key), rows, studies)
+    importer = _Importer(path, Key.at(options.key), table.groups, studies)
     for uid in sorted(studies):
         try:
-            drafts = list(importer.draft(uid))
+            drafts: list[Draft | Skipped] = list(importer.draft(uid))
         except MedclipError:
             raise
         except Exception as error:  # noqa: BLE001 (a header may hold anything under any name)

@@ -9,7 +9,7 @@ from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.measurements.known import KNOWN, NAMES
 from medclip.modalities.measurements.measurement import AGE, SEX, SEX_VALUE, Measurement
 from medclip.modalities.measurements.shared_units import in_unit
-from medclip.modalities.measurements.units import converted, require_unit
+from medclip.modalities.measurements.units import converted, require_unit, ucum_of
 
 __all__ = ["measurement_of", "parse_measurement", "standardise", "values_of"]
 
@@ -24,20 +24,25 @@ def standardise(name: str, value: float, unit: str) -> Measurement:
         MeasurementError: the value is no number or implausible, or the unit is unknown or of another kind.
     """
     if not math.isfinite(value):
-        raise MeasurementError(f"{name}: {value} is no number; leave out what is not known")
+        raise MeasurementError(
+            f"{name}: {value} is no number; leave out what is not known", "is no number; leave it empty"
+        )
     known_name = NAMES.get(" ".join(name.lower().replace("_", " ").split()), name)
     known = KNOWN.get(known_name)
+    unit = ucum_of(name, unit, of_temperature=known is not None and known.unit == "Cel")
     if known is None:
         require_unit(name, unit or "1", "10*9/L, mmol/L, % or 1")
         return Measurement(name=known_name, value=value, unit=unit)
     if not unit:
         raise MeasurementError(
-            f"{name}: has no unit; write it in {known.unit}, as in {known_name}={value:g}{known.unit}"
+            f"{name}: has no unit; write it in {known.unit}, as in {known_name}={value:g}{known.unit}",
+            f"has no unit; write it with its unit, such as {known.unit}",
         )
     in_unit = round(converted(known_name, value, unit, known.unit), 9)
     if not known.low <= in_unit <= known.high:
         raise MeasurementError(
-            f"{name}: {value:g} {unit} is not plausible ({known.low:g} to {known.high:g} {known.unit}); check it"
+            f"{name}: {value:g} {unit} is not plausible ({known.low:g} to {known.high:g} {known.unit}); check it",
+            f"is not plausible ({known.low:g} to {known.high:g} {known.unit}); check it",
         )
     return Measurement(name=known_name, value=in_unit, unit=known.unit)
 

@@ -17,9 +17,9 @@ from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
 __all__ = ["MEMORY", "BurntLine", "need_reader", "read_burned_in"]
 
 MEMORY = 2 << 30
-"""Bytes of address space of a reader; its libraries and models take 1.3 GiB, of which 0.5 are in use."""
+"""Bytes of address space of a reader; its libraries and models took 1.4 GiB, of which 0.5 were in use."""
 
-_SECONDS = 60.0  # of computing, for one picture; 1,600 pixels a side with a hundred lines of words take 15
+_SECONDS = 60.0  # of computing, for one picture, its models loaded first; one of MedPix takes 0.7
 _MOST_ANSWER = 0  # bytes of arrays: an answer is words alone
 
 _readers = Decoders("medclip.modalities.scan.burned_in_worker", most=_MOST_ANSWER)

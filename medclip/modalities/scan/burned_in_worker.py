@@ -1,5 +1,6 @@
 """``python -m medclip.modalities.scan.burned_in_worker``: the process that reads words for `burned_in.py`."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ _MOST_SIDE = 1600
 """Pixels to which the longer side of a larger picture is reduced."""
 
 
+_THREADS = 4  # at most: each takes address space
+
+
 @cache
 def _reader() -> rapidocr.RapidOCR:
     """Its models named by their files, or it might fetch others."""
@@ -27,6 +31,7 @@ def _reader() -> rapidocr.RapidOCR:
     detection, recognition = (sorted(models.glob(f"*_{kind}_*.onnx"))[0] for kind in ("det", "rec"))
     return rapidocr.RapidOCR(
         params={
+            "EngineConfig.onnxruntime.intra_op_num_threads": min(_THREADS, os.cpu_count() or 1),
             "Global.log_level": "critical",
             "Global.max_side_len": _MOST_SIDE,
             "Global.use_cls": False,  # tells words that stand on their head

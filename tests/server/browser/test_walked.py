@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.server.conftest import enter
-from tests.server.served import SCREEN, Served, watched
+from tests.server.browser.conftest import enter
+from tests.server.browser.served import SCREEN, Served, watched
 
 HISTORY = "45 year old man with fever and cough"
 Ask = Callable[..., str]
@@ -23,9 +23,9 @@ def _see(page: Any, heading: str) -> None:
     page.get_by_role("heading", name=re.compile(heading)).first.wait_for()
 
 
-def test_one_walks_from_a_question_through_the_archive(visitor: Any, served: Served, scan: Path) -> None:
+def test_one_walks_from_a_question_through_the_archive(visitor: Any, site: Served, scan: Path) -> None:
     page = visitor
-    page.goto(served.link)
+    page.goto(site.link)
     _see(page, "What is known of the patient")
     page.locator("input[name=scans]").first.set_input_files(scan)
     page.get_by_label("History").fill(HISTORY)
@@ -73,12 +73,12 @@ def test_one_walks_from_a_question_through_the_archive(visitor: Any, served: Ser
     _see(page, f"Case {named}")
 
 
-def test_a_link_lets_nobody_else_in(chrome: Any, served: Served) -> None:
-    with watched(chrome, served) as first:
-        enter(first.page, served)
-    with watched(chrome, served) as second:
-        assert second.page.goto(f"{served.address}/enter?key=guessed").status == 401
-        assert second.page.goto(f"{served.address}/cases").status == 401
+def test_a_link_lets_nobody_else_in(chrome: Any, site: Served) -> None:
+    with watched(chrome, site) as first:
+        enter(first.page, site)
+    with watched(chrome, site) as second:
+        assert second.page.goto(f"{site.address}/enter?key=guessed").status == 401
+        assert second.page.goto(f"{site.address}/cases").status == 401
 
 
 def _tab_to(page: Any, is_it: str) -> None:
@@ -92,11 +92,11 @@ def _tab_to(page: Any, is_it: str) -> None:
     raise AssertionError(f"no tabulator leads to {is_it}")
 
 
-def test_the_keyboard_alone_is_enough(visitor: Any, served: Served) -> None:
+def test_the_keyboard_alone_is_enough(visitor: Any, site: Served) -> None:
     page, keys = visitor, visitor.keyboard
-    page.goto(served.address)
+    page.goto(site.address)
     _tab_to(page, "input[name=token]")
-    keys.type(served.token)
+    keys.type(site.token)
     keys.press("Enter")
     _see(page, "What is known of the patient")
 
@@ -166,23 +166,21 @@ def test_the_answer_is_seen_without_scrolling(user: Any, ask: Ask, scan: Path) -
 
 
 @pytest.mark.parametrize("width", [320, 600])
-def test_no_page_scrolls_sideways_on_a_small_screen(
-    user: Any, served: Served, ask: Ask, scan: Path, width: int
-) -> None:
-    answer = ask(user, scan, history=HISTORY).removeprefix(served.address)
+def test_no_page_scrolls_sideways_on_a_small_screen(user: Any, site: Served, ask: Ask, scan: Path, width: int) -> None:
+    answer = ask(user, scan, history=HISTORY).removeprefix(site.address)
     user.set_viewport_size({"width": width, "height": 800})
     wide = []
     for path in ("/", answer, "/similar?id=sample-001", "/case?id=sample-001", "/cases", "/map", "/about", "/nothing"):
-        user.goto(served.address + path)
+        user.goto(site.address + path)
         if user.evaluate("document.documentElement.scrollWidth") > width:
             wide.append(path)
     user.set_viewport_size(dict(zip(("width", "height"), SCREEN, strict=True)))
     assert wide == []
 
 
-def test_pages_work_where_scripts_may_not(chrome: Any, served: Served, ask: Ask, scan: Path) -> None:
-    with watched(chrome, served, java_script_enabled=False) as seen:
-        enter(seen.page, served)
+def test_pages_work_where_scripts_may_not(chrome: Any, site: Served, ask: Ask, scan: Path) -> None:
+    with watched(chrome, site, java_script_enabled=False) as seen:
+        enter(seen.page, site)
         ask(seen.page, scan, history=HISTORY)
         found = _cases(seen.page)
         assert len(found) == 10

@@ -97,7 +97,7 @@ class Watched:
 
 
 @contextmanager
-def watched(chrome: Any, served: Served, screen: Sequence[int] = SCREEN, **options: Any) -> Iterator[Watched]:
+def watched(chrome: Any, site: Served, screen: Sequence[int] = SCREEN, **options: Any) -> Iterator[Watched]:
     """A browser of a new visitor, who has not entered; its pages give up after 20 s.
 
     Args:
@@ -108,7 +108,7 @@ def watched(chrome: Any, served: Served, screen: Sequence[int] = SCREEN, **optio
     seen = Watched(context.new_page())
     context.on(
         "request",
-        lambda one: one.url.startswith((f"{served.address}/", "data:", "blob:")) or seen.strays.append(one.url),
+        lambda one: one.url.startswith((f"{site.address}/", "data:", "blob:")) or seen.strays.append(one.url),
     )
     context.on("weberror", lambda one: seen.errors.append(str(one.error)))
     context.on("console", lambda one: seen.errors.append(one.text) if "Content Security Policy" in one.text else None)
