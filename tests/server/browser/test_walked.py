@@ -38,14 +38,14 @@ def test_one_walks_from_a_question_through_the_archive(visitor: Any, site: Serve
     found = _cases(page)
     assert len(found) == 10
 
-    page.get_by_role("link", name=f"More like case {found[4]}").click()
-    page.get_by_label(f"Take away: like {found[4]}").wait_for()
+    page.get_by_role("link", name=f"More like this: case {found[4]}").click()
+    page.get_by_label(f"like {found[4]} ✕").wait_for()
     drawn = _cases(page)
     assert drawn.index(found[4]) <= found.index(found[4])
-    page.get_by_role("link", name=f"Not like case {drawn[0]}").click()
-    page.get_by_label(f"Take away: not like {drawn[0]}").wait_for()
-    assert drawn[0] not in _cases(page)
-    page.get_by_label(f"Take away: not like {drawn[0]}").click()
+    page.get_by_role("link", name=f"Not like this: case {drawn[1]}").click()
+    page.get_by_label(f"not like {drawn[1]} ✕").wait_for()
+    assert drawn[1] not in _cases(page)
+    page.get_by_label(f"not like {drawn[1]} ✕").click()
     page.wait_for_url(lambda url: "unlike" not in url)
     assert _cases(page) == drawn
 
@@ -119,9 +119,9 @@ def test_the_keyboard_alone_is_enough(visitor: Any, site: Served) -> None:
     opened = page.locator("details[open]").count()
     keys.press("Enter")
     assert page.locator("details[open]").count() != opened
-    _tab_to(page, f"a[aria-label='More like case {first}']")
+    _tab_to(page, f"a[aria-label='More like this: case {first}']")
     keys.press("Enter")
-    page.get_by_label(f"Take away: like {first}").wait_for()
+    page.get_by_label(f"like {first} ✕").wait_for()
 
     _tab_to(page, "article.case .head a")
     keys.press("Enter")
