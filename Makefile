@@ -5,8 +5,8 @@ export HF_HUB_OFFLINE := 1
 # A file's tests in one process, in the order that tests/quick.py gives the files.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo check test coverage lint types bench bench-burned-in bench-copies bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-privacy bench-settings \
-  bench-speech crash docs fuzz light clean
+.PHONY: setup demo check test coverage lint types bench bench-burned-in bench-copies bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-privacy bench-serve bench-settings \
+  bench-speech browser crash docs fuzz light screenshots clean
 
 setup: $(VENV)/.ready
 
@@ -32,14 +32,22 @@ types: setup
 check: lint types
 	$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow" --quick-limit 15
 
+# Debian's Chromium, for the tests of pages; without it they are skipped.
+browser:
+	@sh .ci/chromium.sh
+
 # Everything: some 25 minutes on two cores.
-test: lint types
+test: lint types browser
 	$(BIN)/python -m pytest -q $(PARALLEL) --durations 10
 
 # The same, and what of each room was run, lines and branches; fails where a room falls below 80 %.
-coverage: lint types
+coverage: lint types browser
 	$(BIN)/python -m pytest -q $(PARALLEL) --cov --cov-report=json:.coverage.json
 	$(BIN)/python .ci/coverage_by_room.py .coverage.json
+
+# The pictures of docs/how-to/serve.md, taken of the demo's archive.
+screenshots: demo/model browser
+	PYTHONPATH=. $(BIN)/python docs/screenshots.py demo
 
 # The site of docs/, into site/; what it needs beside .venv is put into .venv-docs.
 docs: setup
@@ -110,6 +118,10 @@ bench-copies: setup
 # minutes on two cores. CASES as above.
 bench-burned-in: setup
 	$(BIN)/python benchmarks/burned_in.py $(CASES)
+
+# How soon the server opens and answers, and 20 people at once: some 4 minutes, on a machine that does nothing else.
+bench-serve: demo/model
+	PYTHONPATH=. $(BIN)/python benchmarks/serve.py demo/index demo/cases/scans/sample-005-0.png
 
 # How much each knob of training matters, on MedPix's dev split: some 20 minutes. CASES as above.
 bench-settings: setup

@@ -51,6 +51,7 @@ ONLY_PARSED = {
     "transcribe": "loads Whisper; tests/modalities/test_speech.py runs it",
     "--audio": "the same",
     "--burned-in": "reads words in every scan; tests/cases/test_burned_in.py runs it",
+    "serve": "runs until it is stopped; tests/server/browser starts it",
     "label": "loads the lexicon; tests/cases/test_labelling.py runs it",
     "import dicom": "is run for the README",
 }
