@@ -54,6 +54,7 @@ class Listening:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((self.host, self.port))
+            bound.listen()  # who opens the link at once waits for the first answer, and is not refused
         except OSError as error:
             bound.close()
             raise OptionError(
