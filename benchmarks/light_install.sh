@@ -1,6 +1,6 @@
 #!/bin/sh
 # The light environment: medclip[cpu] alone, as on a hospital workstation. Proves that it answers without torch, and
-# weighs it. Needs an interpreter as $1.
+# weighs it; then with the extra serve, that it serves. Needs an interpreter as $1.
 set -eu
 rm -rf .venv-light build/light
 "$1" -m venv .venv-light
@@ -11,4 +11,6 @@ rm -rf .venv-light build/light
 wheel=$(ls "$PWD"/build/light/*.whl)
 .venv-light/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock "$wheel[cpu]"
 .venv-light/bin/python benchmarks/light_check.py
+.venv-light/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock "$wheel[cpu,serve]"
+.venv-light/bin/python benchmarks/light_serve.py
 rm -rf .venv-light build/light
