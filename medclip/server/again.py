@@ -207,6 +207,11 @@ class Again:
         return address(f"{self.base}/record", [*self.fixed, *self.wanted.pairs()])
 
     @property
+    def map(self) -> str:
+        """The map of the archive, with the question on it."""
+        return address("/map", [("question", self.base.rpartition("/")[2])])
+
+    @property
     def forget(self) -> str | None:
         """Where the question is deleted; None of an archived case."""
         return f"{self.base}/forget" if self.askable else None
