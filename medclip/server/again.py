@@ -207,14 +207,14 @@ class Again:
         return address(f"{self.base}/record", [*self.fixed, *self.wanted.pairs()])
 
     @property
-    def map(self) -> str:
-        """The map of the archive, with the question on it."""
-        return address("/map", [("question", self.base.rpartition("/")[2])])
-
-    @property
     def forget(self) -> str | None:
         """Where the question is deleted; None of an archived case."""
         return f"{self.base}/forget" if self.askable else None
+
+    @property
+    def place(self) -> str | None:
+        """The map with the question on it; None of an archived case, which is on it anyway."""
+        return None if self.fixed else address("/map", [("question", self.base.rpartition("/")[2])])
 
     def case(self, case_id: str) -> str:
         """A case's own page."""
