@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Scope
 
 from medclip.assistant.assistant import Assistant
 from medclip.errors import ArchiveError, BundleError, MedclipError, MissingDependencyError, OutputError
@@ -16,7 +17,9 @@ from medclip.server.pages import page
 from medclip.server.settings import Limits
 from medclip.server.uploads import Desktop
 
-__all__ = ["Context", "case_named", "problem", "refusal", "status_of", "who_asks"]
+__all__ = ["JSON", "Context", "case_named", "problem", "refusal", "status_of", "wants_json", "who_asks"]
+
+JSON = "application/json"
 
 _FIELDS = 500  # of a form, beside its files
 _TEXT = 1 << 20  # bytes of one field
@@ -82,22 +85,22 @@ def status_of(error: MedclipError) -> int:
     return 422
 
 
-def wants_json(path: str) -> bool:
-    """Whether an answer under a path is JSON."""
-    return path.startswith("/api/")
+def wants_json(scope: Scope) -> bool:
+    """Whether a request is answered in JSON: under ``/api/``, and where a page's script asks for it."""
+    return scope["path"].startswith("/api/") or Headers(scope=scope).get("accept") == JSON
 
 
-def problem(path: str, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+def problem(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """A page, or JSON, that says in a line what is wrong."""
-    if wants_json(path):
+    if wants_json(request.scope):
         return JSONResponse({"detail": message}, status, headers)
     heading = _HEADINGS.get(status, "This was not done")
     return HTMLResponse(page("problem", heading=heading, message=message, status=status), status, headers)
 
 
-def refusal(scope: Any, status: int, heading: str, message: str) -> Response:
+def refusal(scope: Scope, status: int, heading: str, message: str) -> Response:
     """The same for the guard, with a heading of its own."""
-    if wants_json(scope["path"]):
+    if wants_json(scope):
         headers = {"www-authenticate": "Bearer"} if status == 401 else None
         return JSONResponse({"detail": message}, status, headers)
     return HTMLResponse(page("problem", heading=heading, message=message, status=status), status)

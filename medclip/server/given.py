@@ -1,17 +1,19 @@
 """A form → what is known of a patient."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from starlette.datastructures import FormData, UploadFile
 
 from medclip.archive.browsing import clause
+from medclip.assistant.answer import Heard
 from medclip.assistant.asking import Question
 from medclip.assistant.assistant import Assistant
-from medclip.errors import MeasurementError, MedclipError, OptionError, TextError
+from medclip.errors import MeasurementError, MedclipError, MissingDependencyError, OptionError, SpeechError, TextError
 from medclip.modalities.measurements.values import values_of
-from medclip.server.uploads import Desktop, Sent
+from medclip.server.uploads import Desktop, Received, Sent
 
 __all__ = ["Given", "filter_of", "read_form"]
 
@@ -45,15 +47,33 @@ class Given:
             for name, value in self.measured
         ]
         values = values_of(written, _years(self.age), self.sex or None, known=coding)
+        with self._received(desktop) as received:
+            return assistant.ask(
+                received.scans,
+                [self.history] if self.history else [],
+                values,
+                report=[self.report] if self.report else [],
+                recordings=received.recordings,
+            )
+
+    def transcripts(self, assistant: Assistant, desktop: Desktop) -> list[Heard]:
+        """The recordings written down; their files are deleted when this returns.
+
+        Raises:
+            MedclipError: there are none, or one cannot be used.
+        """
+        if not self.recordings:
+            raise SpeechError("recordings: none was given; record or choose one")
+        with Given(recordings=self.recordings)._received(desktop) as received:
+            return assistant.transcribe(received.recordings)
+
+    @contextmanager
+    def _received(self, desktop: Desktop) -> Iterator[Received]:
         with desktop.received(self.scans, self.recordings) as received:
             try:
-                return assistant.ask(
-                    received.scans,
-                    [self.history] if self.history else [],
-                    values,
-                    report=[self.report] if self.report else [],
-                    recordings=received.recordings,
-                )
+                yield received
+            except MissingDependencyError:  # names no file
+                raise
             except MedclipError as error:
                 raise type(error)(received.told(str(error))) from error
 

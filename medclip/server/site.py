@@ -14,7 +14,7 @@ from medclip.errors import ArchiveError, OptionError
 from medclip.modalities.measurements.measurement import AGE, SEX
 from medclip.modalities.scan.read import thumbnail
 from medclip.server.again import Again, Wanted, address
-from medclip.server.context import Context, case_named, problem, who_asks
+from medclip.server.context import Context, case_named, problem, wants_json, who_asks
 from medclip.server.entrance import COOKIE
 from medclip.server.given import multi
 from medclip.server.pages import Picture, answer_page, page
@@ -66,7 +66,7 @@ def site(context: Context) -> APIRouter:
     def gone(request: Request) -> Response:
         minutes = context.limits.minutes
         return problem(
-            request.url.path, 404,
+            request, 404,
             f"This question is not kept any more: it is forgotten after {minutes} minutes, and when the server ends.",
         )  # fmt: skip
 
@@ -83,7 +83,7 @@ def site(context: Context) -> APIRouter:
             return RedirectResponse("/", 303)
         cookie = context.entrance.enter(key)
         if cookie is None:
-            return problem(request.url.path, 401, "This link was used already, or the token is another one.")
+            return problem(request, 401, "This link was used already, or the token is another one.")
         answer = HTMLResponse(page("entered"))
         answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=context.secure, path="/")
         return answer
@@ -100,7 +100,7 @@ def site(context: Context) -> APIRouter:
             ))  # fmt: skip
             return page(
                 "ask", choices=choices, ranges=ranges, measurements=measurements, synthetic=synthetic,
-                minutes=context.limits.minutes,
+                limits=context.limits,
             )  # fmt: skip
 
         return await desk.work(made)
@@ -112,9 +112,22 @@ def site(context: Context) -> APIRouter:
         def read() -> str:
             return desk.keep(who, given.question(desk.assistant(), context.desktop))
 
-        name = await desk.work(read)
-        wanted = Wanted(where=given.where)
-        return RedirectResponse(address(f"/questions/{name}", wanted.pairs()), 303)
+        there = address(f"/questions/{await desk.work(read)}", Wanted(where=given.where).pairs())
+        if wants_json(request.scope):  # a script, which would fetch the page that it is led to
+            return JSONResponse({"address": there}, 201, {"location": there})
+        return RedirectResponse(there, 303)
+
+    @routes.post("/transcripts")
+    async def transcripts(request: Request) -> Response:
+        given = await context.form(request)
+        heard = await desk.work(lambda: given.transcripts(desk.assistant(), context.desktop))
+        return JSONResponse(
+            {
+                "text": "\n\n".join(one.text for one in heard),
+                "language": heard[0].language,
+                "seconds": sum(one.seconds for one in heard),
+            }
+        )
 
     @routes.get("/questions/{name}")
     async def answer(request: Request, name: str) -> Response:
