@@ -17,6 +17,7 @@ from medclip import DISCLAIMER, __version__
 from medclip.errors import MedclipError
 from medclip.server.api import api
 from medclip.server.audit import Audit
+from medclip.server.compare import compare
 from medclip.server.context import Context, problem, refusal, status_of
 from medclip.server.guard import Guard
 from medclip.server.pages import STATIC
@@ -70,6 +71,7 @@ def make_app(context: Context, audit: Audit, hosts: frozenset[str]) -> FastAPI:
     )
     app.include_router(site(context))
     app.include_router(walk(context))
+    app.include_router(compare(context))
     app.include_router(api(context))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app

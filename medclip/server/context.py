@@ -13,11 +13,12 @@ from medclip.errors import ArchiveError, BundleError, MedclipError, MissingDepen
 from medclip.server.desk import BusyError, Desk, LateError
 from medclip.server.entrance import Entrance
 from medclip.server.given import Given, read_form
+from medclip.server.originals import Originals
 from medclip.server.pages import page
 from medclip.server.settings import Limits
 from medclip.server.uploads import Desktop
 
-__all__ = ["JSON", "Context", "case_named", "problem", "refusal", "status_of", "wants_json", "who_asks"]
+__all__ = ["JSON", "Context", "case_named", "gone", "problem", "refusal", "status_of", "wants_json", "who_asks"]
 
 JSON = "application/json"
 
@@ -45,6 +46,7 @@ class Context:
     desktop: Desktop
     entrance: Entrance
     limits: Limits
+    originals: Originals
     secure: bool = False  # whether browsers reach it by https, so that the cookie must, too
 
     async def form(self, request: Request) -> Given:
@@ -96,6 +98,16 @@ def problem(request: Request, status: int, message: str, headers: Mapping[str, s
         return JSONResponse({"detail": message}, status, headers)
     heading = _HEADINGS.get(status, "This was not done")
     return HTMLResponse(page("problem", heading=heading, message=message, status=status), status, headers)
+
+
+def gone(request: Request, context: Context) -> Response:
+    """What is said of a question that is not there."""
+    minutes = context.limits.minutes
+    return problem(
+        request,
+        404,
+        f"This question is not kept any more: it is forgotten after {minutes} minutes, and when the server ends.",
+    )
 
 
 def refusal(scope: Scope, status: int, heading: str, message: str) -> Response:
