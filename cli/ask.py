@@ -45,7 +45,9 @@ def query(
     report_file: Annotated[Path | None, typer.Option("--report-file", help="The same, from a UTF-8 file.")] = None,
     audio: Annotated[
         list[Path] | None,
-        typer.Option("--audio", help="A dictated report (wav, flac, mp3), which is transcribed offline."),
+        typer.Option(
+            "--audio", help="A dictated report (wav, flac, mp3, ogg, webm, mp4), which is transcribed offline."
+        ),
     ] = None,
     speech_model: Annotated[
         str, typer.Option(help="base, a folder in CTranslate2's format, or a Whisper name on the hub.")

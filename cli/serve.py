@@ -25,6 +25,10 @@ def serve(
     audit_log: Annotated[
         Path | None, typer.Option(help="Who asked what kind of thing when. Default: in ~/.local/state/medclip.")
     ] = None,
+    originals: Annotated[
+        Path | None,
+        typer.Option(help="The cases folder that the index was built from: its scans can be looked at slice by slice."),
+    ] = None,
     https: Annotated[bool, typer.Option("--https", help="Browsers reach it by https, through a proxy.")] = False,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Questions that are worked on at once.")] = 2,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
@@ -41,4 +45,13 @@ def serve(
         render.say(f"Programs: a token in a file by --token-file. Log: {where}. Stop it with Ctrl-C.")
 
     where = audit_log or Path.home() / ".local" / "state" / "medclip" / "audit.jsonl"
-    serve_index(index, listening, token_file=token_file, audit_log=where, at_once=at_once, threads=threads, ready=ready)
+    serve_index(
+        index,
+        listening,
+        token_file=token_file,
+        audit_log=where,
+        originals=originals,
+        at_once=at_once,
+        threads=threads,
+        ready=ready,
+    )

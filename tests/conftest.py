@@ -4,15 +4,14 @@ import fcntl
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from medclip.cases import Case, read_cases, write_cases
+from tests.command import SCRIPT, Commands, Ran
 from tests.tiny import tiny_towers
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -24,27 +23,6 @@ pytest_plugins = ["tests.quick"]
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
-@dataclass(frozen=True)
-class Ran:
-    """A finished command."""
-
-    code: int
-    out: str
-    err: str
-
-
-def run_medclip(*arguments: object, cwd: Path | None = None) -> Ran:
-    """Run the installed command as a user would."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("medclip")), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
-
-
 @pytest.fixture
 def shared_place() -> Iterator[Path]:
     """A folder that other users can reach; pytest keeps its own closed, even while another session runs."""
@@ -54,8 +32,11 @@ def shared_place() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def medclip() -> Callable[..., Ran]:
-    return run_medclip
+def medclip() -> Iterator[Commands]:
+    """Runs a command as a user would."""
+    commands = Commands()
+    yield commands
+    commands.close()
 
 
 class Shared:
@@ -83,15 +64,24 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
     return Shared(folder)
 
 
-def _ran(*arguments: object) -> None:
-    done = run_medclip(*arguments)
-    assert done.code == 0, done.err
+Making = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
-def sample(shared: Shared) -> Path:
+def making(medclip: Commands) -> Making:
+    """Runs a command that makes what tests need."""
+
+    def run(*arguments: object) -> None:
+        done = medclip(*arguments)
+        assert done.code == 0, done.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sample(shared: Shared, making: Making) -> Path:
     """The synthetic cohort, imported."""
-    return shared("sample", lambda out: _ran("cases", "import", "sample", "--out", out))
+    return shared("sample", lambda out: making("cases", "import", "sample", "--out", out))
 
 
 @pytest.fixture(scope="session")
@@ -104,9 +94,9 @@ def demo(shared: Shared) -> Path:
     """What ``medclip demo`` makes of the same cohort, and in ``demo.said`` beside it what it says."""
 
     def make(out: Path) -> None:
-        done = run_medclip("demo", "--out", out.name, cwd=out.parent)
-        assert done.code == 0, done.err
-        out.with_name("demo.said").write_text(done.out, encoding="utf-8")
+        done = subprocess.run([SCRIPT, "demo", "--out", out.name], cwd=out.parent, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        out.with_name("demo.said").write_bytes(done.stdout)
 
     return shared("demo", make)
 
@@ -130,11 +120,11 @@ def few(sample: Path, sample_cases: list[Case], shared: Shared) -> Path:
 
 
 @pytest.fixture(scope="session")
-def joint(shared: Shared) -> Path:
+def joint(shared: Shared, making: Making) -> Path:
     """The cohort whose label needs all modalities, with half of the cases to learn from, which are enough."""
 
     def make(out: Path) -> None:
-        _ran("cases", "import", "sample-joint", "--out", out)
+        making("cases", "import", "sample-joint", "--out", out)
         cases = read_cases(out)
         train, dev = ([case for case in cases if case.split == split] for split in ("train", "dev"))
         write_cases(out, [*train[:120], *dev])
@@ -149,13 +139,19 @@ def hub_layout(shared: Shared) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(few: Path, hub_layout: Path, shared: Shared) -> Path:
+def tiny_model(few: Path, hub_layout: Path, shared: Shared, making: Making) -> Path:
     """A model with small towers, for tests that open it often."""
     towers = f"local-dir:{hub_layout}"
     return shared(
         "tiny-model",
-        lambda out: _ran("train", few, "--out", out, "--towers", towers, "--epochs", 2, "--device", "cpu"),
+        lambda out: making("train", few, "--out", out, "--towers", towers, "--epochs", 2, "--device", "cpu"),
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_index(few: Path, tiny_model: Path, shared: Shared, making: Making) -> Path:
+    """An index of twenty cases with that model, for tests that ask what its answers do not matter for."""
+    return shared("tiny-index", lambda out: making("index", "build", few, "--model", tiny_model, "--out", out))
 
 
 @pytest.fixture(scope="session")

@@ -11,17 +11,21 @@ import pytest
 
 __all__ = ["LONGEST", "SLOW_FIXTURES", "SLOW_PARAMETERS"]
 
-SLOW_FIXTURES = frozenset({"sample", "demo", "model", "tiny_model", "index", "medpix", "covid", "tree", "joint"})
+SLOW_FIXTURES = frozenset(
+    {"sample", "demo", "model", "tiny_model", "tiny_index", "index", "medpix", "covid", "tree", "joint"}
+)
 """Fixtures that draw a cohort, train, build an index, write a folder of studies or read a published set."""
 
 SLOW_PARAMETERS = frozenset({("backend", "milvus")})
 """Parameters of tests that run over others, too."""
 
 LONGEST = (
-    "test_ablation.py", "test_training.py", "test_joint.py", "test_labelling.py", "test_multilingual.py", "test_upkeep.py",
-    "test_real_archive.py",
+    "test_upkeep.py", "test_ablation.py", "test_commands.py", "test_training.py", "test_ask.py", "test_killed.py",
+    "test_real_archive.py", "test_multilingual.py", "test_labelling.py", "test_orientation.py", "test_joint.py",
+    "test_choosing.py", "test_verify.py", "test_odd_names.py",
 )  # fmt: skip
-"""Files that take a minute or more: they begin, so that no process works alone at the end of a run."""
+"""Files that take a minute or so: they begin, the longest first, so that no process works alone at the end of a run.
+The first makes the demo, for which the second need not wait."""
 
 _TAKEN = pytest.StashKey[float]()
 

@@ -175,7 +175,7 @@ class Assistant(Answering):
         Raises:
             ScanError, TextError, SpeechError, MeasurementError, MissingDependencyError, ArchiveError: as of `query`.
         """
-        heard = self._transcribe(recordings, speech_model)
+        heard = self.transcribe(recordings, speech_model)
         said = [one.text for one in heard]
         query = self.embedder.query(scans, history, [*report, *said], values or {})
         sources = sources_of(scans, history, report, [one.sha256 for one in heard], said)
@@ -250,10 +250,17 @@ class Assistant(Answering):
         nothing = question.parts.only([])
         return self.fuser.fuse([replace(nothing, scans=vector[None])])
 
-    def _transcribe(self, recordings: Sequence[Path], model: str) -> list[Heard]:
+    def transcribe(self, recordings: Sequence[Path], speech_model: str = DEFAULT) -> list[Heard]:
+        """Write recordings down, one by one, with the archive's own words in the model's ear.
+
+        Raises:
+            SpeechError: one cannot be read, or nobody speaks in it.
+            MissingDependencyError: the extra ``speech`` is not installed.
+            ArchiveError: as `vocabulary`.
+        """
         if not recordings:
             return []
-        transcriber = Transcriber(model, threads=self.embedder.model.towers.threads)
+        transcriber = Transcriber(speech_model, threads=self.embedder.model.towers.threads)
         vocabulary = self.vocabulary()
         return [Heard(**asdict(transcriber.transcribe(file, vocabulary))) for file in recordings]
 

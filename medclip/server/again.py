@@ -131,6 +131,7 @@ class Again:
     scans: int  # of a query that can be marked; 0 of an archived case
     example: str  # of a filter
     fixed: tuple[tuple[str, str], ...] = ()  # what an address always has
+    pictures: int = 0  # of an archived case that is asked as if it were new
 
     @property
     def markable(self) -> bool:
@@ -145,7 +146,7 @@ class Again:
     @property
     def comparable(self) -> bool:
         """Whether the query has a picture to lay beside a case's."""
-        return self.scans > 0
+        return self.scans > 0 or self.pictures > 0
 
     def link(self, **changes: Any) -> str:
         """The same question, with something changed: `where`, or fields of the refinement."""
@@ -224,6 +225,11 @@ class Again:
         """The search from an archived case."""
         return address("/similar", [("id", case_id)])
 
-    def compare(self, case_id: str) -> str:
-        """Query and case side by side."""
-        return address(f"{self.base}/compare", [("case", case_id)])
+    def compare(self, case_id: str, scan: int | None) -> str:
+        """Query and case side by side.
+
+        Args:
+            scan: of the case, from 1; its first where None.
+        """
+        chosen = [] if scan is None else [("with", str(scan))]
+        return address(f"{self.base}/compare", [*self.fixed, ("case", case_id), *chosen, *self.wanted.pairs()])

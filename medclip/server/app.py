@@ -17,6 +17,7 @@ from medclip import DISCLAIMER, __version__
 from medclip.errors import MedclipError
 from medclip.server.api import api
 from medclip.server.audit import Audit
+from medclip.server.compare import compare
 from medclip.server.context import Context, problem, refusal, status_of
 from medclip.server.guard import Guard
 from medclip.server.pages import STATIC
@@ -71,6 +72,7 @@ def make_app(context: Context, audit: Audit, hosts: frozenset[str]) -> FastAPI:
     )
     app.include_router(site(context))
     app.include_router(walk(context))
+    app.include_router(compare(context))
     app.include_router(api(context))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
@@ -79,25 +81,23 @@ def make_app(context: Context, audit: Audit, hosts: frozenset[str]) -> FastAPI:
 async def _failed(request: Request, error: MedclipError) -> Response:
     status = status_of(error)
     headers = {"retry-after": "5"} if status == 503 else None
-    return problem(request.url.path, status, str(error), headers)
+    return problem(request, status, str(error), headers)
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-    return problem(request.url.path, 422, f"{name[:100]}: {first['msg']}")
+    return problem(request, 422, f"{name[:100]}: {first['msg']}")
 
 
 async def _refused(request: Request, error: HTTPException) -> Response:
-    return problem(request.url.path, error.status_code, str(error.detail), error.headers)
+    return problem(request, error.status_code, str(error.detail), error.headers)
 
 
 async def _vanished(request: Request, _: ClientDisconnect) -> Response:
-    return problem(request.url.path, 408, "The request stopped half-way; send it again.")
+    return problem(request, 408, "The request stopped half-way; send it again.")
 
 
 async def _broken(request: Request, error: Exception) -> Response:
     # its text may quote what was sent; the kind of error and where it rose are in the server's own log
-    return problem(
-        request.url.path, 500, f"This failed by a mistake of the program ({type(error).__name__}); please report it."
-    )
+    return problem(request, 500, f"This failed by a mistake of the program ({type(error).__name__}); please report it.")

@@ -2,21 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Scope
 
 from medclip.assistant.assistant import Assistant
 from medclip.errors import ArchiveError, BundleError, MedclipError, MissingDependencyError, OutputError
 from medclip.server.desk import BusyError, Desk, LateError
 from medclip.server.entrance import Entrance
 from medclip.server.given import Given, read_form
+from medclip.server.originals import Originals
 from medclip.server.pages import page
 from medclip.server.settings import Limits
 from medclip.server.uploads import Desktop
 
-__all__ = ["Context", "case_named", "problem", "refusal", "status_of", "who_asks"]
+__all__ = ["JSON", "Context", "case_named", "gone", "problem", "refusal", "status_of", "wants_json", "who_asks"]
+
+JSON = "application/json"
 
 _FIELDS = 500  # of a form, beside its files
 _TEXT = 1 << 20  # bytes of one field
@@ -42,6 +46,7 @@ class Context:
     desktop: Desktop
     entrance: Entrance
     limits: Limits
+    originals: Originals
     secure: bool = False  # whether browsers reach it by https, so that the cookie must, too
 
     async def form(self, request: Request) -> Given:
@@ -82,22 +87,32 @@ def status_of(error: MedclipError) -> int:
     return 422
 
 
-def wants_json(path: str) -> bool:
-    """Whether an answer under a path is JSON."""
-    return path.startswith("/api/")
+def wants_json(scope: Scope) -> bool:
+    """Whether a request is answered in JSON: under ``/api/``, and where a page's script asks for it."""
+    return scope["path"].startswith("/api/") or Headers(scope=scope).get("accept") == JSON
 
 
-def problem(path: str, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+def problem(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """A page, or JSON, that says in a line what is wrong."""
-    if wants_json(path):
+    if wants_json(request.scope):
         return JSONResponse({"detail": message}, status, headers)
     heading = _HEADINGS.get(status, "This was not done")
     return HTMLResponse(page("problem", heading=heading, message=message, status=status), status, headers)
 
 
-def refusal(scope: Any, status: int, heading: str, message: str) -> Response:
+def gone(request: Request, context: Context) -> Response:
+    """What is said of a question that is not there."""
+    minutes = context.limits.minutes
+    return problem(
+        request,
+        404,
+        f"This question is not kept any more: it is forgotten after {minutes} minutes, and when the server ends.",
+    )
+
+
+def refusal(scope: Scope, status: int, heading: str, message: str) -> Response:
     """The same for the guard, with a heading of its own."""
-    if wants_json(scope["path"]):
+    if wants_json(scope):
         headers = {"www-authenticate": "Bearer"} if status == 401 else None
         return JSONResponse({"detail": message}, status, headers)
     return HTMLResponse(page("problem", heading=heading, message=message, status=status), status)

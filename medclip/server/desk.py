@@ -4,8 +4,8 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
@@ -15,7 +15,9 @@ from medclip.assistant.asking import Question
 from medclip.assistant.assistant import Assistant
 from medclip.errors import ArchiveError, MedclipError
 from medclip.index.case_index import MANIFEST
+from medclip.modalities.scan.stack import Stack, from_pictures
 from medclip.server.settings import Limits
+from medclip.server.stacks import LET_GO
 
 __all__ = ["BusyError", "Desk", "LateError"]
 
@@ -35,7 +37,13 @@ class _Kept:
     who: str
     question: Question
     until: float  # monotonic seconds
-    size: int  # bytes of its pictures
+    stacks: Sequence[Stack | str]  # of its scans, or why there is none
+
+    @property
+    def size(self) -> int:
+        """Bytes of its pictures and slices."""
+        pictures = sum(picture.nbytes for scan in self.question.scans for picture in scan.pictures)
+        return pictures + sum(stack.nbytes for stack in self.stacks if isinstance(stack, Stack))
 
 
 class Desk:
@@ -114,24 +122,39 @@ class Desk:
         """Do something short, which waits for no turn."""
         return await asyncio.to_thread(task)
 
-    def keep(self, who: str, question: Question) -> str:
-        """Keep a question for a while; returns the name under which who asked it finds it again."""
-        size = sum(picture.nbytes for scan in question.scans for picture in scan.pictures)
+    def keep(self, who: str, question: Question, stacks: Sequence[Stack | str] = ()) -> str:
+        """Keep a question for a while; returns the name under which who asked it finds it again.
+
+        Args:
+            stacks: its scans slice by slice, or why one is not; where there is little room, they go before questions do.
+        """
         name = secrets.token_urlsafe(18)
         with self._keeping:
-            self._kept[name] = _Kept(who, question, time.monotonic() + 60 * self.limits.minutes, size)
+            self._kept[name] = _Kept(who, question, time.monotonic() + 60 * self.limits.minutes, stacks)
             self._tidy()
         return name
 
     def kept(self, who: str, name: str) -> Question | None:
         """A question that was kept; None where it is forgotten, or somebody else's."""
+        found = self._found(who, name)
+        return None if found is None else found.question
+
+    def stack(self, who: str, name: str, number: int) -> Stack | None:
+        """A scan of a question slice by slice, else the pictures of it; None where there is none, counted from 0."""
+        found = self._found(who, name)
+        if found is None or not 0 <= number < len(found.question.scans):
+            return None
+        stack = found.stacks[number] if number < len(found.stacks) else LET_GO
+        return stack if isinstance(stack, Stack) else from_pictures(found.question.scans[number], stack)
+
+    def _found(self, who: str, name: str) -> _Kept | None:
         with self._keeping:
             self._tidy()
             found = self._kept.get(name)
             if found is None or found.who != who:
                 return None
             self._kept.move_to_end(name)
-            return found.question
+            return found
 
     def forget(self, who: str, name: str) -> None:
         """Forget a question now."""
@@ -143,7 +166,12 @@ class Desk:
         now = time.monotonic()
         for name in [name for name, one in self._kept.items() if one.until < now]:
             del self._kept[name]
-        while len(self._kept) > 1 and (
-            len(self._kept) > self.limits.kept or sum(one.size for one in self._kept.values()) > self.limits.kept_bytes
-        ):
+        for name in list(self._kept)[:-1]:
+            if self._fits():
+                break
+            self._kept[name] = replace(self._kept[name], stacks=())
+        while len(self._kept) > 1 and not (len(self._kept) <= self.limits.kept and self._fits()):
             self._kept.popitem(last=False)
+
+    def _fits(self) -> bool:
+        return sum(one.size for one in self._kept.values()) <= self.limits.kept_bytes

@@ -1,22 +1,35 @@
 """A form → what is known of a patient."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from starlette.datastructures import FormData, UploadFile
 
 from medclip.archive.browsing import clause
+from medclip.assistant.answer import Heard
 from medclip.assistant.asking import Question
 from medclip.assistant.assistant import Assistant
-from medclip.errors import MeasurementError, MedclipError, OptionError, TextError
+from medclip.errors import MeasurementError, MedclipError, MissingDependencyError, OptionError, SpeechError, TextError
+from medclip.modalities.measurements.shared_units import Amount
 from medclip.modalities.measurements.values import values_of
-from medclip.server.uploads import Desktop, Sent
+from medclip.modalities.scan.stack import Stack
+from medclip.server.stacks import Reading
+from medclip.server.uploads import Desktop, Received, Sent
 
-__all__ = ["Given", "filter_of", "read_form"]
+__all__ = ["Given", "LookedAt", "filter_of", "read_form"]
 
 _BARE = re.compile(r"[-+]?\d+(?:[.,]\d+)?")
 _KNOWN = {"scans", "recordings", "history", "report", "age", "sex", "measure", "where"}
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """A question, and its scans slice by slice."""
+
+    question: Question
+    stacks: list[Stack | str]  # of each scan, or why there is none
 
 
 @dataclass(frozen=True)
@@ -38,22 +51,60 @@ class Given:
         Raises:
             MedclipError: something of it cannot be used; files are called as their sender called them.
         """
+        measured = self._measured(assistant)
+        with self._received(desktop) as received:
+            return self._ask(assistant, received, measured)
+
+    def looked_at(self, assistant: Assistant, desktop: Desktop, most: int) -> LookedAt:
+        """The same, and the scans slice by slice, which are read meanwhile.
+
+        Args:
+            most: bytes of all slices.
+
+        Raises:
+            MedclipError: as `question`.
+        """
+        measured = self._measured(assistant)
+        with self._received(desktop) as received:
+            slices = Reading(received.scans, most)
+            return LookedAt(self._ask(assistant, received, measured), slices.stacks())
+
+    def _measured(self, assistant: Assistant) -> Mapping[str, Amount]:
         coding = assistant.embedder.coding
         units = coding.units
         written = [
             f"{name}={value.replace(',', '.')}{units.get(name, '')}" if _BARE.fullmatch(value) else f"{name}={value}"
             for name, value in self.measured
         ]
-        values = values_of(written, _years(self.age), self.sex or None, known=coding)
+        return values_of(written, _years(self.age), self.sex or None, known=coding)
+
+    def _ask(self, assistant: Assistant, received: Received, measured: Mapping[str, Amount]) -> Question:
+        return assistant.ask(
+            received.scans,
+            [self.history] if self.history else [],
+            measured,
+            report=[self.report] if self.report else [],
+            recordings=received.recordings,
+        )
+
+    def transcripts(self, assistant: Assistant, desktop: Desktop) -> list[Heard]:
+        """The recordings written down; their files are deleted when this returns.
+
+        Raises:
+            MedclipError: there are none, or one cannot be used.
+        """
+        if not self.recordings:
+            raise SpeechError("recordings: none was given; record or choose one")
+        with Given(recordings=self.recordings)._received(desktop) as received:
+            return assistant.transcribe(received.recordings)
+
+    @contextmanager
+    def _received(self, desktop: Desktop) -> Iterator[Received]:
         with desktop.received(self.scans, self.recordings) as received:
             try:
-                return assistant.ask(
-                    received.scans,
-                    [self.history] if self.history else [],
-                    values,
-                    report=[self.report] if self.report else [],
-                    recordings=received.recordings,
-                )
+                yield received
+            except MissingDependencyError:  # names no file
+                raise
             except MedclipError as error:
                 raise type(error)(received.told(str(error))) from error
 

@@ -69,6 +69,7 @@ def serve_index(
     *,
     token_file: Path | None,
     audit_log: Path,
+    originals: Path | None = None,
     at_once: int,
     threads: int | None,
     ready: Callable[[str], None],
@@ -77,11 +78,12 @@ def serve_index(
 
     Args:
         token_file: what programs send; without one only browsers that come by the link may ask.
+        originals: the cases folder that the index was built from, to show its scans as their files have them.
         ready: told the one-time link when it can be opened.
 
     Raises:
         MissingDependencyError: the extra ``serve`` is not installed.
-        OptionError: it cannot listen there, or the token is none.
+        OptionError: it cannot listen there, the token is none, or the originals are no folder.
         ArchiveError, BundleError: the index cannot be opened.
         OutputError: the log cannot be written.
     """
@@ -95,15 +97,17 @@ def serve_index(
     from medclip.server.context import Context
     from medclip.server.desk import Desk
     from medclip.server.entrance import Entrance, read_token
+    from medclip.server.originals import Originals
     from medclip.server.settings import Limits
     from medclip.server.uploads import Desktop, workroom
 
     limits = replace(Limits(), at_once=at_once)
     token = None if token_file is None else read_token(token_file)
+    files = Originals(originals, limits.slices_bytes, limits.kept_bytes)
     with listening.socket() as bound, workroom() as room:
         desk = Desk(folder, limits, threads)
         entrance = Entrance(token, limits.sessions)
-        context = Context(desk, Desktop(room, limits), entrance, limits, listening.https)
+        context = Context(desk, Desktop(room, limits), entrance, limits, files, listening.https)
         app = make_app(context, Audit(audit_log), listening.hosts)
         config = uvicorn.Config(
             app,

@@ -18,6 +18,7 @@ class Limits:
     at_once: int = 2  # questions that are worked on
     waiting: int = 32  # questions that wait for their turn
     kept: int = 64  # questions that are kept to be asked again, and ...
-    kept_bytes: int = 512 << 20  # ... of their pictures
+    kept_bytes: int = 512 << 20  # ... of their pictures and slices
+    slices_bytes: int = 256 << 20  # of a question's scans, slice by slice, or of one scan of an archived case
     minutes: int = 60  # that a question is kept
     sessions: int = 256  # browsers that entered

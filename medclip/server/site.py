@@ -14,7 +14,7 @@ from medclip.errors import ArchiveError, OptionError
 from medclip.modalities.measurements.measurement import AGE, SEX
 from medclip.modalities.scan.read import thumbnail
 from medclip.server.again import Again, Wanted, address
-from medclip.server.context import Context, case_named, problem, who_asks
+from medclip.server.context import Context, case_named, gone, problem, wants_json, who_asks
 from medclip.server.entrance import COOKIE
 from medclip.server.given import multi
 from medclip.server.pages import Picture, answer_page, page
@@ -65,13 +65,6 @@ def site(context: Context) -> APIRouter:
 
         return of
 
-    def gone(request: Request) -> Response:
-        minutes = context.limits.minutes
-        return problem(
-            request.url.path, 404,
-            f"This question is not kept any more: it is forgotten after {minutes} minutes, and when the server ends.",
-        )  # fmt: skip
-
     @routes.get("/enter")
     async def enter_by_link(request: Request, key: str = "") -> Response:
         return _entered(request, key)
@@ -85,7 +78,7 @@ def site(context: Context) -> APIRouter:
             return RedirectResponse("/", 303)
         cookie = context.entrance.enter(key)
         if cookie is None:
-            return problem(request.url.path, 401, "This link was used already, or the token is another one.")
+            return problem(request, 401, "This link was used already, or the token is another one.")
         answer = HTMLResponse(page("entered"))
         answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=context.secure, path="/")
         return answer
@@ -102,7 +95,7 @@ def site(context: Context) -> APIRouter:
             ))  # fmt: skip
             return page(
                 "ask", choices=choices, ranges=ranges, measurements=measurements, synthetic=synthetic,
-                minutes=context.limits.minutes,
+                limits=context.limits,
             )  # fmt: skip
 
         return await desk.work(made)
@@ -112,17 +105,31 @@ def site(context: Context) -> APIRouter:
         given, who = await context.form(request), who_asks(request)
 
         def read() -> str:
-            return desk.keep(who, given.question(desk.assistant(), context.desktop))
+            asked = given.looked_at(desk.assistant(), context.desktop, context.limits.slices_bytes)
+            return desk.keep(who, asked.question, asked.stacks)
 
-        name = await desk.work(read)
-        wanted = Wanted(where=given.where)
-        return RedirectResponse(address(f"/questions/{name}", wanted.pairs()), 303)
+        there = address(f"/questions/{await desk.work(read)}", Wanted(where=given.where).pairs())
+        if wants_json(request.scope):  # a script, which would fetch the page that it is led to
+            return JSONResponse({"address": there}, 201, {"location": there})
+        return RedirectResponse(there, 303)
+
+    @routes.post("/transcripts")
+    async def transcripts(request: Request) -> Response:
+        given = await context.form(request)
+        heard = await desk.work(lambda: given.transcripts(desk.assistant(), context.desktop))
+        return JSONResponse(
+            {
+                "text": "\n\n".join(one.text for one in heard),
+                "language": heard[0].language,
+                "seconds": sum(one.seconds for one in heard),
+            }
+        )
 
     @routes.get("/questions/{name}")
     async def answer(request: Request, name: str) -> Response:
         question, wanted = desk.kept(who_asks(request), name), Wanted.read(multi(request.query_params.multi_items()))
         if question is None:
-            return gone(request)
+            return gone(request, context)
 
         def made() -> str:
             assistant = desk.assistant()
@@ -143,14 +150,14 @@ def site(context: Context) -> APIRouter:
     async def asked_scan(request: Request, name: str, number: int) -> Response:
         question = desk.kept(who_asks(request), name)
         if question is None or not 1 <= number <= len(question.scans):
-            return gone(request)
+            return gone(request, context)
         return Response(thumbnail(question.scans[number - 1].middle, _SIDE), media_type="image/jpeg")
 
     @routes.get("/questions/{name}/record")
     async def question_record(request: Request, name: str) -> Response:
         question, wanted = desk.kept(who_asks(request), name), Wanted.read(multi(request.query_params.multi_items()))
         if question is None:
-            return gone(request)
+            return gone(request, context)
         asked = await desk.work(lambda: answered(desk.assistant(), question, wanted, record=True))
         assert asked.record is not None
         return JSONResponse(
@@ -179,8 +186,8 @@ def site(context: Context) -> APIRouter:
             assistant = desk.assistant()
             case_id = case_named(request, assistant, id)
             asked = as_new(assistant, case_id, wanted)
-            live = Again("/similar", wanted, (), 0, choices_of(assistant)[2], fixed=(("id", case_id),))
             own = [picture_of(case_id, number) for number in sorted(assistant.index.thumbnails(case_id))]
+            live = Again("/similar", wanted, (), 0, choices_of(assistant)[2], (("id", case_id),), len(own))
             return answer_page(
                 asked.answer, title=f"Case {case_id}", texts=[], asked=own, pictures=pictures(assistant), live=live
             )

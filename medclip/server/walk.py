@@ -122,7 +122,7 @@ def walk(context: Context) -> APIRouter:
             drawn = read_map(assistant.index)
             if drawn is None:
                 return problem(
-                    "/map", 404, "This index has no map, since an earlier medclip made it; run  medclip index compact."
+                    request, 404, "This index has no map, since an earlier medclip made it; run  medclip index compact."
                 )
             shown = colour or next((one.field for one in choices if one.field.startswith("label.")), "")
             shown = shown.removeprefix("label.")

@@ -103,7 +103,7 @@ def test_the_figures_of_a_multi_label_set_are_means_over_its_classes() -> None:
 
 
 def test_several_findings_at_once_are_trained_voted_on_and_measured(
-    sample: Path, tmp_path: Path, medclip: Medclip
+    sample: Path, hub_layout: Path, tmp_path: Path, medclip: Medclip
 ) -> None:
     """The sample's lesions as three classes that may each be present: the whole way to an answer and its figures."""
     cases = tmp_path / "cases"
@@ -115,7 +115,8 @@ def test_several_findings_at_once_are_trained_voted_on_and_measured(
             row["labels"][f"lesions/{name}"] = "present" if name == lesion else "absent"
     (cases / "cases.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     model, index = tmp_path / "model", tmp_path / "index"
-    trained = medclip("train", cases, "--out", model, "--fuser", "concat", "--epochs", 8, "--device", "cpu")
+    trained = medclip("train", cases, "--out", model, "--towers", f"local-dir:{hub_layout}", "--fuser", "concat",
+                      "--epochs", 8, "--device", "cpu")  # fmt: skip
     assert trained.code == 0, trained.err
     assert medclip("index", "build", cases, "--model", model, "--split", "train", "--out", index).code == 0
     dev = [row for row in rows if row["split"] == "dev"]

@@ -16,9 +16,9 @@ from medclip.errors import ArchiveError, BundleError, MedclipError
 
 
 @pytest.fixture
-def copy(index: Path, tmp_path: Path) -> Path:
+def copy(tiny_index: Path, tmp_path: Path) -> Path:
     """An index folder that a test may spoil."""
-    return Path(shutil.copytree(index, tmp_path / "copy"))
+    return Path(shutil.copytree(tiny_index, tmp_path / "copy"))
 
 
 def _flip(file: Path, position: int = -30) -> None:
@@ -92,10 +92,10 @@ def test_a_pipe_hangs_nothing(copy: Path, name: str) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can read as another user")
-def test_colleagues_can_ask_and_what_they_may_not_read_is_named(index: Path, shared_place: Path) -> None:
+def test_colleagues_can_ask_and_what_they_may_not_read_is_named(tiny_index: Path, shared_place: Path) -> None:
     import multiprocessing
 
-    copy = Path(shutil.copytree(index, shared_place / "copy"))
+    copy = Path(shutil.copytree(tiny_index, shared_place / "copy"))
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
     context.Process(target=_ask_as_nobody, args=(copy, theirs), daemon=True).start()
@@ -133,11 +133,11 @@ def _ask_as_nobody(folder: Path, pipe: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def exported(index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(tiny_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from medclip.archive.moving import export_index
 
     out = tmp_path_factory.mktemp("export") / "e.gz"
-    export_index(index, out)
+    export_index(tiny_index, out)
     return out
 
 
@@ -179,18 +179,18 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], None]] = {
 
 @pytest.mark.parametrize("fault", FORGERIES)
 def test_a_forged_export_is_refused_though_its_checksums_fit(
-    index: Path, exported: Path, tmp_path: Path, fault: str
+    tiny_index: Path, exported: Path, tmp_path: Path, fault: str
 ) -> None:
     from medclip.archive.build import Place
     from medclip.archive.moving import import_index
 
     file = _forged(exported, tmp_path / "forged.gz", FORGERIES[fault])
     with pytest.raises(ArchiveError, match=fault):
-        import_index(file, index, tmp_path / "out", Place())
+        import_index(file, tiny_index, tmp_path / "out", Place())
     assert [path.name for path in tmp_path.iterdir()] == ["forged.gz"]
 
 
-def test_what_filters_and_words_go_by_is_made_of_the_document(index: Path, exported: Path, tmp_path: Path) -> None:
+def test_what_filters_and_words_go_by_is_made_of_the_document(tiny_index: Path, exported: Path, tmp_path: Path) -> None:
     from medclip.archive.build import Place
     from medclip.archive.moving import import_index
     from medclip.index import CaseIndex
@@ -198,8 +198,8 @@ def test_what_filters_and_words_go_by_is_made_of_the_document(index: Path, expor
     def change(case: dict[str, Any]) -> None:
         case["facts"], case["text"] = {"modality": ["forged"]}, "forged"
 
-    import_index(_forged(exported, tmp_path / "e.gz", change), index, tmp_path / "out", Place())
-    whole, again = CaseIndex.open(index), CaseIndex.open(tmp_path / "out")
+    import_index(_forged(exported, tmp_path / "e.gz", change), tiny_index, tmp_path / "out", Place())
+    whole, again = CaseIndex.open(tiny_index), CaseIndex.open(tmp_path / "out")
     assert [repr(record) for record in again.records()] == [repr(record) for record in whole.records()]
     whole.close()
     again.close()

@@ -1,16 +1,21 @@
 """Scans are decoded in processes of their own (`medclip.modalities.process`): what is asked of them, and how long."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from medclip.errors import ScanError
 from medclip.modalities.process import Decoders, Reply, Stopped
 from medclip.modalities.scan.pictures import GreyPicture, ScanPictures
+from medclip.modalities.scan.stack import Slice, Stack
+from medclip.modalities.scan.window import Window
 
-__all__ = ["MEMORY", "decode", "decode_series", "start"]
+__all__ = ["ABOUT", "MEMORY", "decode", "decode_series", "decode_stack", "decode_stack_series", "start"]
+
+T = TypeVar("T")
 
 MEMORY = 768 << 20
 """Bytes of address space of a decoder, its libraries (270 MB) among them, so that it stays below 1 GiB together with the
@@ -19,7 +24,13 @@ a window 670 MB."""
 
 _SECONDS = 8.0  # of computing, for one file, so that nobody waits for 10; that radiograph takes 3
 _SECONDS_A_FILE = 0.02  # more for each file of a series; reading its header takes 0.002
+_STACK_SECONDS = 20.0  # for all slices of a scan; 500 of 512 × 512 take 5 uncompressed
 _MOST_CRASHES = 3  # files of a series that may end the decoder; more, and it is left alone
+
+_KINDS = {"uint8": "u1", "int16": "<i2", "uint16": "<u2"}  # of a stack's values
+
+ABOUT = ("total", "inverted", "hounsfield", "aspect", "shrunk", "notes")
+"""What of a `Stack` is told beside its slices and window."""
 
 _decoders = Decoders("medclip.modalities.scan.worker", most=MEMORY)
 
@@ -37,6 +48,17 @@ def _pictures(reply: Reply) -> ScanPictures:
     return ScanPictures(tuple(pictures), reply.words["total"], reply.words["window"], tuple(reply.words["notes"]))
 
 
+def _stack(reply: Reply) -> Stack:
+    words = reply.words
+    kind = np.dtype(_KINDS[words["kind"]])
+    slices = [
+        Slice(np.frombuffer(content, kind).reshape(words["shape"]), float(slope), float(intercept))
+        for content, (slope, intercept) in zip(reply.content, words["scales"], strict=True)
+    ]
+    about = {name: words["about"][name] for name in ABOUT}
+    return Stack(tuple(slices), window=Window(**words["window"]), **{**about, "notes": tuple(about["notes"])})
+
+
 def _told(name: Path, why: str, seconds: float) -> str:
     return {
         "time": f"{name}: takes over {seconds:.0f} s to decode; export it smaller or uncompressed",
@@ -52,15 +74,37 @@ def needs_memory() -> str:
     return f"needs over {MEMORY >> 20} MiB of memory to decode; export it smaller or uncompressed"
 
 
-def _ask(request: dict[str, object], name: Path, seconds: float, at: list[int]) -> ScanPictures:
+def _ask(request: dict[str, object], name: Path, seconds: float, at: list[int], made: Callable[[Reply], T]) -> T:
     here = None if name.is_absolute() else os.getcwd()  # a decoder may be older than the caller's last change of folder
     reply = _decoders.ask({**request, "folder": here}, seconds, at.append)
     if "error" in reply.words:
         raise ScanError(reply.words["error"])
     try:
-        return _pictures(reply)
+        return made(reply)
     except (KeyError, TypeError, ValueError):  # no decoder that works answers so
         raise Stopped("crash") from None
+
+
+def _of_file(file: Path, request: dict[str, object], seconds: float, made: Callable[[Reply], T]) -> T:
+    try:
+        return _ask({"file": str(file), **request}, file, seconds, [], made)
+    except Stopped as stopped:
+        raise ScanError(_told(file, stopped.why, seconds)) from None
+
+
+def _of_series(files: Sequence[Path], request: dict[str, object], seconds: float, made: Callable[[Reply], T]) -> T:
+    folder = files[0].parent
+    harmful: list[int] = []
+    most = min(_MOST_CRASHES, len(files) - 1)
+    while True:
+        at: list[int] = []
+        asked = {"files": [str(file) for file in files], "harmful": harmful, **request}
+        try:
+            return _ask(asked, folder, seconds, at, made)
+        except Stopped as stopped:
+            if stopped.why in ("time", "start") or not at or len(harmful) == most:
+                raise ScanError(_told(folder, stopped.why, seconds)) from None
+            harmful.append(at[-1])
 
 
 def decode(file: Path) -> ScanPictures:
@@ -69,10 +113,7 @@ def decode(file: Path) -> ScanPictures:
     Raises:
         ScanError: it is no scan, is damaged, or takes more time or memory than any scan should.
     """
-    try:
-        return _ask({"file": str(file)}, file, _SECONDS, [])
-    except Stopped as stopped:
-        raise ScanError(_told(file, stopped.why, _SECONDS)) from None
+    return _of_file(file, {}, _SECONDS, _pictures)
 
 
 def decode_series(files: Sequence[Path]) -> ScanPictures:
@@ -81,14 +122,22 @@ def decode_series(files: Sequence[Path]) -> ScanPictures:
     Raises:
         ScanError: as `decode`.
     """
-    folder, seconds = files[0].parent, _SECONDS + _SECONDS_A_FILE * len(files)
-    harmful: list[int] = []
-    most = min(_MOST_CRASHES, len(files) - 1)
-    while True:
-        at: list[int] = []
-        try:
-            return _ask({"files": [str(file) for file in files], "harmful": harmful}, folder, seconds, at)
-        except Stopped as stopped:
-            if stopped.why in ("time", "start") or not at or len(harmful) == most:
-                raise ScanError(_told(folder, stopped.why, seconds)) from None
-            harmful.append(at[-1])
+    return _of_series(files, {}, _SECONDS + _SECONDS_A_FILE * len(files), _pictures)
+
+
+def decode_stack(file: Path, most: int) -> Stack:
+    """Read one file for a viewer, as many of its slices as fit into `most` bytes.
+
+    Raises:
+        ScanError: as `decode`.
+    """
+    return _of_file(file, {"most": most}, _STACK_SECONDS, _stack)
+
+
+def decode_stack_series(files: Sequence[Path], most: int) -> Stack:
+    """Read the files of one DICOM series for a viewer, as many of its slices as fit into `most` bytes.
+
+    Raises:
+        ScanError: as `decode`.
+    """
+    return _of_series(files, {"most": most}, _STACK_SECONDS, _stack)

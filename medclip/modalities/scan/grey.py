@@ -18,7 +18,17 @@ from medclip.modalities.scan.header import functional, integer, numbers
 from medclip.modalities.scan.pictures import GreyPicture, stretch
 from medclip.modalities.scan.window import Window, ct_preset, from_percentiles, sampled
 
-__all__ = ["Decoded", "to_grey", "to_values"]
+__all__ = [
+    "Decoded",
+    "Rescale",
+    "file_window",
+    "own_window",
+    "padding_of",
+    "rescale_of",
+    "rescaled",
+    "to_grey",
+    "to_values",
+]
 
 LEAST_SPREAD = 4
 """Standard deviation, in grey levels of 256, below which a preset shows next to nothing and the file's own range is taken.
@@ -28,20 +38,38 @@ _LARGE = 1 << 22  # pixels; the values of larger frames wait for those of a doze
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's "L"
 
 
-def _rescaled(stored: NDArray[Any], dataset: Dataset, frame: int) -> NDArray[np.float64]:
-    """Stored values → values of the modality."""
+@dataclass(frozen=True)
+class Rescale:
+    """How a stored value becomes one of the modality."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    unit: str = ""  # Rescale Type (PS3.3 C.11.1.1.2), such as HU; empty where it is not said
+
+
+def rescale_of(dataset: Dataset, frame: int) -> Rescale | None:
+    """A frame's rescale; None where the file has a table instead."""
     own = functional(dataset, frame, "PixelValueTransformationSequence")
     with_rescale = own if own is not None else dataset
     if own is None and dataset.get("ModalityLUTSequence"):
-        return np.asarray(apply_modality_lut(stored, dataset), np.float64)
+        return None
     slope = numbers([with_rescale.get("RescaleSlope", 1)], 1)
     intercept = numbers([with_rescale.get("RescaleIntercept", 0)], 1)
     if slope is None or intercept is None or slope[0] == 0:
-        return stored.astype(np.float64)
-    return np.asarray(stored * slope[0] + intercept[0], np.float64)
+        return Rescale()
+    unit = str(with_rescale.get("RescaleType") or "").strip().upper()
+    return Rescale(float(slope[0]), float(intercept[0]), unit)
 
 
-def _file_window(dataset: Dataset, frame: int) -> Window | None:
+def rescaled(stored: NDArray[Any], dataset: Dataset, frame: int) -> NDArray[np.float64]:
+    """Stored values → values of the modality."""
+    rescale = rescale_of(dataset, frame)
+    if rescale is None:
+        return np.asarray(apply_modality_lut(stored, dataset), np.float64)
+    return np.asarray(stored * rescale.slope + rescale.intercept, np.float64)
+
+
+def file_window(dataset: Dataset, frame: int) -> Window | None:
     """The window that the file asks for: the frame's own, else the file's; the first where it names several."""
     source = functional(dataset, frame, "FrameVOILUTSequence") or dataset
 
@@ -84,7 +112,8 @@ class Decoded:
     padding: NDArray[np.bool_] | None  # true where there is no data
 
 
-def _padding(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_] | None:
+def padding_of(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_] | None:
+    """Where a frame has no data; None where it has some everywhere."""
     value = dataset.get("PixelPaddingValue")
     if value is None or isinstance(value, bytes):
         return None
@@ -102,10 +131,10 @@ def to_values(frame: NDArray[Any], dataset: Dataset, number: int) -> Decoded:
     if frame.ndim == 3:
         grey = stretch(frame[..., :3].astype(np.float64) @ _LUMINANCE, 0, top)
         return Decoded(grey, None, None, None)
-    values = _rescaled(frame, dataset, number)
-    padding = _padding(frame, dataset)
+    values = rescaled(frame, dataset, number)
+    padding = padding_of(frame, dataset)
     picture, how = _by_voi_lut(values, dataset), "VOI LUT (file)"
-    if picture is None and (window := _file_window(dataset, number)) is not None:
+    if picture is None and (window := file_window(dataset, number)) is not None:
         picture, how = window.apply(values), str(window)
     inside = picture if picture is None or padding is None else picture[~padding]
     if inside is not None and int(inside.max()) - int(inside.min()) < 2 and np.ptp(values) > 0:
@@ -115,16 +144,22 @@ def to_values(frame: NDArray[Any], dataset: Dataset, number: int) -> Decoded:
     return Decoded(picture, None, how, padding)
 
 
+def own_window(values: Sequence[NDArray[np.floating]], header: Dataset) -> Window:
+    """The window for slices whose file names none."""
+    window = from_percentiles(values)
+    if header.get("Modality") == "CT":
+        preset = ct_preset(str(header.get("BodyPartExamined", "")))
+        window = preset if preset.apply(sampled(values)).std() > LEAST_SPREAD else window
+    return window
+
+
 def to_grey(decoded: Sequence[Decoded], header: Dataset) -> tuple[list[GreyPicture], str | None]:
     """Give a window to those frames whose file names none, and invert what is stored white on black."""
     bare = [(d, d.values) for d in decoded if d.picture is None and d.values is not None]
     how = next((d.how for d in decoded if d.how), None)
     if bare:
         inner = [values if d.padding is None else values[~d.padding] for d, values in bare]
-        window = from_percentiles(inner)
-        if header.get("Modality") == "CT":
-            preset = ct_preset(str(header.get("BodyPartExamined", "")))
-            window = preset if preset.apply(sampled(inner)).std() > LEAST_SPREAD else window
+        window = own_window(inner, header)
         for d, values in bare:
             d.picture = window.apply(values)
             d.values = None

@@ -1,4 +1,4 @@
-"""NIfTI volumes → pictures.
+"""NIfTI volumes → pictures, or stacks for a viewer.
 
 The volume is turned to the nearest anatomical axes; slices are cut across its coarsest one (axial where there is none)
 and shown as radiologists see them: the patient's right on the left of the picture, front or head at the top. The file
@@ -9,8 +9,9 @@ Source: NIfTI-1 and -2 (nifti.nimh.nih.gov); headers, orientation and scaling by
 
 import gzip
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 from medclip.errors import ScanError
 from medclip.files.plain import open_regular
 from medclip.modalities.scan.pictures import MOST_PIXELS, GreyPicture, ScanPictures, choose_slices
-from medclip.modalities.scan.window import ct_preset, from_percentiles, looks_like_hounsfield
+from medclip.modalities.scan.stack import Slice, Stack, as_stack, kept, quantised, slices_that_fit
+from medclip.modalities.scan.window import Window, ct_preset, from_percentiles, looks_like_hounsfield
 
-__all__ = ["read_nifti"]
+__all__ = ["nifti_stack", "read_nifti"]
 
 _MOST_BYTES = 1 << 30  # of the volume as it is stored, uncompressed
 _COARSER = 1.5  # times the finest axis; then slices are cut across the coarsest
@@ -123,6 +125,68 @@ def _checked_shape(header: Any, path: Path) -> tuple[tuple[int, ...], list[str]]
     return space, notes
 
 
+@dataclass(frozen=True)
+class _Volume:
+    """How a volume lies in its file, and which of its axes the slices are cut across."""
+
+    header: Any
+    shape: tuple[int, ...]  # along the file's three axes
+    turn: NDArray[np.float64]  # (3, 2) of each of them: its anatomical axis, and which way it runs
+    across: int  # the file's axis that the slices are cut across
+    spacing: NDArray[np.float64]  # (3,) along the file's axes
+    notes: list[str]
+
+    @property
+    def total(self) -> int:
+        """How many slices there are."""
+        return self.shape[self.across]
+
+    @property
+    def along(self) -> list[int]:
+        """The file's axes that a slice lies along: those of its columns and rows, as it is shown."""
+        rest = [i for i in range(3) if i != self.across]
+        return sorted(rest, key=lambda i: self.turn[i, 0])
+
+    def cut(self, content: io.BufferedIOBase, chosen: list[int]) -> list[NDArray[Any]]:
+        """Slices as they are stored, turned as radiologists see them; counted in anatomical order."""
+        if self.turn[self.across, 1] < 0:
+            chosen = [self.total - 1 - number for number in chosen]
+        stored = _cut(content, self.header, self.shape, self.across, chosen)
+        rest = [i for i in range(3) if i != self.across]
+        flips = tuple(slice(None, None, -1 if self.turn[i, 1] < 0 else 1) for i in rest)
+        turned = [one[flips] if rest == self.along else one[flips].T for one in stored]
+        return [
+            one[::-1, ::-1].T for one in turned
+        ]  # right on the left, or front on the left; front or head at the top
+
+
+def _volume(content: io.BufferedIOBase, path: Path) -> _Volume:
+    """What a file's header says.
+
+    Raises:
+        ScanError: it is no volume, or too large.
+    """
+    import nibabel
+
+    header = _header(content, path)
+    shape, notes = _checked_shape(header, path)
+    try:
+        turn = np.asarray(nibabel.io_orientation(header.get_best_affine()))
+        places = turn[:, 0].astype(int)  # the anatomical axis of each of the file's
+        if sorted(places) != [0, 1, 2]:
+            raise ValueError("two axes that run the same way")
+        spacing = np.abs(np.asarray(header.get_zooms()[:3], np.float64))
+        spacing = np.pad(spacing, (0, 3 - len(spacing)), constant_values=1)
+    except Exception:  # noqa: BLE001 (no usable orientation: the volume as it lies)
+        turn, places, spacing = np.asarray([[0, 1], [1, 1], [2, 1]]), np.arange(3), np.ones(3)
+        notes.append("its orientation is not known")
+    order = np.argsort(places)  # the file's axis of each anatomical one
+    across = int(order[_slice_axis(tuple(shape[i] for i in order), spacing[order])])
+    if np.prod(shape, dtype=object) // shape[across] > MOST_PIXELS:
+        raise ScanError(f"{path}: has over {MOST_PIXELS // 10**6} million pixels; export it smaller")
+    return _Volume(header, shape, turn, across, spacing, notes)
+
+
 def read_nifti(path: Path) -> ScanPictures:
     """Read a choice of slices; of a volume over time, its first moment.
 
@@ -130,37 +194,49 @@ def read_nifti(path: Path) -> ScanPictures:
         ScanError: it is no volume, or too large.
         Exception: whatever nibabel makes of a damaged file.
     """
-    import nibabel
-
     with _opened(path) as content:
-        header = _header(content, path)
-        shape, notes = _checked_shape(header, path)
-        try:
-            turn = np.asarray(nibabel.io_orientation(header.get_best_affine()))
-            places = turn[:, 0].astype(int)  # the anatomical axis of each of the file's
-            if sorted(places) != [0, 1, 2]:
-                raise ValueError("two axes that run the same way")
-            spacing = np.abs(np.asarray(header.get_zooms()[:3], np.float64))
-            spacing = np.pad(spacing, (0, 3 - len(spacing)), constant_values=1)[np.argsort(places)]
-        except Exception:  # noqa: BLE001 (no usable orientation: the volume as it lies)
-            turn, places, spacing = np.asarray([[0, 1], [1, 1], [2, 1]]), np.arange(3), np.ones(3)
-            notes.append("its orientation is not known")
-        order = np.argsort(places)  # the file's axis of each anatomical one
-        axis = _slice_axis(tuple(shape[i] for i in order), spacing)
-        across = int(order[axis])
-        total = shape[across]
-        if np.prod(shape, dtype=object) // total > MOST_PIXELS:
-            raise ScanError(f"{path}: has over {MOST_PIXELS // 10**6} million pixels; export it smaller")
-        chosen = choose_slices(total)
-        if turn[across, 1] < 0:
-            chosen = [total - 1 - number for number in chosen]
-        stored = _cut(content, header, shape, across, chosen)
-    along = [i for i in range(3) if i != across]
-    flips = tuple(slice(None, None, -1 if turn[i, 1] < 0 else 1) for i in along)
-    slices = [_scaled(one, header)[flips] for one in stored]
-    if places[along[0]] > places[along[1]]:
-        slices = [one.T for one in slices]
-    slices = [one[::-1, ::-1].T for one in slices]  # right on the left, or front on the left; front or head at the top
-    window = ct_preset("") if looks_like_hounsfield(slices) else from_percentiles(slices)
+        volume = _volume(content, path)
+        slices = [_scaled(one, volume.header) for one in volume.cut(content, choose_slices(volume.total))]
+    window = _first_window(slices)
     pictures: list[GreyPicture] = [window.apply(values) for values in slices]
-    return ScanPictures(tuple(pictures), total, str(window), tuple(notes))
+    return ScanPictures(tuple(pictures), volume.total, str(window), tuple(volume.notes))
+
+
+def _first_window(slices: Sequence[NDArray[np.float64]]) -> Window:
+    return ct_preset("") if looks_like_hounsfield(slices) else from_percentiles(slices)
+
+
+def nifti_stack(path: Path, most: int) -> Stack:
+    """Read a volume for a viewer: all of its slices, or as many as fit into `most` bytes.
+
+    Raises:
+        ScanError, Exception: as `read_nifti`.
+    """
+    with _opened(path) as content:
+        volume = _volume(content, path)
+        columns, rows = volume.along
+        item = max(2, volume.header.get_data_dtype().itemsize)
+        shape = volume.shape[rows], volume.shape[columns]
+        chosen, shrunk = slices_that_fit(volume.total, shape, item, most)
+        stored = volume.cut(content, chosen)
+    slices = []
+    while stored:  # each let go as it is done with
+        slices.append(kept(_slice(stored.pop(0), volume.header), shrunk))
+    seen = [slices[i].values() for i in choose_slices(len(slices))]
+    aspect = float(np.clip(volume.spacing[rows] / volume.spacing[columns], 0.1, 10)) if min(volume.spacing) > 0 else 1.0
+    return as_stack(
+        slices,
+        volume.total,
+        _first_window(seen),
+        hounsfield=looks_like_hounsfield(seen),
+        aspect=aspect,
+        shrunk=shrunk,
+        notes=tuple(volume.notes),
+    )
+
+
+def _slice(stored: NDArray[Any], header: Any) -> Slice:
+    if stored.dtype.fields is None and stored.dtype.newbyteorder("=") in (np.uint8, np.int8, np.uint16, np.int16):
+        slope, intercept = header.get_slope_inter()
+        return Slice(stored, *(1.0, 0.0) if slope is None else (float(slope), float(intercept)))
+    return quantised(_scaled(stored, header))

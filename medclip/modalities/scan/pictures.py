@@ -53,11 +53,11 @@ class ScanPictures:
         return "; ".join(part for part in (chosen, window, *self.notes) if part)
 
 
-def choose_slices(total: int) -> list[int]:
-    """At most `SLICES` of `total` slices: the middles of as many equal parts, so that both ends weigh little."""
-    if total <= SLICES:
+def choose_slices(total: int, most: int = SLICES) -> list[int]:
+    """At most so many of `total` slices: the middles of as many equal parts, so that both ends weigh little."""
+    if total <= most:
         return list(range(total))
-    return [int((i + 0.5) * total / SLICES) for i in range(SLICES)]
+    return [int((i + 0.5) * total / most) for i in range(most)]
 
 
 def stretch(values: NDArray[Any], low: float, high: float) -> GreyPicture:

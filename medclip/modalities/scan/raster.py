@@ -1,4 +1,4 @@
-"""PNG, JPEG, TIFF and BMP files → pictures."""
+"""PNG, JPEG, TIFF and BMP files → pictures, or stacks for a viewer."""
 
 import threading
 from collections.abc import Iterator
@@ -12,8 +12,10 @@ from PIL import Image
 from medclip.errors import ScanError
 from medclip.files.plain import open_regular
 from medclip.modalities.scan.pictures import MOST_PIXELS, GreyPicture, ScanPictures, choose_slices, stretch
+from medclip.modalities.scan.stack import GREY, Slice, Stack, as_stack, kept, quantised, slices_that_fit
+from medclip.modalities.scan.window import Window
 
-__all__ = ["OversizeError", "is_raster", "opened_picture", "read_raster"]
+__all__ = ["OversizeError", "is_raster", "opened_picture", "raster_stack", "read_raster"]
 
 _PICTURES = ("PNG", "JPEG", "TIFF", "BMP")
 """The formats that Pillow may try, by its names: those of others reach other programs (EPS, Ghostscript)."""
@@ -123,3 +125,32 @@ def read_raster(path: Path) -> ScanPictures:
             image.seek(page)
             pictures.append(_grey(image, scale))
         return ScanPictures(tuple(pictures), len(pages))
+
+
+def raster_stack(path: Path, most: int) -> Stack:
+    """Read a picture for a viewer, or as many of a TIFF's pages as fit into `most` bytes; colours as grey.
+
+    Raises:
+        ScanError, Exception: as `read_raster`.
+    """
+    with opened_picture(path) as image:
+        pages = _pages(image, path) if image.format == "TIFF" else [0]
+        image.seek(pages[0])
+        deep = image.mode.startswith(_DEEP)
+        chosen, shrunk = slices_that_fit(len(pages), (image.height, image.width), 2 if deep else 1, most)
+        slices = []
+        for number in chosen:
+            image.seek(pages[number])
+            slices.append(kept(_slice(image), shrunk))
+        window = GREY
+        if deep:
+            scale = _scale(image, [pages[number] for number in chosen])
+            window = Window((scale.low + scale.high) / 2, scale.high - scale.low, "all values", "LINEAR_EXACT")
+        return as_stack(slices, len(pages), window, shrunk=shrunk)
+
+
+def _slice(image: Image.Image) -> Slice:
+    if not image.mode.startswith(_DEEP):
+        return Slice(_grey(image, _Scale(0, 255)))
+    values = np.asarray(image)
+    return Slice(values) if values.dtype.newbyteorder("=") == np.uint16 else quantised(values.astype(np.float64))

@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 
 from medclip.modalities.scan.pictures import GreyPicture, stretch
 
-__all__ = ["Window", "ct_preset", "from_percentiles", "looks_like_hounsfield", "sampled"]
+__all__ = ["CT_PRESETS", "Window", "ct_preset", "from_percentiles", "looks_like_hounsfield", "sampled"]
 
 _PERCENTILES = (0.5, 99.5)
 """Of the values, which become black and white where nothing else is known: outliers are clipped. Not tuned."""
 _MOST_VALUES = 1 << 23  # that percentiles are taken of: 64 MB
 
-_PRESETS = {  # Hounsfield units, centre and width. Radiopaedia, "Windowing (CT)"; soft tissue lies between its abdomen and liver
+CT_PRESETS = {
     "brain": (40, 80),
     "lung": (-600, 1500),
     "bone": (400, 1800),
     "soft tissue": (40, 400),
 }
+"""Name → centre and width in Hounsfield units. Radiopaedia, "Windowing (CT)"; soft tissue lies between its abdomen and liver."""
 _TOKEN = re.compile(r"[A-Z]+")
 _REGIONS = {  # whole words, with the terms of PS3.16 annex L that run several together: EAR stands in HEART, too
     "brain": "HEAD HEADNECK BRAIN SKULL ORBIT ORBITS",
@@ -74,7 +75,7 @@ def ct_preset(region: str) -> Window:
     """
     said = set(_TOKEN.findall(region.upper()))
     found = next((name for name, words in _REGIONS.items() if said & {*words.split()}), "soft tissue")
-    centre, width = _PRESETS[found]
+    centre, width = CT_PRESETS[found]
     return Window(centre, width, f"preset {found}")
 
 

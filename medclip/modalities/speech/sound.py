@@ -1,7 +1,7 @@
 """A recording → its samples, in a process that can be killed (`medclip.modalities.process`), within limits.
 
-Only wav, flac, mp3 and ogg are read, known by their first bytes: FFmpeg knows some 300 formats, play lists that fetch
-other files among them.
+Only wav, flac, mp3, ogg, webm and mp4 are read, known by their first bytes: FFmpeg knows some 300 formats, play lists that
+fetch other files among them. The last two are what browsers record.
 """
 
 import os

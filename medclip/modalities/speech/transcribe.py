@@ -76,7 +76,7 @@ class Transcriber:
         return f"{', '.join(chosen)}." if chosen else ""
 
     def transcribe(self, file: Path, vocabulary: Sequence[str] = ()) -> Transcript:
-        """Transcribe a wav, flac or mp3 recording.
+        """Transcribe a recording of a kind that `decode_sound` reads.
 
         Args:
             vocabulary: words that are likely to occur, most frequent first (`medclip.modalities.text.vocabulary`).

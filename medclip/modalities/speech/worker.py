@@ -26,7 +26,9 @@ def _format(head: bytes) -> str | None:
         return "wav"
     if head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1:2] and head[1] & _MPEG_SYNC == _MPEG_SYNC):
         return "mp3"
-    return {b"fLaC": "flac", b"OggS": "ogg"}.get(head[:4])
+    if head[4:8] == b"ftyp":
+        return "mp4"
+    return {b"fLaC": "flac", b"OggS": "ogg", b"\x1aE\xdf\xa3": "matroska"}.get(head[:4])  # WebM is Matroska
 
 
 def _too_long(path: Path) -> SpeechError:
@@ -78,7 +80,9 @@ def _decoded(path: Path) -> tuple[NDArray[np.int16], float]:
             raise SpeechError(f"{path}: is empty; record or copy it again")
         kind = _format(head)
         if kind is None:
-            raise SpeechError(f"{path}: is no recording that can be read (wav, flac, mp3, ogg); convert it to one")
+            raise SpeechError(
+                f"{path}: is no recording that can be read (wav, flac, mp3, ogg, webm, mp4); convert it to one"
+            )
         handle.seek(0)
         samples, stated = _samples(path, handle, kind)
         handle.seek(0)
