@@ -18,7 +18,7 @@ __all__ = ["SCRIPT", "Commands", "Ran"]
 
 SCRIPT = Path(sys.executable).with_name("medclip")
 
-_ANY = ["medclip.cli.app", "medclip.cli.html", "medclip.assistant", "medclip.archive.build", "medclip.archive.moving",
+_ANY = ["medclip.cli.app", "medclip.server.page_file", "medclip.assistant", "medclip.archive.build", "medclip.archive.moving",
         "medclip.archive.upkeep", "medclip.archive.verify", "medclip.bundle.verify", "medclip.embedding.embedder",
         "medclip.evaluation.held_out", "faiss", "sklearn.linear_model",
         "sklearn.feature_extraction.text"]  # fmt: skip

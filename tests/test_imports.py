@@ -25,12 +25,13 @@ ARROWS = {
     "embedding": "bundle cases errors files fusion modalities",
     "training": "bundle cases diagnosis errors files fusion label_sets metrics modalities",
     "archive": "bundle cases diagnosis embedding errors files fusion index modalities",
-    "assistant": "archive bundle cases diagnosis embedding errors files fusion index modalities",
+    "assistant": "archive bundle cases diagnosis embedding errors files fusion index label_sets modalities",
+    "server": "archive assistant cases diagnosis embedding errors files fusion index label_sets modalities",
     "evaluation": "archive assistant bundle cases diagnosis embedding errors files fusion index label_sets metrics "
     "modalities training",
     "reporting": "archive bundle cases diagnosis errors files fusion index label_sets metrics",
     "cli": "archive assistant bundle cases diagnosis embedding errors evaluation files fusion index label_sets metrics "
-    "modalities reporting training",
+    "modalities reporting server training",
 }
 """Room → the rooms that it imports; a room stands below all that import it."""
 

@@ -11,7 +11,17 @@ from medclip.index import CaseIndex
 from medclip.index.filters import Filter
 from medclip.modalities.text.language import languages_read, unread_language
 
-__all__ = ["OUTDATED", "TUNED", "archived_already", "few_cases", "foreign", "left_out", "no_answer", "not_fitted_among"]
+__all__ = [
+    "OUTDATED",
+    "TUNED",
+    "archived_already",
+    "few_cases",
+    "foreign",
+    "left_out",
+    "no_answer",
+    "not_fitted_among",
+    "of_the_index",
+]
 
 OUTDATED = (
     "This index was made by an earlier medclip, which fitted and measured its answers in another way: none is given until  "
@@ -26,6 +36,17 @@ TUNED = (
 _SINCE = "what is stated of its answers, and their sets, may not hold:  medclip index compact  fits them anew."
 
 
+_CHANGED, _UNKNOWN = (
+    "This index' cases changed since its answers were fitted",
+    "It is not known whether this index' cases changed since its answers were fitted",
+)
+
+
+def of_the_index(caution: str) -> bool:
+    """Whether a caution is of the state of the index, and not of the answer."""
+    return caution.startswith((_CHANGED, _UNKNOWN))
+
+
 def not_fitted_among(index: CaseIndex) -> str | None:
     """That the answers were fitted among other cases than the index holds now; None where they were not.
 
@@ -34,10 +55,10 @@ def not_fitted_among(index: CaseIndex) -> str | None:
     """
     fitted = read_fitted(index)
     if fitted is None:
-        return f"It is not known whether this index' cases changed since its answers were fitted; {_SINCE}"
+        return f"{_UNKNOWN}; {_SINCE}"
     if fitted.are_those_of(index):
         return None
-    return f"This index' cases changed since its answers were fitted ({fitted.cases} cases then, {len(index)} now); {_SINCE}"
+    return f"{_CHANGED} ({fitted.cases} cases then, {len(index)} now); {_SINCE}"
 
 
 _SAME = 0.9999

@@ -7,6 +7,7 @@ from typing import Any
 from medclip import __version__
 from medclip.assistant.answer import Answer, NovelQuery, SimilarCase
 from medclip.assistant.assistant import Among, Assistant
+from medclip.assistant.cautions import of_the_index
 from medclip.assistant.record import Archive, Labels, Record, Shown, archive_state, display_of, vectors_of
 from medclip.assistant.vectors import QueryVectors
 from medclip.diagnosis.diagnoser import probes_of
@@ -109,7 +110,7 @@ def explain(assistant: Assistant, record: Record, name: str) -> Explanation:
         *([] if by_words else _similar_moved(record.answer.similar, answer.similar)),
         *_contributions_moved(record, answer),
         *_novelty_moved(record.answer.novelty, answer.novelty),
-        *_listed("cautions", record.answer.cautions, answer.cautions),
+        *_listed("cautions", _of_answer(record.answer.cautions), _of_answer(answer.cautions)),
     ]
     answer = answer.model_copy(update={"cautions": [*record.answer.noted, *answer.cautions]})
     return Explanation(record, answer, since, moved, opinions)
@@ -173,6 +174,10 @@ def _numbers_moved(what: str, before: Mapping[str, float | None], now: Mapping[s
 
 def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.6g}"
+
+
+def _of_answer(cautions: Sequence[str]) -> list[str]:
+    return [one for one in cautions if not of_the_index(one)]  # how the index changed is told by itself
 
 
 def _listed(what: str, before: Sequence[str], now: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """What the routes of one server share, and how errors become answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -46,8 +46,8 @@ class Context:
     desktop: Desktop
     entrance: Entrance
     limits: Limits
-    originals: Originals
     secure: bool = False  # whether browsers reach it by https, so that the cookie must, too
+    originals: Originals = field(default_factory=Originals)
 
     async def form(self, request: Request) -> Given:
         """What was filled in.

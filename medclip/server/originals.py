@@ -34,9 +34,9 @@ class Original:
 class Originals:
     """Files of archived cases, decoded when they are looked at, the latest kept."""
 
-    def __init__(self, folder: Path | None, most: int, kept: int) -> None:
+    def __init__(self, folder: Path | None = None, most: int = 0, kept: int = 0) -> None:
         """Args:
-        folder: the cases folder that the index was built from.
+        folder: the cases folder that the index was built from; without one there are none.
         most: bytes of one scan.
         kept: bytes of all that are kept.
 

@@ -107,7 +107,7 @@ def serve_index(
     with listening.socket() as bound, workroom() as room:
         desk = Desk(folder, limits, threads)
         entrance = Entrance(token, limits.sessions)
-        context = Context(desk, Desktop(room, limits), entrance, limits, files, listening.https)
+        context = Context(desk, Desktop(room, limits), entrance, limits, listening.https, files)
         app = make_app(context, Audit(audit_log), listening.hosts)
         config = uvicorn.Config(
             app,

@@ -26,9 +26,9 @@ from medclip.training.verify import verify_torch
 
 
 @pytest.fixture
-def copy(model: Path, tmp_path: Path) -> Path:
+def copy(tiny_model: Path, tmp_path: Path) -> Path:
     """A model folder that a test may spoil."""
-    return Path(shutil.copytree(model, tmp_path / "copy"))
+    return Path(shutil.copytree(tiny_model, tmp_path / "copy"))
 
 
 def test_both_paths_give_what_training_saw(model: Path) -> None:
@@ -97,9 +97,9 @@ def test_a_missing_tensor_is_named(copy: Path) -> None:
         verify_bundle(copy)
 
 
-def test_probes_notice_what_checksums_were_made_to_hide(copy: Path) -> None:
+def test_probes_notice_what_checksums_were_made_to_hide(model: Path, tmp_path: Path) -> None:
     """A folder whose checksums fit, but whose preprocessing is another: plausible, wrong vectors."""
-    file = Layout(copy).serving.manifest
+    file = Layout(Path(shutil.copytree(model, tmp_path / "copy"))).serving.manifest
     manifest = ServingManifest.model_validate_json(file.read_bytes())
     other = manifest.preprocessing.model_copy(update={"resize": "crop", "interpolation": "bilinear"})
     file.write_text(manifest.model_copy(update={"preprocessing": other}).model_dump_json())

@@ -35,8 +35,8 @@ def odd(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def odd_index(odd: Path, model: Path, medclip: Medclip) -> Path:
-    built = medclip("index", "build", odd, "--model", model, "--out", odd.with_name("index]"))
+def odd_index(odd: Path, tiny_model: Path, medclip: Medclip) -> Path:
+    built = medclip("index", "build", odd, "--model", tiny_model, "--out", odd.with_name("index]"))
     assert built.code == 0, built.err
     assert "[/index]: 40 cases" in built.out
     return odd.with_name("index]")
@@ -64,7 +64,7 @@ def test_nothing_of_the_user_s_is_markup_or_steers_the_terminal(odd: Path, odd_i
 
 @pytest.mark.parametrize("strange", ["\x01", "\x7f", "\u202e", "\u2028"])
 def test_ids_that_cannot_be_seen_are_found_before_the_work(
-    strange: str, sample: Path, model: Path, tmp_path: Path, medclip: Medclip, refused: Medclip
+    strange: str, sample: Path, tiny_model: Path, tmp_path: Path, medclip: Medclip, refused: Medclip
 ) -> None:
     line = json.loads((sample / "cases.jsonl").read_text().splitlines()[0])
     (tmp_path / "cases.jsonl").write_text(json.dumps({**line, "id": f"a{strange}b"}) + "\n")
@@ -72,7 +72,7 @@ def test_ids_that_cannot_be_seen_are_found_before_the_work(
     assert checked.code == 1
     assert "control character" in " ".join(checked.out.split())
     out = tmp_path / "index"
-    assert "control character" in refused(medclip("index", "build", tmp_path, "--model", model, "--out", out))
+    assert "control character" in refused(medclip("index", "build", tmp_path, "--model", tiny_model, "--out", out))
 
 
 def test_a_name_in_latin_1_loses_nothing(odd_index: Path, tmp_path: Path, medclip: Medclip, refused: Medclip) -> None:

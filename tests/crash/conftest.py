@@ -1,5 +1,6 @@
 """One small world for all tests of what killed commands leave."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ from tests.crash.world import World, make_world
 
 
 @pytest.fixture(scope="session")
-def world(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("world"), lambda _: tiny_model)
+def world(tiny_model: Path, shared: Callable[[str, Callable[[Path], None]], Path]) -> World:
+    def make(root: Path) -> None:
+        root.mkdir()
+        make_world(root, lambda _: tiny_model)
+
+    return World(shared("world", make), tiny_model)
 
 
 @pytest.fixture(scope="session")

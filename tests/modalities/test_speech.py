@@ -154,3 +154,19 @@ def test_recordings_of_cases_are_transcribed_once(tmp_path: Path, medclip: Medcl
     assert _wrong(recording["transcript"]) <= MOST_WRONG
     assert recording["sha256"] == digest_of(DICTATION)
     assert "0 recordings transcribed, 1 already were" in medclip("cases", "transcribe", cases).out
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("webm", "libopus"), ("mp4", "aac"), ("mp4", "libopus")])
+def test_what_browsers_record_is_heard(suffix: str, codec: str, tmp_path: Path) -> None:
+    """MediaRecorder streams: a WebM without its length, an MP4 in fragments."""
+    file = tmp_path / f"d.{suffix}"
+    options = {"live": "1"} if suffix == "webm" else {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    with av.open(str(DICTATION)) as source, av.open(str(file), "w", options=options) as target:
+        stream = target.add_stream(codec, rate=48_000)
+        for frame in source.decode(audio=0):
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    heard, real = decode_sound(file), decode_sound(DICTATION)
+    assert abs(len(heard.samples) - len(real.samples)) < 0.2 * 16_000
+    loud = [np.abs(one.samples[:88_000].reshape(-1, 8_000)).mean(1) for one in (heard, real)]
+    assert np.corrcoef(*loud)[0, 1] > 0.9

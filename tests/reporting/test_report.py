@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from medclip.archive.build import build_index
 from medclip.archive.layout import PROBE
 from medclip.cases import Case, read_cases
 from medclip.diagnosis.store import load_diagnosers
@@ -30,11 +29,9 @@ SUB_ITEMS = [
 
 
 @pytest.fixture(scope="module")
-def archive(tiny_model: Path, few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive(tiny_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index made with the small model."""
-    out = tmp_path_factory.mktemp("archive") / "index"
-    build_index(read_cases(few), few, tiny_model, out)
-    return out
+    return Path(shutil.copytree(tiny_index, tmp_path_factory.mktemp("archive") / "index"))
 
 
 @pytest.fixture(scope="module")
