@@ -40,13 +40,16 @@ class Trial:
         return _PREPARE[self.kind](subjects, room, rng)
 
 
+_VIEWED = 8 << 20  # bytes of a scan's slices
+
+
 def _some(folder: Path, rng: random.Random) -> Path:
     return rng.choice([file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != "writer.lock"])
 
 
 def _scan(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], bool]:
     from medclip.modalities.scan.header import read_header
-    from medclip.modalities.scan.read import read_scan
+    from medclip.modalities.scan.read import read_scan, read_stack
 
     file = _some(subjects.scans, rng)
     damaged = room / "place" / file.name
@@ -66,11 +69,17 @@ def _scan(subjects: Subjects, room: Path, rng: random.Random) -> Callable[[], bo
         for number in range(3):
             shutil.copy(file, room / "place" / f"{number}.dcm")
 
+    viewed = rng.random() < 0.3
+
     def read() -> bool:
         if file.suffix == ".dcm" and damaged.is_file():
             with contextlib.suppress(Exception):  # whatever pydicom makes of it
                 read_header(damaged)  # in its own process, as the importer does
-        read_scan(room / "place" if series else damaged)
+        whole = room / "place" if series else damaged
+        if viewed:
+            read_stack(whole, _VIEWED)
+        else:
+            read_scan(whole)
         return True
 
     return read

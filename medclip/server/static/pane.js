@@ -168,7 +168,7 @@ export class Pane {
     }
     const lut = this.#lut, { words } = this;
     for (let i = 0; i < values.length; i++) words[i] = lut[values[i]];
-    this.#sheet.getContext("2d").putImageData(this.image, 0, 0);
+    this.#sheet.getContext("2d", { willReadFrequently: true }).putImageData(this.image, 0, 0);
     this.#put = key;
   }
 
