@@ -1,18 +1,23 @@
 """The installed command, run as a user would, but forked from a process that has its modules loaded.
 
 To load them anew takes a second or, to train, ten, hundreds of times in a run. What is run is the same: the script's own
-``main`` with its arguments, in a process of its own that ends as any process does. Tests of how the
+``main`` with its arguments, in a process of its own. Tests of how the
 command is started (`tests/cli/test_demo.py`, `tests/cli/test_odd_names.py`, the demo) start the script itself.
 """
 
+import atexit
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 __all__ = ["SCRIPT", "Commands", "Ran"]
 
@@ -66,7 +71,7 @@ class Commands:
     def __call__(self, *arguments: object, cwd: Path | None = None) -> Ran:
         """Run ``medclip`` with these arguments."""
         given = [str(argument) for argument in arguments]
-        trains = given[:1] == ["train"] or (given[:1] == ["evaluate"] and "--index" not in given)
+        trains = given[:1] in (["train"], ["evaluate"]) and not {"--index", "--help"} & {*given}
         if trains not in self._forkers:
             self._forkers[trains] = _Forker([*_ANY, *_TRAINING] if trains else _ANY)
         with tempfile.TemporaryDirectory() as said:
@@ -95,12 +100,30 @@ def _become(arguments: list[str], folder: str, out: str, err: str) -> None:
     sys.argv = arguments
 
 
-def _serve(asked: IO[bytes], told: IO[bytes], main: Any) -> None:
+def _end(main: Callable[[], None]) -> None:
+    """Run it to its end, and end as Python does but for taking apart what was loaded, which takes half a second."""
+    code = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:  # noqa: BLE001 (as Python itself)
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _serve(asked: IO[bytes], told: IO[bytes], main: Callable[[], None]) -> None:
     for line in asked:
         child = os.fork()
         if not child:
             _become(*json.loads(line))
-            sys.exit(main())
+            _end(main)
         told.write(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         told.flush()
 

@@ -90,6 +90,18 @@ def sample_cases(sample: Path) -> list[Case]:
 
 
 @pytest.fixture(scope="session")
+def pacs(shared: Shared, making: Making) -> Path:
+    """A PACS export of a dozen patients of the cohort, with the texts of their studies beside it."""
+
+    def make(out: Path) -> None:
+        making("cases", "sample-dicom", "--out", out)
+        for patient in sorted(out.glob("patient-*"))[12:]:
+            shutil.rmtree(patient)
+
+    return shared("pacs", make)
+
+
+@pytest.fixture(scope="session")
 def demo(shared: Shared) -> Path:
     """What ``medclip demo`` makes of the same cohort, and in ``demo.said`` beside it what it says."""
 

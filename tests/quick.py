@@ -12,7 +12,7 @@ import pytest
 __all__ = ["LONGEST", "SLOW_FIXTURES", "SLOW_PARAMETERS"]
 
 SLOW_FIXTURES = frozenset(
-    {"sample", "demo", "model", "tiny_model", "tiny_index", "index", "medpix", "covid", "tree", "joint"}
+    {"sample", "demo", "model", "tiny_model", "tiny_index", "index", "medpix", "covid", "pacs", "joint"}
 )
 """Fixtures that draw a cohort, train, build an index, write a folder of studies or read a published set."""
 

@@ -18,7 +18,7 @@ from medclip.cases import read_cases
 from medclip.cases.deidentify import Key, age_years
 from medclip.cases.importing import import_cases
 from medclip.cases.sources import Options
-from medclip.cases.sources.sample.as_dicom import CT_SLICES, REPORTS, write_sample_dicom
+from medclip.cases.sources.sample.as_dicom import CT_SLICES, REPORTS
 from medclip.cases.structured_report import report_sections
 from medclip.errors import CaseError
 from medclip.modalities.scan.pictures import SLICES
@@ -26,14 +26,10 @@ from medclip.modalities.scan.read import read_scan
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(pacs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few studies of the sample cohort, as a PACS exports them."""
-    out = tmp_path_factory.mktemp("pacs") / "tree"
-    write_sample_dicom(out)
-    patients = sorted(path for path in out.iterdir() if path.is_dir())
-    for patient in patients[12:]:
-        shutil.rmtree(patient)
-    kept = {study.name for patient in patients[:12] for study in patient.iterdir()}
+    out = Path(shutil.copytree(pacs, tmp_path_factory.mktemp("pacs") / "tree"))
+    kept = {study.name for patient in out.iterdir() if patient.is_dir() for study in patient.iterdir()}
     rows = [row for row in csv.DictReader((out / REPORTS).open()) if row["study"] in kept]
     with (out / REPORTS).open("w", newline="") as handle:
         table = csv.DictWriter(handle, list(rows[0]))

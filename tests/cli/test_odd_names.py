@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from medclip.cases.sources.sample.as_dicom import write_sample_dicom
-
 Medclip = Callable[..., Any]
 ODD = "[/y] \x1b[31mred :smile:"  # rich's markup, a terminal's colour, an emoji code
 LATIN = os.fsdecode(b"na\xefve")  # a name in Latin-1
@@ -75,9 +73,10 @@ def test_ids_that_cannot_be_seen_are_found_before_the_work(
     assert "control character" in refused(medclip("index", "build", tmp_path, "--model", tiny_model, "--out", out))
 
 
-def test_a_name_in_latin_1_loses_nothing(odd_index: Path, tmp_path: Path, medclip: Medclip, refused: Medclip) -> None:
-    tree = tmp_path / "tree"
-    write_sample_dicom(tree)
+def test_a_name_in_latin_1_loses_nothing(
+    odd_index: Path, pacs: Path, tmp_path: Path, medclip: Medclip, refused: Medclip
+) -> None:
+    tree = shutil.copytree(pacs, tmp_path / "tree")
     first, *others = sorted(path for path in tree.iterdir() if path.is_dir())
     for study in others:
         shutil.rmtree(study)

@@ -178,16 +178,6 @@ def _is_in(words: str, written: str) -> bool:
     return f" {words} " in f" {written} "
 
 
-@pytest.fixture(scope="module")
-def pacs(tmp_path_factory: pytest.TempPathFactory, medclip: Medclip) -> Path:
-    """A PACS export of a dozen patients of the sample, with the texts of their studies beside it."""
-    out = tmp_path_factory.mktemp("pacs") / "export"
-    assert medclip("cases", "sample-dicom", "--out", out).code == 0
-    for patient in sorted(out.glob("patient-*"))[12:]:
-        shutil.rmtree(patient)
-    return out
-
-
 class Desk:
     """A folder with the things that a page takes for granted, in which its commands are run in order."""
 
