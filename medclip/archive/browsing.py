@@ -275,5 +275,5 @@ def example_of(found: Sequence[FieldValues]) -> str | None:
 def clause(field: str, comparison: str, value: str | float) -> str:
     """A comparison as a filter writes it, such as ``sex = 'female'``."""
     name = field if _PLAIN.fullmatch(field) else f'"{field}"'
-    text = f"{value:g}" if not isinstance(value, str) else "'" + value.replace("'", "''") + "'"
+    text = repr(value).removesuffix(".0") if not isinstance(value, str) else "'" + value.replace("'", "''") + "'"
     return f"{name} {comparison} {text}"

@@ -31,6 +31,7 @@ class Question:
     heard: tuple[Heard, ...]  # the recordings
     unknown: tuple[str, ...]  # measurements that the model does not know, which were left out
     sources: tuple[Source, ...]  # for a record
+    model: str  # fingerprint of the one that embedded it
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -166,18 +166,20 @@ class Assistant(Answering):
         report: Sequence[str] = (),
         recordings: Sequence[Path] = (),
         speech_model: str = DEFAULT,
+        most_pixels: int | None = None,
     ) -> Question:
         """Read, transcribe and embed what is known of a new patient, for `answer`.
 
         Args:
             history, values, report, recordings, speech_model: as of `query`.
+            most_pixels: of all scans together, slices counted; as many as there are where None.
 
         Raises:
             ScanError, TextError, SpeechError, MeasurementError, MissingDependencyError, ArchiveError: as of `query`.
         """
         heard = self.transcribe(recordings, speech_model)
         said = [one.text for one in heard]
-        query = self.embedder.query(scans, history, [*report, *said], values or {})
+        query = self.embedder.query(scans, history, [*report, *said], values or {}, most_pixels=most_pixels)
         sources = sources_of(scans, history, report, [one.sha256 for one in heard], said)
         return Question(
             query.parts,
@@ -187,6 +189,7 @@ class Assistant(Answering):
             tuple(heard),
             query.unknown,
             tuple(sources),
+            self.index.fingerprint,
         )
 
     def answer(
@@ -213,6 +216,8 @@ class Assistant(Answering):
             FilterError, ArchiveError: as of `query`, or a marked case is not there.
             RefinementError: the refinement does not fit the question.
         """
+        if question.model != self.index.fingerprint:
+            raise RefinementError("the question was embedded by another model than this index'; ask it anew")
         self._check(label_sets, exclude_patient)
         among = Among(k, tuple(label_sets), self._filter(where), exclude_patient, promise)
         region = self._region(question, refinement)

@@ -205,16 +205,23 @@ class Embedder:
         )
 
     def query(
-        self, scans: Sequence[Path], history: Sequence[str], report: Sequence[str], values: Mapping[str, Amount]
+        self,
+        scans: Sequence[Path],
+        history: Sequence[str],
+        report: Sequence[str],
+        values: Mapping[str, Amount],
+        *,
+        most_pixels: int | None = None,
     ) -> Query:
         """Embed what is known of a new patient.
 
         Args:
             history, report: texts of either kind, which are read as one.
             values: measurements by name; a number is in the unit of the model. Those that it does not know are left out.
+            most_pixels: of all scans together.
 
         Raises:
-            ScanError: a scan cannot be read.
+            ScanError: a scan cannot be read, or they are larger together than `most_pixels`.
             TextError: a text cannot be embedded, or nothing is known at all.
             MeasurementError: the model knows none of the measurements and there is nothing else, or the unit of one cannot
                 be converted to the model's.
@@ -229,6 +236,13 @@ class Embedder:
         values = {name: value for name, value in values.items() if name not in unknown}
         if faults := coding.faults(values):
             raise MeasurementError(faults[0])
-        read = [read_scan(path) for path in scans]
+        read, pixels = [], 0
+        for path in scans:
+            read.append(read_scan(path))
+            pixels += sum(picture.size for picture in read[-1].pictures)
+            if most_pixels is not None and pixels > most_pixels:
+                raise ScanError(
+                    f"{path}: more than {most_pixels // 1_000_000} million pixels in all scans; ask with fewer"
+                )
         told, found = (self.texts(["\n\n".join(texts)] if texts else []) for texts in (history, report))
         return Query(Parts(self.scans(read), told, found, coding.encode(values)), read, unknown)

@@ -111,7 +111,7 @@ def _whole(name: str, text: str, low: int, high: int) -> int:
 
 def _share(name: str, text: str) -> float:
     try:
-        return float(text)
+        return float(text.replace(",", "."))
     except ValueError as error:
         raise OptionError(f"{name}: is a number above 0.5 and below 1") from error
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 
 from medclip import DISCLAIMER, __version__
@@ -12,6 +12,7 @@ from medclip.assistant.answer import Answer
 from medclip.assistant.asking import Asked
 from medclip.assistant.explanation import explain
 from medclip.assistant.record import parse_record, record_json
+from medclip.errors import OptionError
 from medclip.server.again import Wanted
 from medclip.server.context import Context, case_named
 from medclip.server.given import multi
@@ -81,6 +82,16 @@ _Offset = Annotated[int, Query(ge=0, le=1 << 40)]
 _RECORD = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
 
+_PARAMETERS = {*_Asked.model_fields, "id", "sort", "limit", "offset", "field"}
+
+
+def _known(request: Request) -> None:
+    """What is misspelt would be left out without a word."""
+    for name in request.query_params:
+        if name not in _PARAMETERS:
+            raise OptionError(f"{name[:100]}: is no parameter here; there are {', '.join(sorted(_PARAMETERS))}")
+
+
 def _wanted(given: _Asked) -> Wanted:
     values = multi(
         [
@@ -103,10 +114,12 @@ class Service(BaseModel):
 
 def api(context: Context) -> APIRouter:
     """The routes."""
-    routes, desk = APIRouter(prefix="/api/v1", responses=_RESPONSES), context.desk
+    routes, desk = APIRouter(prefix="/api/v1", responses=_RESPONSES, dependencies=[Depends(_known)]), context.desk
 
     def answer_to(given: Any, wanted: Wanted, record: bool) -> Asked:
         assistant = desk.assistant()
+        if given.where:
+            raise OptionError("filters stand in the address here: ?where=")
         return answered(assistant, given.question(assistant, context.desktop), wanted, record=record)
 
     @routes.post("/query", openapi_extra=_FORM)
@@ -156,7 +169,7 @@ def api(context: Context) -> APIRouter:
             index = desk.assistant().index
             return list_cases(index, where=read_where(index, where), sort=list(sort), limit=limit, offset=offset)
 
-        return await desk.work(made)
+        return await desk.look(made)
 
     @routes.get("/case")
     async def case(request: Request, id: _Id) -> CaseSheet:
@@ -166,12 +179,12 @@ def api(context: Context) -> APIRouter:
             assistant = desk.assistant()
             return sheet_of(assistant.index, case_named(request, assistant, id))
 
-        return await desk.work(made)
+        return await desk.look(made)
 
     @routes.get("/values")
     async def values(field: str = "") -> list[FieldValues]:
         """What filters can ask for, and how many cases have what."""
-        return await desk.work(lambda: values_of(desk.assistant().index, field or None))
+        return await desk.look(lambda: values_of(desk.assistant().index, field or None))
 
     @routes.get("/info")
     async def info() -> Service:
@@ -180,6 +193,6 @@ def api(context: Context) -> APIRouter:
         def made() -> Service:
             return Service(disclaimer=DISCLAIMER, medclip_version=__version__, archive=account_of(desk.assistant()))
 
-        return await desk.work(made)
+        return await desk.look(made)
 
     return routes

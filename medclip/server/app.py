@@ -1,5 +1,6 @@
 """The web application of one index: `make_app`, which uvicorn runs."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +20,8 @@ from medclip.server.api import api
 from medclip.server.audit import Audit
 from medclip.server.compare import compare
 from medclip.server.context import Context, problem, refusal, status_of
-from medclip.server.guard import Guard
+from medclip.server.desk import Desk
+from medclip.server.guard import HEADERS, Guard
 from medclip.server.pages import STATIC
 from medclip.server.site import site
 from medclip.server.walk import walk
@@ -36,10 +38,18 @@ def make_app(context: Context, audit: Audit, hosts: frozenset[str]) -> FastAPI:
         hosts: names by which browsers and programs may call it, without a port.
     """
 
+    desk = context.desk
+
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
+        forgetting = asyncio.create_task(_forgetting(desk))
         yield
-        audit.close()
+        forgetting.cancel()
+
+    async def failed(request: Request, error: MedclipError) -> Response:
+        status = status_of(error)
+        message = str(error).replace(str(desk.folder), "the index")  # where it lies is nobody's business
+        return problem(request, status, message, {"retry-after": "5"} if status == 503 else None)
 
     app = FastAPI(
         title="medclip",
@@ -51,7 +61,7 @@ def make_app(context: Context, audit: Audit, hosts: frozenset[str]) -> FastAPI:
         lifespan=running,
         telemetry={"auto_configure": False},
         exception_handlers={
-            MedclipError: _failed,
+            MedclipError: failed,
             RequestValidationError: _invalid,
             HTTPException: _refused,
             ClientDisconnect: _vanished,
@@ -61,6 +71,7 @@ def make_app(context: Context, audit: Audit, hosts: frozenset[str]) -> FastAPI:
             Middleware(
                 Guard,
                 entrance=context.entrance,
+                cookie=context.cookie,
                 audit=audit,
                 hosts=hosts,
                 body=context.limits.body,
@@ -78,10 +89,10 @@ def make_app(context: Context, audit: Audit, hosts: frozenset[str]) -> FastAPI:
     return app
 
 
-async def _failed(request: Request, error: MedclipError) -> Response:
-    status = status_of(error)
-    headers = {"retry-after": "5"} if status == 503 else None
-    return problem(request, status, str(error), headers)
+async def _forgetting(desk: Desk) -> None:
+    while True:
+        await asyncio.sleep(30)
+        desk.tidy()
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
@@ -100,4 +111,5 @@ async def _vanished(request: Request, _: ClientDisconnect) -> Response:
 
 async def _broken(request: Request, error: Exception) -> Response:
     # its text may quote what was sent; the kind of error and where it rose are in the server's own log
-    return problem(request, 500, f"This failed by a mistake of the program ({type(error).__name__}); please report it.")
+    message = f"This failed by a mistake of the program ({type(error).__name__}); please report it."
+    return problem(request, 500, message, HEADERS)  # outside the guard, which adds them to all others

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from medclip.archive.entries import case_of
 from medclip.assistant.assistant import Assistant
@@ -91,7 +91,7 @@ def compare(context: Context) -> APIRouter:
             )  # fmt: skip
             return page_of(left, right, address(base, wanted.pairs()), wanted.pairs())
 
-        return await desk.work(made)
+        return await desk.look(made)
 
     @routes.get("/similar/compare")
     async def with_case(
@@ -106,7 +106,7 @@ def compare(context: Context) -> APIRouter:
             pairs = [("id", id), *wanted.pairs()]
             return page_of(left, right, address("/similar", pairs), pairs)
 
-        return await desk.work(made)
+        return await desk.look(made)
 
     @routes.get("/questions/{name}/slices")
     async def question_slices(request: Request, name: str, scan: _Scan) -> Response:
@@ -120,7 +120,7 @@ def compare(context: Context) -> APIRouter:
         stack = desk.stack(who_asks(request), name, scan - 1)
         if stack is None:
             return gone(request, context)
-        return Response(await desk.look(lambda: values(stack, first, last)), media_type="application/octet-stream")
+        return StreamingResponse(values(stack, first, last), media_type="application/octet-stream")
 
     async def original(request: Request, case_id: str, scan: int) -> Original:
         def made() -> Original:
@@ -128,7 +128,7 @@ def compare(context: Context) -> APIRouter:
             found = assistant.index.record(case_named(request, assistant, case_id))
             return context.originals.of(found, scan - 1)
 
-        return await desk.work(made)
+        return await desk.look(made)
 
     @routes.get("/case/slices")
     async def case_slices(request: Request, id: str, scan: _Scan) -> Response:
@@ -144,6 +144,6 @@ def compare(context: Context) -> APIRouter:
         stack = (await original(request, id, scan)).stack
         if stack is None:
             return problem(request, 404, "The original of this scan is not here.")
-        return Response(await desk.look(lambda: values(stack, first, last)), media_type="application/octet-stream")
+        return StreamingResponse(values(stack, first, last), media_type="application/octet-stream")
 
     return routes

@@ -1,9 +1,11 @@
 """What the routes of one server share, and how errors become answers."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Scope
@@ -48,6 +50,16 @@ class Context:
     limits: Limits
     secure: bool = False  # whether browsers reach it by https, so that the cookie must, too
     originals: Originals = field(default_factory=Originals)
+    port: int = 0  # at which it listens
+    arriving: asyncio.Semaphore = field(init=False)  # places for forms that are being received
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arriving", asyncio.Semaphore(self.limits.arriving_at_once))
+
+    @property
+    def cookie(self) -> str:
+        """The name of its cookie: browsers send one of a host to all of its ports, where another server may listen."""
+        return f"medclip-{self.port}"
 
     async def form(self, request: Request) -> Given:
         """What was filled in.
@@ -55,8 +67,15 @@ class Context:
         Raises:
             OptionError, TextError: as `read_form`.
             HTTPException: it is no form, or has too many files.
+            BusyError: too many are being received.
         """
-        form = await request.form(max_files=self.limits.files, max_fields=_FIELDS, max_part_size=_TEXT)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in ("multipart/form-data", "application/x-www-form-urlencoded"):
+            raise HTTPException(415, "A question is a form; send it as multipart/form-data.")
+        if self.arriving.locked():
+            raise BusyError("So much is being sent at once that no more is received; try again in a moment.")
+        async with self.arriving:
+            form = await request.form(max_files=self.limits.files, max_fields=_FIELDS, max_part_size=_TEXT)
         return read_form(form)
 
 
@@ -106,7 +125,8 @@ def gone(request: Request, context: Context) -> Response:
     return problem(
         request,
         404,
-        f"This question is not kept any more: it is forgotten after {minutes} minutes, and when the server ends.",
+        f"This question is not kept any more: it is forgotten after {minutes} minutes, when "
+        "newer ones need its room, and when the server ends.",
     )
 
 

@@ -46,6 +46,41 @@ class _Kept:
         return pictures + sum(stack.nbytes for stack in self.stacks if isinstance(stack, Stack))
 
 
+class _Lane:
+    """Places in which threads work, and who waits for one."""
+
+    def __init__(self, places: int, limits: Limits) -> None:
+        self._places, self._limits, self._waiting = asyncio.Semaphore(places), limits, 0
+
+    async def run(self, task: Callable[[], T]) -> T:
+        """As `Desk.work`."""
+        if self._places.locked() and self._waiting >= self._limits.waiting:
+            raise BusyError("So much is being worked on that no more can wait; try again in a moment.")
+        self._waiting += 1
+        try:
+            await asyncio.wait_for(self._places.acquire(), self._limits.seconds)
+        except TimeoutError as error:
+            raise BusyError("Others' questions took so long that this one's turn did not come; try again.") from error
+        finally:
+            self._waiting -= 1
+        loop = asyncio.get_running_loop()
+
+        def done() -> T:
+            try:
+                return task()
+            finally:
+                loop.call_soon_threadsafe(self._places.release)
+
+        running = loop.run_in_executor(None, done)
+        try:
+            return await asyncio.wait_for(asyncio.shield(running), self._limits.seconds)
+        except TimeoutError as error:
+            running.add_done_callback(lambda one: one.cancelled() or one.exception())
+            raise LateError(
+                f"This took longer than {self._limits.seconds:g} seconds and was given up; ask with fewer or smaller scans."
+            ) from error
+
+
 class Desk:
     """One index, its assistant, and the questions that were asked of it."""
 
@@ -61,14 +96,15 @@ class Desk:
         self._assistant = Assistant.open(folder, threads=threads)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._keeping = Lock()
-        self._slots = asyncio.Semaphore(limits.at_once)
-        self._waiting = 0
+        self._questions, self._looks = _Lane(limits.at_once, limits), _Lane(2 * limits.at_once, limits)
 
     def _now(self) -> tuple[int, ...]:
         """What tells another index, or other answers, in the folder's place."""
         try:
             found = [path.stat() for path in (self.folder, self.folder / MANIFEST, self.folder / PROBE)]
-            return tuple(number for state in found for number in (state.st_dev, state.st_ino))
+            own, *others = found
+            written = (number for state in others for number in (state.st_dev, state.st_ino, state.st_mtime_ns))
+            return own.st_dev, own.st_ino, *written
         except OSError as error:
             raise ArchiveError(f"{self.folder}: is gone or cannot be read; start  medclip serve  again") from error
 
@@ -83,44 +119,20 @@ class Desk:
             if now != self._state:
                 self._assistant = Assistant.open(self.folder, threads=self._threads)
                 self._state = now
-                with self._keeping:
-                    self._kept.clear()  # what another model embedded means nothing to this one
             return self._assistant
 
     async def work(self, task: Callable[[], T]) -> T:
-        """Do something in a thread when its turn comes.
+        """Read or answer a question in a thread when its turn comes.
 
         Raises:
-            BusyError: too many wait already.
+            BusyError: too many wait already, or its turn does not come in time.
             LateError: it takes too long; it is not waited for any more, and its place stays taken until it ends.
         """
-        if self._slots.locked() and self._waiting >= self.limits.waiting:
-            raise BusyError("So many questions are being worked on that no more can wait; try again in a moment.")
-        self._waiting += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            self._waiting -= 1
-        loop = asyncio.get_running_loop()
-
-        def done() -> T:
-            try:
-                return task()
-            finally:
-                loop.call_soon_threadsafe(self._slots.release)
-
-        running = loop.run_in_executor(None, done)
-        try:
-            return await asyncio.wait_for(asyncio.shield(running), self.limits.seconds)
-        except TimeoutError as error:
-            running.add_done_callback(lambda one: one.cancelled() or one.exception())
-            raise LateError(
-                f"This took longer than {self.limits.seconds:g} seconds and was given up; ask with fewer or smaller scans."
-            ) from error
+        return await self._questions.run(task)
 
     async def look(self, task: Callable[[], T]) -> T:
-        """Do something short, which waits for no turn."""
-        return await asyncio.to_thread(task)
+        """Do something short, beside the questions; else as `work`."""
+        return await self._looks.run(task)
 
     def keep(self, who: str, question: Question, stacks: Sequence[Stack | str] = ()) -> str:
         """Keep a question for a while; returns the name under which who asked it finds it again.
@@ -131,8 +143,16 @@ class Desk:
         name = secrets.token_urlsafe(18)
         with self._keeping:
             self._kept[name] = _Kept(who, question, time.monotonic() + 60 * self.limits.minutes, stacks)
+            own = [other for other, one in self._kept.items() if one.who == who]
+            for other in own[: -self.limits.kept_each]:
+                del self._kept[other]
             self._tidy()
         return name
+
+    def tidy(self) -> None:
+        """Forget what was kept long enough."""
+        with self._keeping:
+            self._tidy()
 
     def kept(self, who: str, name: str) -> Question | None:
         """A question that was kept; None where it is forgotten, or somebody else's."""

@@ -12,9 +12,8 @@ from medclip.errors import OptionError
 from medclip.files.outputs import new_file
 from medclip.files.plain import read_regular
 
-__all__ = ["COOKIE", "Entrance", "read_token"]
+__all__ = ["Entrance", "read_token"]
 
-COOKIE = "medclip"
 _LEAST = 32  # characters of a token
 _MOST = 4096
 
@@ -79,13 +78,13 @@ class Entrance:
     def _is_token(self, given: bytes) -> bool:
         return self._token is not None and hmac.compare_digest(self._token, given)
 
-    def who(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> str | None:
+    def who(self, headers: Mapping[str, str], cookie: str) -> str | None:
         """Whose request this is, as a name that tells nothing; None where it may not enter."""
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             given = _hash(bearer.strip())
             return f"token-{given.hex()[:12]}" if self._is_token(given) else None
-        given = _hash(cookies.get(COOKIE, ""))
+        given = _hash(cookie)
         with self._lock:
             fits = sum(hmac.compare_digest(one, given) for one in self._sessions)  # all of them, whichever fits
         return f"browser-{given.hex()[:12]}" if fits else None

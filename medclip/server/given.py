@@ -1,5 +1,6 @@
 """A form → what is known of a patient."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ class Given:
         """
         measured = self._measured(assistant)
         with self._received(desktop) as received:
-            return self._ask(assistant, received, measured)
+            return self._ask(assistant, received, measured, desktop.limits.pixels)
 
     def looked_at(self, assistant: Assistant, desktop: Desktop, most: int) -> LookedAt:
         """The same, and the scans slice by slice, which are read meanwhile.
@@ -67,7 +68,7 @@ class Given:
         measured = self._measured(assistant)
         with self._received(desktop) as received:
             slices = Reading(received.scans, most)
-            return LookedAt(self._ask(assistant, received, measured), slices.stacks())
+            return LookedAt(self._ask(assistant, received, measured, desktop.limits.pixels), slices.stacks())
 
     def _measured(self, assistant: Assistant) -> Mapping[str, Amount]:
         coding = assistant.embedder.coding
@@ -78,13 +79,18 @@ class Given:
         ]
         return values_of(written, _years(self.age), self.sex or None, known=coding)
 
-    def _ask(self, assistant: Assistant, received: Received, measured: Mapping[str, Amount]) -> Question:
+    def _ask(
+        self, assistant: Assistant, received: Received, measured: Mapping[str, Amount], most_pixels: int
+    ) -> Question:
+        if not (received.scans or received.recordings or self.history or self.report or measured):
+            raise OptionError("nothing was given to ask with; add a scan, a text or a measurement")
         return assistant.ask(
             received.scans,
             [self.history] if self.history else [],
             measured,
             report=[self.report] if self.report else [],
             recordings=received.recordings,
+            most_pixels=most_pixels,
         )
 
     def transcripts(self, assistant: Assistant, desktop: Desktop) -> list[Heard]:
@@ -147,6 +153,8 @@ def read_form(form: FormData) -> Given:
             continue
         if kind == "measure":
             own, written = (name.partition(".")[2], value) if "." in name else tuple(value.partition("=")[::2])
+            if "." not in name and "=" not in value and value.strip():
+                raise MeasurementError("measure: is written NAME=VALUE with its unit, such as temperature=38.9Cel")
             if written.strip():
                 measured.append((own.strip(), written.strip()))
         elif value.strip():
@@ -184,9 +192,12 @@ _COMPARED = {"only": "=", "from": ">=", "to": "<="}
 
 def _number(name: str, text: str) -> float:
     try:
-        return float(text)
+        number = float(text.replace(",", "."))
     except ValueError as error:
         raise OptionError(f"{name}: is a number") from error
+    if not math.isfinite(number):
+        raise OptionError(f"{name}: is a number")
+    return number
 
 
 def multi(items: Sequence[tuple[str, str]]) -> dict[str, list[str]]:

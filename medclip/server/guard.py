@@ -1,24 +1,28 @@
 """What every request passes: its host, origin, token and time; and the headers that every answer carries."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from medclip.errors import OutputError
 from medclip.server.audit import Audit
 from medclip.server.entrance import Entrance
 
-__all__ = ["Guard"]
+__all__ = ["HEADERS", "Guard"]
 
 Refuse = Callable[[Scope, int, str, str], ASGIApp]
 
 _OPEN = ("/static/", "/enter")
+_HURRY = 10.0  # seconds within which the request of a stranger must have arrived
+_STRANGER = 4096  # bytes that may be sent by who has not entered
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _CHANGES = ("POST", "PUT", "PATCH", "DELETE")
 
-_HEADERS: Mapping[str, str] = {
+HEADERS: Mapping[str, str] = {
     "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'; object-src 'none'",
     "cross-origin-opener-policy": "same-origin",
@@ -38,6 +42,7 @@ class Guard:
         app: ASGIApp,
         *,
         entrance: Entrance,
+        cookie: str,
         audit: Audit,
         hosts: frozenset[str],
         body: int,
@@ -45,12 +50,13 @@ class Guard:
         refuse: Refuse,
     ) -> None:
         """Args:
+        cookie: its name.
         hosts: names by which the server may be called, without a port.
         body: bytes of a request at most.
         arriving: seconds within which a request must have arrived.
         refuse: makes the answer to a request that is refused: (scope, status, heading, message).
         """
-        self.app, self.entrance, self.audit, self.hosts = app, entrance, audit, hosts
+        self.app, self.entrance, self.cookie, self.audit, self.hosts = app, entrance, cookie, audit, hosts
         self.body, self.arriving, self.refuse = body, arriving, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +69,7 @@ class Guard:
             return
         began, headers = time.monotonic(), Headers(scope=scope)
         cookies = cookie_parser(headers.get("cookie", ""))
-        who = self.entrance.who(headers, cookies)
+        who = self.entrance.who(headers, cookies.get(self.cookie, ""))
         scope.setdefault("state", {}).update(who=who, cases=[])
         status = 500
 
@@ -72,7 +78,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 given = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in HEADERS.items():
                     given[name] = value
                 if not scope["path"].startswith("/static/"):
                     given["cache-control"] = "no-store"
@@ -80,13 +86,17 @@ class Guard:
 
         try:
             app = self._refused(scope, headers, who) or self.app
-            await app(scope, self._timed(receive, began), answered)
+            try:
+                self.audit.check()
+            except OutputError as error:
+                app = self.refuse(scope, 503, "Not logged, so not done", f"The log cannot be written ({error}).")
+            await app(scope, self._timed(receive, began, self.arriving if who else _HURRY), answered)
         finally:
             if not scope["path"].startswith("/static/"):
                 route = getattr(scope.get("route"), "path", "no such page")
                 self.audit.write(
                     who or "nobody",
-                    f"{scope['method']} {route}",
+                    f"{scope['method'] if scope['method'] in _METHODS else 'other'} {route}",
                     status,
                     time.monotonic() - began,
                     scope["state"]["cases"],
@@ -100,7 +110,7 @@ class Guard:
             )
         origin = headers.get("origin")
         if scope["method"] in _CHANGES:
-            foreign = origin is not None and urlsplit(origin).netloc != host
+            foreign = origin is not None and not _is_own(origin, host)
             if foreign or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
                 return self.refuse(
                     scope, 403, "Another site", "A page of another site asked for this; it was not done."
@@ -112,7 +122,9 @@ class Guard:
                 "Not entered yet",
                 "Open the link that  medclip serve  printed, or give the token of its file.",
             )
-        length = headers.get("content-length", "0")
+        length = headers.get("content-length", "0" if scope["method"] not in _CHANGES else "")
+        if who is None and not (length.isdigit() and int(length) <= _STRANGER):
+            return self.refuse(scope, 413, "Too much at once", "Enter first: a token is short.")
         if length.isdigit() and int(length) > self.body:  # what comes without saying so is counted as it comes
             return self.refuse(
                 scope,
@@ -122,7 +134,7 @@ class Guard:
             )
         return None
 
-    def _timed(self, receive: Receive, began: float) -> Receive:
+    def _timed(self, receive: Receive, began: float, arriving: float) -> Receive:
         """What arrives, which must be whole in time: a sender who trickles would hold a place forever."""
         import anyio
 
@@ -132,7 +144,7 @@ class Guard:
             nonlocal whole
             if whole:
                 return await receive()
-            left = self.arriving - (time.monotonic() - began)
+            left = arriving - (time.monotonic() - began)
             message: Message = {"type": "http.disconnect"}
             with anyio.move_on_after(max(0.0, left)):
                 message = await receive()
@@ -142,6 +154,14 @@ class Guard:
         return timed
 
 
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+
+
 def _name(host: str) -> str:
-    """A host without its port, as a header has it."""
-    return urlsplit(f"//{host}").hostname or "" if host.count("@") == 0 else ""
+    """A host without its port, as a header has it; empty where it is none."""
+    found = _HOST.fullmatch(host)
+    return "" if found is None else found[1].strip("[]").lower()
+
+
+def _is_own(origin: str, host: str) -> bool:
+    return origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")

@@ -1,7 +1,10 @@
 """Running a server until it is stopped."""
 
+import signal
 import socket
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -91,6 +94,7 @@ def serve_index(
         import uvicorn
 
         from medclip.server.app import make_app
+        from medclip.server.connections import Impatient
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "FastAPI", "serve") from error
     from medclip.server.audit import Audit
@@ -107,8 +111,9 @@ def serve_index(
     with listening.socket() as bound, workroom() as room:
         desk = Desk(folder, limits, threads)
         entrance = Entrance(token, limits.sessions)
-        context = Context(desk, Desktop(room, limits), entrance, limits, listening.https, files)
-        app = make_app(context, Audit(audit_log), listening.hosts)
+        context = Context(desk, Desktop(room, limits), entrance, limits, listening.https, files, listening.port)
+        audit = Audit(audit_log)
+        app = make_app(context, audit, listening.hosts)
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -117,8 +122,37 @@ def serve_index(
             proxy_headers=False,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=10,
-            limit_concurrency=256,
+            http=Impatient,
         )
         server = uvicorn.Server(config)
         ready(f"{listening.address}/enter?key={entrance.link()}")
-        server.run(sockets=[bound])
+        try:
+            with _ending(), _spooled_in(room):
+                server.run(sockets=[bound])
+        finally:
+            audit.close()
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """A signal to stop ends the block by an exception, so that what was sent is deleted; by default it ends the process."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+@contextmanager
+def _spooled_in(room: Path) -> Iterator[None]:
+    """Uploads that arrive are kept there, too: the form's reader writes what is large into temporary files."""
+    before, tempfile.tempdir = tempfile.tempdir, str(room)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before

@@ -17,7 +17,10 @@ class Limits:
     arriving: float = 300.0  # seconds for a request to arrive
     at_once: int = 2  # questions that are worked on
     waiting: int = 32  # questions that wait for their turn
-    kept: int = 64  # questions that are kept to be asked again, and ...
+    pixels: int = 400_000_000  # of all pictures of a question, slices counted
+    arriving_at_once: int = 8  # forms
+    kept_each: int = 16  # questions that are kept for one browser or program
+    kept: int = 128  # questions that are kept to be asked again, and ...
     kept_bytes: int = 512 << 20  # ... of their pictures and slices
     slices_bytes: int = 256 << 20  # of a question's scans, slice by slice, or of one scan of an archived case
     minutes: int = 60  # that a question is kept

@@ -15,7 +15,6 @@ from medclip.modalities.measurements.measurement import AGE, SEX
 from medclip.modalities.scan.read import thumbnail
 from medclip.server.again import Again, Wanted, address
 from medclip.server.context import Context, case_named, gone, problem, wants_json, who_asks
-from medclip.server.entrance import COOKIE
 from medclip.server.given import multi
 from medclip.server.pages import Picture, answer_page, page
 
@@ -80,7 +79,7 @@ def site(context: Context) -> APIRouter:
         if cookie is None:
             return problem(request, 401, "This link was used already, or the token is another one.")
         answer = HTMLResponse(page("entered"))
-        answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=context.secure, path="/")
+        answer.set_cookie(context.cookie, cookie, httponly=True, samesite="strict", secure=context.secure, path="/")
         return answer
 
     @routes.get("/")
@@ -98,17 +97,17 @@ def site(context: Context) -> APIRouter:
                 limits=context.limits,
             )  # fmt: skip
 
-        return await desk.work(made)
+        return await desk.look(made)
 
     @routes.post("/questions")
     async def questions(request: Request) -> Response:
         given, who = await context.form(request), who_asks(request)
 
-        def read() -> str:
-            asked = given.looked_at(desk.assistant(), context.desktop, context.limits.slices_bytes)
-            return desk.keep(who, asked.question, asked.stacks)
-
-        there = address(f"/questions/{await desk.work(read)}", Wanted(where=given.where).pairs())
+        asked = await desk.work(
+            lambda: given.looked_at(desk.assistant(), context.desktop, context.limits.slices_bytes)
+        )  # what is given up is not kept
+        name = desk.keep(who, asked.question, asked.stacks)
+        there = address(f"/questions/{name}", Wanted(where=given.where).pairs())
         if wants_json(request.scope):  # a script, which would fetch the page that it is led to
             return JSONResponse({"address": there}, 201, {"location": there})
         return RedirectResponse(there, 303)
@@ -209,8 +208,10 @@ def site(context: Context) -> APIRouter:
         )
 
     @routes.get("/picture")
-    async def picture(id: str, scan: int) -> Response:
+    async def picture(request: Request, id: str, scan: int) -> Response:
         found = await desk.look(lambda: desk.assistant().index.thumbnails(id))
+        if found:
+            request.state.cases.append(id)
         if scan not in found:
             raise ArchiveError(f"{desk.folder}: has no case with such a picture; check the address")
         return Response(found[scan], media_type="image/jpeg")

@@ -1,6 +1,6 @@
 """Scans of a question, slice by slice: read beside the answer, kept with it, and told to a viewer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ def told(stack: Stack, source: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def values(stack: Stack, first: int, last: int) -> bytes:
+def values(stack: Stack, first: int, last: int) -> Iterator[bytes]:
     """The stored values of some slices one after another, little-endian: those from `first` up to, without, `last`."""
-    return b"".join(one.stored.tobytes() for one in stack.slices[max(0, first) : max(0, last)])
+    for one in stack.slices[max(0, first) : max(0, last)]:
+        yield one.stored.tobytes()

@@ -1,5 +1,6 @@
 """What people send → files in a private folder, grouped into scans; nothing of it outlives the question's reading."""
 
+import lzma
 import os
 import re
 import shutil
@@ -20,8 +21,12 @@ from medclip.server.settings import Limits
 __all__ = ["Desktop", "Received", "Sent", "workroom"]
 
 _BLOCK = 1 << 20  # bytes
-_SUFFIX = re.compile(r"(\.nii)?\.[A-Za-z0-9]{1,5}")
+_NAME = 100  # characters of a name that are told again
+_SUFFIX = re.compile(r"(\.nii)?\.[A-Za-z0-9]{1,5}$")
 _PREFIX = ".medclip-serve-"
+_BAD_ZIP = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, ValueError, IndexError
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,32 +83,27 @@ class Desktop:
     def _named(self, own: Path, name: str, found: Received) -> Path:
         """A path whose name tells nothing of the sender's, but for a suffix."""
         suffix = _SUFFIX.search(name[-12:])
-        path = own / f"{len(found.names)}{suffix[0] if suffix and name.endswith(suffix[0]) else ''}"
-        found.names[str(path)] = Path(name.replace("\\", "/")).name or "file"
+        path = own / f"{len(found.names)}{suffix[0] if suffix else ''}"
+        found.names[str(path)] = (Path(name.replace("\\", "/")).name or "file")[:_NAME]
         if len(found.names) > self.limits.files:
             raise OptionError(f"more than {self.limits.files} files were given; ask with the files of fewer series")
         return path
 
     def _files(self, own: Path, scans: Sequence[Sent], found: Received) -> list[Path]:
-        loose, left = [], self.limits.unpacked
+        loose, room = [], self.limits.unpacked
         for sent in scans:
             path = self._named(own, sent.name, found)
             _copy(sent.content, path, self.limits.body)
             if not zipfile.is_zipfile(path):
                 loose.append(path)
                 continue
-            for inner, name in self._unpacked(own, path, found):
-                left -= inner.stat().st_size
-                found.names[str(inner)] = name
+            for inner in self._unpacked(own, path, found, room):
+                room -= inner.stat().st_size
                 loose.append(inner)
-                if left < 0:
-                    raise ScanError(
-                        f"{sent.name}: unpacks to more than {self.limits.unpacked >> 20} MiB; send fewer series"
-                    )
             path.unlink()
         return loose
 
-    def _unpacked(self, own: Path, path: Path, found: Received) -> Iterator[tuple[Path, str]]:
+    def _unpacked(self, own: Path, path: Path, found: Received, room: int) -> Iterator[Path]:
         told = found.names[str(path)]
         try:
             with zipfile.ZipFile(path) as archive:
@@ -114,37 +114,44 @@ class Desktop:
                     parts = Path(member.filename.replace("\\", "/")).parts
                     if ".." in parts or member.filename.startswith(("/", "\\")):
                         raise ScanError(f"{told}: names a file outside itself; make the zip anew")
-                    if parts and (parts[0] == "__MACOSX" or parts[-1].startswith(".")):
+                    if not parts or parts[0] == "__MACOSX" or parts[-1].startswith("."):
                         continue
                     inner = self._named(own, member.filename, found)
+                    found.names[str(inner)] = f"{told}/{parts[-1][:_NAME]}"
                     with archive.open(member) as content:
-                        _copy(content, inner, self.limits.unpacked)
-                    yield inner, f"{told}/{parts[-1]}"
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+                        room -= _copy(content, inner, room)
+                    yield inner
+        except _BAD_ZIP as error:
             raise ScanError(f"{told}: is a damaged or encrypted zip; make it anew") from error
 
 
-def _copy(source: IO[bytes], path: Path, most: int) -> None:
-    """What a header claims is not trusted: bytes are counted as they come."""
+def _copy(source: IO[bytes], path: Path, most: int) -> int:
+    """Bytes that were written. What a header claims is not trusted: they are counted as they come."""
     written = 0
     with path.open("xb") as out:
         while block := source.read(_BLOCK):
             written += len(block)
             if written > most:
-                raise ScanError(f"a file is larger than {most >> 20} MiB; send fewer series")
+                raise ScanError(f"a file, or all that a zip holds, is larger than {most >> 20} MiB; send fewer series")
             out.write(block)
+    return written
 
 
 def _grouped(own: Path, loose: Sequence[Path], found: Received) -> list[Path]:
     """Each picture or volume by itself; DICOM files by their series, as a folder."""
     series: dict[str, list[Path]] = {}
     scans: list[Path] = []
+    patients: set[str] = set()
     for path in loose:
-        uid = _series(path)
+        uid, patient = _series(path)
+        if patient:
+            patients.add(patient)
         if uid is None:
             scans.append(path)
         else:
             series.setdefault(uid, []).append(path)
+    if len(patients) > 1:
+        raise ScanError(f"the DICOM files are of {len(patients)} patients, by their headers; ask about one at a time")
     for files in series.values():
         if len(files) == 1:
             scans.append(files[0])
@@ -159,16 +166,17 @@ def _grouped(own: Path, loose: Sequence[Path], found: Received) -> list[Path]:
     return scans
 
 
-def _series(path: Path) -> str | None:
-    """The series of a DICOM file; None of another file, or of one that will be refused when it is read."""
+def _series(path: Path) -> tuple[str | None, str]:
+    """(the series of a DICOM file, its patient); None of another file, or of one that will be refused when it is read."""
     try:
         with path.open("rb") as file:
             head = file.read(132)
         if not is_dicom(head, path):
-            return None
-        return str(read_header(path).get("SeriesInstanceUID", "")) or None
+            return None, ""
+        header = read_header(path)
+        return str(header.get("SeriesInstanceUID", "")) or None, str(header.get("PatientID", "")).strip()
     except (MedclipError, OSError, ValueError):
-        return None
+        return None, ""
 
 
 @contextmanager
@@ -183,7 +191,7 @@ def workroom(place: Path | None = None) -> Iterator[Path]:
     """
     root = place or Path(tempfile.gettempdir())
     for left in root.glob(f"{_PREFIX}*"):
-        if is_workplace(left):
+        if left.lstat().st_uid == os.geteuid() and is_workplace(left):
             cleared(left)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
     handle = hold(folder, wait=False)

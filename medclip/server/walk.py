@@ -92,7 +92,7 @@ def walk(context: Context) -> APIRouter:
                 labels_of=_labels, page=_page_of, picture=picture_of,
             )  # fmt: skip
 
-        return await desk.work(made)
+        return await desk.look(made)
 
     @routes.get("/case")
     async def case(request: Request, id: str) -> str:
@@ -109,7 +109,7 @@ def walk(context: Context) -> APIRouter:
                 page=_page_of, picture=picture_of,
             )  # fmt: skip
 
-        return await desk.work(made)
+        return await desk.look(made)
 
     @routes.get("/map")
     async def map_page(request: Request, colour: str = "", question: str = "") -> Response:
@@ -130,7 +130,7 @@ def walk(context: Context) -> APIRouter:
                 raise OptionError(f"colour {shown!r}: is no field; there are {', '.join(names)}")
             dots, legend = _dots(points_of(assistant.index, drawn, shown or None))
             own = None
-            if asked is not None:
+            if asked is not None and asked.model == assistant.index.fingerprint:
                 [point] = drawn.place(assistant.fuser.fuse([asked.parts]))
                 own = _placed(float(point[0]), float(point[1]))
             return HTMLResponse(
@@ -140,7 +140,7 @@ def walk(context: Context) -> APIRouter:
                 )
             )  # fmt: skip
 
-        return await desk.work(made)
+        return await desk.look(made)
 
     @routes.get("/about")
     async def about() -> str:
@@ -152,6 +152,6 @@ def walk(context: Context) -> APIRouter:
                 listed=lambda label_set, label: address("/cases", [("where", clause(f"label.{label_set}", "=", label))]),
             )  # fmt: skip
 
-        return await desk.work(made)
+        return await desk.look(made)
 
     return routes
