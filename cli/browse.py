@@ -27,8 +27,8 @@ def list_(
         list[str] | None,
         typer.Option("--sort", help="A field, a label set or  case ; -age for descending; may be repeated."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many cases are listed.")] = 50,
-    offset: Annotated[int, typer.Option(min=0, help="How many cases are passed over first.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many cases are listed.")] = 50,
+    offset: Annotated[int, typer.Option(min=0, max=1 << 40, help="How many cases are passed over first.")] = 0,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """List archived cases, page by page: all, or those of which a filter is true."""

@@ -24,6 +24,7 @@ __all__ = [
     "present",
     "promise",
     "refined",
+    "ruled_out",
     "sets_hold",
     "share",
     "shown_labels",
@@ -120,6 +121,18 @@ _WHOSE: dict["Kind", str] = {
     "marginal": "of all classes together",
     "mixed": "of each class, the rare ones taken together",
 }
+
+
+def ruled_out(found: "LabelAnswer") -> str:
+    """The set of labels in a few words; `promise` says for whom it holds."""
+    given = found.set
+    if given is None:
+        return "no class can be ruled out: too few patients were left out to tell"
+    if given.empty:
+        return "perhaps none of these"
+    if len(given.labels) == len(found.ranked):
+        return "no class can be ruled out"
+    return f"{given.labels[0]}, all others ruled out" if len(given.labels) == 1 else f"one of {', '.join(given.labels)}"
 
 
 def promise(found: "LabelAnswer") -> str:

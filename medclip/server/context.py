@@ -116,7 +116,15 @@ def problem(request: Request, status: int, message: str, headers: Mapping[str, s
     if wants_json(request.scope):
         return JSONResponse({"detail": message}, status, headers)
     heading = _HEADINGS.get(status, "This was not done")
-    return HTMLResponse(page("problem", heading=heading, message=message, status=status), status, headers)
+    return HTMLResponse(
+        page("problem", heading=heading, message=message, status=status, back=_back(request, status)), status, headers
+    )
+
+
+def _back(request: Request, status: int) -> str | None:
+    """The question that was asked otherwise than it can be."""
+    parts = request.url.path.split("/")
+    return f"/questions/{parts[2]}" if status == 422 and parts[1] == "questions" and len(parts) > 2 else None
 
 
 def gone(request: Request, context: Context) -> Response:
@@ -135,4 +143,4 @@ def refusal(scope: Scope, status: int, heading: str, message: str) -> Response:
     if wants_json(scope):
         headers = {"www-authenticate": "Bearer"} if status == 401 else None
         return JSONResponse({"detail": message}, status, headers)
-    return HTMLResponse(page("problem", heading=heading, message=message, status=status), status)
+    return HTMLResponse(page("problem", heading=heading, message=message, status=status, back=None), status)

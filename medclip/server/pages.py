@@ -20,6 +20,7 @@ from medclip.assistant.wording import (
     present,
     promise,
     refined,
+    ruled_out,
     share,
     shown_labels,
     unlike,
@@ -95,6 +96,8 @@ def answer_page(
         families=[(name, found, family_caveats(found)) for name, found in several.items()],
         present=present,
         promise=promise,
+        ruled_out=ruled_out,
+        cautions=[_plainly(one) for one in answer.cautions],
         decided=decided,
         most=MOST_MEMBERS,
         votes=votes,
@@ -105,10 +108,25 @@ def answer_page(
         asked=asked,
         text="\n\n".join(texts),
         pictures={case.case_id: pictures(case) for case in answer.similar},
-        synthetic=any(case.synthetic for case in answer.similar),
+        synthetic=sum(case.synthetic for case in answer.similar),
         live=live,
         inline_style=inline_style,
     )
+
+
+_PLAIN = {
+    "leave its patient out (--exclude-patient; on its page, under Ask again)": "leave its patient out, under Ask again",
+    "that match --where": "that match the filter",
+    "matches --where and is": "matches the filter and is",
+    "Label sets that --where names": "Label sets that the filter names",
+}
+
+
+def _plainly(caution: str) -> str:
+    """A caution without the words of the command line."""
+    for written, plain in _PLAIN.items():
+        caution = caution.replace(written, plain)
+    return caution
 
 
 def _matched(case: SimilarCase) -> str:

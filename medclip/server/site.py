@@ -18,7 +18,7 @@ from medclip.server.context import Context, case_named, gone, problem, wants_jso
 from medclip.server.given import multi
 from medclip.server.pages import Picture, answer_page, page
 
-__all__ = ["answered", "choices_of", "picture_of", "site"]
+__all__ = ["all_synthetic", "answered", "choices_of", "picture_of", "site"]
 
 _SIDE = 480  # pixels of a query's picture
 _CHOICES = 40  # values of a field that one may choose from
@@ -37,6 +37,12 @@ def choices_of(assistant: Assistant) -> tuple[list[FieldValues], list[FieldValue
     texts = [one for one in texts if labelled.get(one.field) != one.values]  # what a label set says, too, once
     ranges = [one for one in found if one.kind == "number" and one.lowest is not None]
     return texts, ranges, example_of(found) or ""
+
+
+def all_synthetic(assistant: Assistant) -> bool:
+    """Whether every case of the archive is invented."""
+    [found] = values_of(assistant.index, "synthetic")
+    return [one.value for one in found.values] == ["yes"]
 
 
 def answered(assistant: Assistant, question: Question, wanted: Wanted, *, record: bool = False) -> Asked:
@@ -89,9 +95,7 @@ def site(context: Context) -> APIRouter:
             choices, ranges, _ = choices_of(assistant)
             units = assistant.embedder.coding.units
             measurements = [(name, units.get(name, "")) for name in assistant.measurements if name not in (AGE, SEX)]
-            synthetic = any(one.field == "synthetic" and [v.value for v in one.values] == ["yes"] for one in values_of(
-                assistant.index, "synthetic"
-            ))  # fmt: skip
+            synthetic = all_synthetic(assistant)
             return page(
                 "ask", choices=choices, ranges=ranges, measurements=measurements, synthetic=synthetic,
                 limits=context.limits,

@@ -17,7 +17,7 @@ from medclip.server.again import address
 from medclip.server.context import Context, case_named, problem, who_asks
 from medclip.server.given import filter_of
 from medclip.server.pages import page
-from medclip.server.site import choices_of, picture_of
+from medclip.server.site import all_synthetic, choices_of, picture_of
 
 __all__ = ["walk"]
 
@@ -85,7 +85,8 @@ def walk(context: Context) -> APIRouter:
                 return address("/cases", [(name, value) for name, value in pairs if value])
 
             return page(
-                "cases", listing=listing, where=where, example=example, choices=choices, sort=sort,
+                "cases", synthetic=all_synthetic(desk.assistant()),
+                listing=listing, where=where, example=example, choices=choices, sort=sort,
                 orders=["case", "-case", *(one for name in names for one in (name, f"-{name}"))],
                 earlier=at(max(0, offset - _PAGE)) if offset > 0 else None,
                 later=at(offset + _PAGE) if offset + _PAGE < listing.total else None,
@@ -135,7 +136,8 @@ def walk(context: Context) -> APIRouter:
                 own = _placed(float(point[0]), float(point[1]))
             return HTMLResponse(
                 page(
-                    "map", dots=dots, legend=legend, colour=shown, colours=names, own=own, question=question,
+                    "map", synthetic=all_synthetic(assistant),
+                    dots=dots, legend=legend, colour=shown, colours=names, own=own, question=question,
                     total=len(drawn), page=_page_of,
                 )
             )  # fmt: skip
@@ -147,7 +149,7 @@ def walk(context: Context) -> APIRouter:
         def made() -> str:
             assistant = desk.assistant()
             return page(
-                "about", account=account_of(assistant), fields=values_of(assistant.index),
+                "about", synthetic=all_synthetic(assistant), account=account_of(assistant), fields=values_of(assistant.index),
                 caution=OUTDATED if assistant.outdated else not_fitted_among(assistant.index),
                 listed=lambda label_set, label: address("/cases", [("where", clause(f"label.{label_set}", "=", label))]),
             )  # fmt: skip
