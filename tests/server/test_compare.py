@@ -162,10 +162,8 @@ def test_an_archived_scan_is_its_original_where_that_is_had_else_the_thumbnail(
     assert "--originals" in str(told["source"])
     assert without.browser.get(str(told["picture"])).headers["content-type"] == "image/jpeg"
     assert without.browser.get(f"/case/values?id={case.id}&scan=2").status_code == 404
-    assert (
-        "The stored thumbnail: the original is not here"
-        in without.browser.get(f"/similar/compare?id={case.id}&case={case.id}").text
-    )
+    page = without.browser.get(f"/similar/compare?id={case.id}&case={case.id}").text
+    assert page.count("The stored thumbnail: the original is not here") == 2
     own = tmp_path / "cases"
     shutil.copytree(few, own)
     having = serve(own)

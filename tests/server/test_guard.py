@@ -176,7 +176,7 @@ def test_busy_and_late_are_503_with_a_time(served: Served, monkeypatch: pytest.M
     async def refuse(_: object) -> None:
         raise BusyError("no more can wait")
 
-    monkeypatch.setattr(served.context.desk, "work", refuse)
+    monkeypatch.setattr(served.context.desk, "look", refuse)
     for answer in (served.program().get("/api/v1/info"), served.browser().get("/")):
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) > 0
@@ -260,7 +260,7 @@ def test_a_mistake_of_the_program_tells_nothing_of_the_patient(served: Served, m
     async def fail(_: object) -> None:
         raise RuntimeError("Jane Doe, born 1950")
 
-    monkeypatch.setattr(served.context.desk, "work", fail)
+    monkeypatch.setattr(served.context.desk, "look", fail)
     for answer in (served.program().get("/api/v1/info"), served.browser().get("/")):
         assert answer.status_code == 500
         assert "Jane" not in answer.text

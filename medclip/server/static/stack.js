@@ -43,12 +43,12 @@ export class Stack {
       stack.loading = stack.#load();
       return stack;
     }
-    const shown = await pixels(told.picture);
+    const { width, height, values: pixel } = await pixels(told.picture);
     const stack = new Stack({
-      ...told, ...shown, slices: 1, kind: "uint8", scales: [[1, 0]], window: { centre: 128, width: 256, origin: "grey" },
-      exact: false, inverted: false, hounsfield: false, presets: [], aspect: 1, notes: [`shrunk to ${shown.width} × ${shown.height}`],
+      ...told, width, height, slices: 1, kind: "uint8", scales: [[1, 0]], window: { centre: 128, width: 256, origin: "grey" },
+      exact: false, inverted: false, hounsfield: false, presets: [], aspect: 1, notes: [`shrunk to ${width} × ${height}`],
     }, "");
-    stack.#slices[0] = shown.values;
+    stack.#slices[0] = pixel;
     stack.loading = Promise.resolve();
     return stack;
   }
