@@ -3,9 +3,16 @@
 Decision support for research and teaching; not a medical device.
 """
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 
 __all__ = ["DISCLAIMER", "__version__"]
+
+# What reads archives of patients reports to nobody. ONNX Runtime (since 1.29), Ray and the Hugging Face libraries tell their
+# makers how they are used unless this stands before they are loaded.
+os.environ.update(
+    {"ORT_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+)
 
 try:
     __version__ = version("medclip-assistant")

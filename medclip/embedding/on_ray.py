@@ -57,7 +57,6 @@ def embed_on_ray(
         ArchiveError: the cluster cannot be reached, the work failed on it, or another job works in the folder.
         BundleError: the model is damaged.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray  # noqa: F401 (before any work is done)

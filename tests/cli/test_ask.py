@@ -1,8 +1,10 @@
 """What a user types and sees."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from medclip.assistant.answer import Answer
 from medclip.cases import Case, read_cases
+from tests.command import SCRIPT
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "answer.schema.json"
 Medclip = Callable  # type: ignore[type-arg]
@@ -276,3 +279,12 @@ def test_an_index_is_measured_only_on_cases_it_has_not_seen(
         by_key["scan-only", "finding", "combined", "accuracy"] > by_key["scan-only", "finding", "majority", "accuracy"]
     )
     assert ("caption-to-scan", None, "retrieval", "recall@10") in by_key
+
+
+def test_no_library_keeps_or_sends_how_it_is_used(index: Path, sample: Path, unseen: Case, tmp_path: Path) -> None:
+    """ONNX Runtime keeps a device id and a queue of events in the user's cache where it is let."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    asked = [str(SCRIPT), "query", str(index), "--scan", str(sample / unseen.scans[0].file)]
+    done = subprocess.run(asked, env={**env, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

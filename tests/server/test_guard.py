@@ -1,27 +1,33 @@
 """Who may ask, how much, and what stays of it: nothing that is a patient's."""
 
 import asyncio
+import http.client
 import io
 import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from medclip.cases import read_cases
 from medclip.errors import MedclipError, OptionError
 from medclip.server.audit import Audit
 from medclip.server.desk import BusyError, LateError
 from medclip.server.entrance import Entrance, read_token
 from medclip.server.uploads import workroom
+from tests.server.browser.served import serving as open_server
 from tests.server.conftest import TOKEN, Served, serving
 
 PAGES = ["/", "/cases", "/about", "/map", "/case?id=x", "/similar?id=x", "/questions/x", "/picture?id=x&scan=0"]
@@ -270,8 +276,6 @@ def test_a_mistake_of_the_program_tells_nothing_of_the_patient(served: Served, m
 def test_ports_that_are_taken_and_indexes_that_are_none(
     index: Path, tmp_path: Path, medclip: Callable[..., Any], refused: Callable[..., str]
 ) -> None:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -279,3 +283,137 @@ def test_ports_that_are_taken_and_indexes_that_are_none(
         assert f"--port {port}" in refused(medclip("serve", index, "--port", port, "--audit-log", tmp_path / "log"))
     assert str(tmp_path) in refused(medclip("serve", tmp_path, "--port", 1 + port, "--audit-log", tmp_path / "log"))
     assert issubclass(BusyError, MedclipError)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_what_was_sent_goes_when_the_server_is_told_to_stop(
+    index: Path, sample: Path, tmp_path: Path, ending: signal.Signals
+) -> None:
+    """Of a real server, while it is reading a question."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    with open_server(index, tmp_path, TMPDIR=str(spool)) as site:
+        body, kind = _form([scan for case in read_cases(sample)[:12] for scan in (sample / case.scans[0].file,)])
+        address = urlsplit(site.address)
+        asked = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
+        headers = {"authorization": f"Bearer {site.token}", "content-type": kind}
+        asked.request("POST", "/api/v1/query", body, headers)
+        for _ in range(600):
+            if list(spool.glob(".medclip-serve-*/*/*")):
+                break
+            time.sleep(0.01)
+        else:
+            raise AssertionError("nothing was being read")
+        os.kill(site.process, ending)
+        for _ in range(600):
+            if not list(spool.glob(".medclip-serve-*")):
+                break
+            time.sleep(0.1)
+        assert list(spool.glob(".medclip-serve-*")) == []
+        asked.close()
+
+
+def _form(files: list[Path]) -> tuple[bytes, str]:
+    body = b"".join(
+        b'--x\r\ncontent-disposition: form-data; name="scans"; filename="%d.png"\r\n\r\n%s\r\n' % (n, file.read_bytes())
+        for n, file in enumerate(files)
+    )
+    return body + b"--x--\r\n", "multipart/form-data; boundary=x"
+
+
+def test_who_connects_and_asks_nothing_keeps_nobody_out(index: Path, tmp_path: Path) -> None:
+    with open_server(index, tmp_path) as site:
+        address = urlsplit(site.address)
+        idle = [socket.create_connection((str(address.hostname), address.port)) for _ in range(300)]
+        try:
+            asked = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
+            asked.request("GET", "/api/v1/info", headers={"authorization": f"Bearer {site.token}"})
+            assert asked.getresponse().status == 200
+            asked.close()
+            idle[0].settimeout(40)
+            assert idle[0].recv(1) == b"", "closed by the server after a while"
+        finally:
+            for one in idle:
+                one.close()
+
+
+def test_a_stranger_may_send_a_token_and_no_more(served: Served) -> None:
+    stranger = served.nobody()
+    assert stranger.post("/enter", data={"token": "x" * 5000}).status_code == 413
+    assert stranger.post("/enter", content=iter([b"token=", b"x"])).status_code == 413, "of unknown length"
+    for host in ("[", "127.0.0.1:x", "localhost/evil"):
+        assert stranger.get("/", headers={"host": host}).status_code == 421
+    refused = served.browser().post("/questions", data={"history": "a"}, headers={"origin": "http://["})
+    assert refused.status_code == 403
+
+
+def test_a_log_that_is_moved_is_begun_anew_and_one_that_cannot_be_written_stops_the_work(
+    limited: Callable[..., Any],
+) -> None:
+    with limited() as served:
+        ask = served.program()
+        assert ask.get("/api/v1/values").status_code == 200
+        served.log.rename(served.log.with_suffix(".1"))
+        assert ask.get("/api/v1/values").status_code == 200
+        assert "GET /api/v1/values" in served.log.read_text()
+        served.log.unlink()
+        served.log.mkdir()  # nothing can be appended to a folder
+        refused = ask.get("/api/v1/values")
+        assert (refused.status_code, "log" in refused.json()["detail"]) == (503, True)
+        served.log.rmdir()
+        assert ask.get("/api/v1/values").status_code == 200
+
+
+def test_a_question_means_nothing_to_another_model(index: Path, tiny_index: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(index, tmp_path / "index")
+    (tmp_path / "served").mkdir()
+    with serving(place, tmp_path / "served") as served:
+        browser = served.browser()
+        asked = browser.post("/questions", data={"history": "a solid nodule"})
+        assert asked.status_code == 200
+        place.rename(tmp_path / "earlier")
+        shutil.copytree(tiny_index, place)
+        again = browser.get(asked.url.path)
+        assert again.status_code == 422
+        assert "another model" in again.text
+
+
+def test_odd_zips_and_mixed_patients_are_one_line(limited: Callable[..., Any], tmp_path: Path) -> None:
+    from pydicom import dcmread
+    from pydicom.data import get_testdata_file
+
+    with limited() as served:
+        ask = served.program()
+
+        def told(name: str, content: bytes) -> str:
+            answer = ask.post("/api/v1/query", files={"scans": (name, content)})
+            assert answer.status_code == 422, answer.text
+            return str(answer.json()["detail"])
+
+        told("dot.zip", _zip({".": b"x", "a": b"y"}))
+        encrypted = bytearray(_zip({"a.png": b"x" * 100}))
+        encrypted[6] |= 1
+        encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
+        assert "encrypted" in told("locked.zip", bytes(encrypted))
+        two = {}
+        for number, patient in enumerate(("A1", "B2")):
+            header = dcmread(str(get_testdata_file("CT_small.dcm")))
+            header.PatientID, header.SOPInstanceUID = patient, f"1.2.{number}"
+            header.save_as(tmp_path / "one.dcm")
+            two[f"{number}.dcm"] = (tmp_path / "one.dcm").read_bytes()
+        assert told("two.zip", _zip(two)).startswith("the DICOM files are of 2 patients")
+
+
+def test_what_is_misspelt_or_asked_elsewhere_is_not_left_out_without_a_word(served: Served) -> None:
+    ask = served.program()
+    for refused in (
+        ask.post("/api/v1/query?wher=x", data={"history": "a"}),
+        ask.get("/api/v1/cases?wher=x"),
+        ask.post("/api/v1/query", data={"history": "a", "where": "sex = 'male'"}),
+        ask.post("/api/v1/query", data={"history": "a", "measure": "temperature 38.9 Cel"}),
+        ask.post("/api/v1/query", data={"age": ""}),
+    ):
+        assert refused.status_code == 422, refused.text
+    assert ask.post("/api/v1/query", json={"history": "a"}).status_code == 415
+    missing = ask.get("/api/v1/case?id=nobody").json()["detail"]
+    assert missing.startswith("the index: has no case"), "and not where it lies"

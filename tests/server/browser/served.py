@@ -1,5 +1,6 @@
 """``medclip serve`` as a user starts it: a process of its own, on a free port; and the browser that opens it."""
 
+import os
 import re
 import shutil
 import socket
@@ -33,7 +34,9 @@ class Served:
 
 
 @contextmanager
-def serving(index: Path, scratch: Path, *options: str, medclip: str | None = None) -> Iterator[Served]:
+def serving(
+    index: Path, scratch: Path, *options: str, medclip: str | None = None, **environment: str
+) -> Iterator[Served]:
     """Serve an index until the block ends.
 
     Args:
@@ -41,6 +44,7 @@ def serving(index: Path, scratch: Path, *options: str, medclip: str | None = Non
         scratch: an empty folder for its token, its log and what it says.
         options: more of ``medclip serve``.
         medclip: the program; that of this environment where None.
+        environment: variables that it sees beside those that are set here.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -55,6 +59,7 @@ def serving(index: Path, scratch: Path, *options: str, medclip: str | None = Non
             ],
             stdout=out,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
         )  # fmt: skip
     try:
         while not (link := re.search(r"http://\S+/enter\?key=\S+", said.read_text())):
