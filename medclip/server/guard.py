@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -136,8 +137,6 @@ class Guard:
 
     def _timed(self, receive: Receive, began: float, arriving: float) -> Receive:
         """What arrives, which must be whole in time: a sender who trickles would hold a place forever."""
-        import anyio
-
         whole = False
 
         async def timed() -> Message:
