@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo check test coverage lint types bench bench-burned-in bench-copies bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-privacy bench-serve bench-settings \
-  bench-speech browser crash docs fuzz light screenshots clean
+  bench-speech bench-viewer browser crash docs fuzz light screenshots clean
 
 setup: $(VENV)/.ready
 
@@ -122,6 +122,10 @@ bench-burned-in: setup
 # How soon the server opens and answers, and 20 people at once: some 4 minutes, on a machine that does nothing else.
 bench-serve: demo/model
 	PYTHONPATH=. $(BIN)/python benchmarks/serve.py demo/index demo/cases/scans/sample-005-0.png
+
+# Frames a second while window and level of a slice are dragged, in Chromium: a minute.
+bench-viewer: demo/model
+	PYTHONPATH=. $(BIN)/python -W ignore benchmarks/viewer.py demo
 
 # How much each knob of training matters, on MedPix's dev split: some 20 minutes. CASES as above.
 bench-settings: setup
