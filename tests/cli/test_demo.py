@@ -14,11 +14,14 @@ import typer
 from medclip.cases import Case, write_cases
 from medclip.cli import demo as demo_module
 from medclip.cli.app import app
+from tests.server.browser.served import serving
 
 Medclip = Callable[..., object]
 
 
-def test_the_demo_counts_its_steps_and_its_commands_work_as_printed(demo: Path, medclip: Medclip) -> None:
+def test_the_demo_counts_its_steps_and_its_commands_work_as_printed(
+    demo: Path, medclip: Medclip, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     said, out = demo.with_name("demo.said").read_text(encoding="utf-8"), demo.name
     announced = re.findall(r"^\((\d)/(\d)\) .+: about (?:\d+ min )?\d+ s$", said, re.M)
     done = re.findall(r"^\((\d)/(\d)\) took (?:\d+ min )?\d+ s$", said, re.M)
@@ -28,7 +31,12 @@ def test_the_demo_counts_its_steps_and_its_commands_work_as_printed(demo: Path, 
         assert Path(shlex.split(line)[0]).name == "medclip"
     following = said.split("What to try next:")[1]
     commands = re.findall(r"^ {4}(\S.+)$", following, re.M)
-    assert len(commands) == 3
+    assert len(commands) == 4
+    opened = shlex.split(commands.pop(1))
+    assert opened[1:] == ["serve", f"{out}/index"]
+    program = str(demo.parent / opened[0]) if "/" in opened[0] else opened[0]
+    with serving(demo / "index", tmp_path_factory.mktemp("served"), medclip=program) as site:
+        assert "/enter?key=" in site.link
     told = [subprocess.run(line, shell=True, cwd=demo.parent, capture_output=True, text=True) for line in commands]
     assert [(one.returncode, one.stderr.count("Traceback")) for one in told] == [(0, 0)] * 3, told
     assert "</html>" in (demo / "scan.html").read_text()

@@ -8,7 +8,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ import typer
 from medclip.cases import Case
 from medclip.cases.table import CASE_COLUMNS, NOTE_KINDS
 from medclip.cli.app import app
+from tests.server.browser.served import serving
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
@@ -197,9 +198,17 @@ class Desk:
         """What a command says; it must do well."""
         added = [word.format(towers=self._towers) for word in CHEAPER.get(written.words[0], [])]
         words = [self.stands_for.get(word, word) for word in written.words]
+        if words[0] == "serve":
+            return self._opened(words)
         done = self._medclip(*words, *added, cwd=self.folder)
         assert done.code == 0, (str(written), done.err)
         return str(done.out)
+
+    def _opened(self, words: Sequence[str]) -> str:
+        """What a server says when it is open; it is stopped then."""
+        (self.folder / "served").mkdir()
+        with serving(self.folder / words[1], self.folder / "served", *words[2:]) as site:
+            return f"open at {site.link}"
 
 
 @pytest.fixture
@@ -232,9 +241,10 @@ def test_the_readme_works_as_printed(desk: Desk, pacs: Path, few: Path, index: P
     for name, thing in {"path/to/PACS-export": pacs, "reports.csv": pacs / "reports.csv", "ct-series": series}.items():
         desk.put(name, thing)
     ran = _run(desk, README, {("cases", "import"): {"cases": few}, ("index", "build"): {"index": index}})
-    assert [name for name, _ in ran] == ["cases import", "cases check", "train", "index build", "query"]
+    assert [name for name, _ in ran] == ["cases import", "cases check", "train", "index build", "query", "serve"]
     assert " cases of 12 patients" in ran[0][1]
-    assert "page written to answer.html" in ran[-1][1]
+    assert "page written to answer.html" in ran[-2][1]
+    assert "/enter?key=" in ran[-1][1]
 
 
 def test_the_tutorial_works_as_printed(desk: Desk, few: Path, index: Path) -> None:
