@@ -36,7 +36,7 @@ check: lint types
 browser:
 	@sh .ci/chromium.sh
 
-# Everything: some 25 minutes on two cores.
+# Everything: some 15 to 25 minutes on two cores.
 test: lint types browser
 	$(BIN)/python -m pytest -q $(PARALLEL) --durations 10
 

@@ -62,7 +62,7 @@ def serving(
             env={**os.environ, **environment},
         )  # fmt: skip
     try:
-        while not (link := re.search(r"http://\S+/enter\?key=\S+", said.read_text())):
+        while not (link := re.search(r"https?://\S+/enter\?key=\S+", said.read_text())):
             if process.poll() is not None or time.monotonic() > began + _PATIENCE:
                 raise AssertionError(f"medclip serve did not open: {said.read_text()}")
             time.sleep(0.02)
