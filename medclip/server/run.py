@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medclip.errors import MissingDependencyError, OptionError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 __all__ = ["Listening", "serve_index"]
 
@@ -125,24 +129,32 @@ def serve_index(
             http=Impatient,
         )
         server = uvicorn.Server(config)
-        ready(f"{listening.address}/enter?key={entrance.link()}")
         try:
-            with _ending(), _spooled_in(room):
+            with _told_to_stop(server) as told, _spooled_in(room):
+                ready(f"{listening.address}/enter?key={entrance.link()}")
                 server.run(sockets=[bound])
         finally:
             audit.close()
+    if told:
+        raise SystemExit(128 + told[0])
 
 
 @contextmanager
-def _ending() -> Iterator[None]:
-    """A signal to stop ends the block by an exception, so that what was sent is deleted; by default it ends the process."""
+def _told_to_stop(server: "uvicorn.Server") -> Iterator[list[int]]:
+    """A signal to stop lets the server end, so that what was sent is deleted; by default it ends the process at once.
+
+    Yields:
+        The signals that came. uvicorn raises again what it was told, when it has ended.
+    """
+    told: list[int] = []
 
     def stop(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
+        told.append(number)
+        server.should_exit = True
 
     before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        yield told
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
