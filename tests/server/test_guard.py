@@ -417,3 +417,30 @@ def test_what_is_misspelt_or_asked_elsewhere_is_not_left_out_without_a_word(serv
     assert ask.post("/api/v1/query", json={"history": "a"}).status_code == 415
     missing = ask.get("/api/v1/case?id=nobody").json()["detail"]
     assert missing.startswith("the index: has no case"), "and not where it lies"
+
+
+def test_pixels_are_bounded_and_names_with_dots_are_read(limited: Callable[..., Any]) -> None:
+    import nibabel
+    import numpy as np
+    from PIL import Image
+
+    with limited(pixels=1_000_000) as served:
+        ask = served.program()
+        picture = io.BytesIO()
+        Image.new("L", (800, 800)).save(picture, "PNG")
+        files = [("scans", (f"{n}.png", picture.getvalue())) for n in range(2)]
+        refused = ask.post("/api/v1/query", files=files)
+        assert (refused.status_code, "million pixels" in refused.json()["detail"]) == (422, True)
+        volume = served.log.parent / "a.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(32, 32, 4)), np.eye(4)), volume)
+        read = ask.post("/api/v1/query", files={"scans": ("T1.2mm.nii.gz", volume.read_bytes())})
+        assert read.status_code == 200, read.text
+
+
+def test_one_asker_s_questions_do_not_throw_out_another_s(limited: Callable[..., Any]) -> None:
+    with limited(kept_each=2) as served:
+        one, other = served.browser(), served.browser()
+        first = other.post("/questions", data={"history": "a nodule"}).url.path
+        asked = [one.post("/questions", data={"history": "a cyst"}).url.path for _ in range(3)]
+        assert [one.get(place).status_code for place in asked] == [404, 200, 200], "its own oldest goes"
+        assert other.get(first).status_code == 200
