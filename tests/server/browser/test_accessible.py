@@ -27,6 +27,7 @@ PAGES = {
     "cases": "/cases",
     "cases, sorted and filtered": "/cases?where=modality%3D'CT'&sort=-age&offset=24",
     "no case": "/cases?where=age>200",
+    "two cases side by side": "/similar/compare?id=sample-001&case=sample-002",
     "map": "/map",
     "about": "/about",
     "no such page": "/nothing",
@@ -65,6 +66,11 @@ def test_an_answer_and_its_place_on_the_map_are_accessible(user: Any, ask: Calla
     assert user.locator(".verdict").count() == 3
     user.locator(".term").first.focus()
     assert _violations(user) == []
+    answer = user.url
+    user.get_by_role("link", name="Compare side by side").first.click()
+    user.locator(".pane canvas").first.wait_for()
+    assert _violations(user) == []
+    user.goto(answer)
     user.get_by_role("link", name="Its place on the map").click()
     user.get_by_role("heading", name=re.compile("on a map")).wait_for()
     assert _violations(user) == []
