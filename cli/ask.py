@@ -185,11 +185,8 @@ def _region(text: str) -> "Region":
     from medclip.assistant.refining import Region
     from medclip.errors import OptionError
 
-    place, _, box = text.partition(":")
-    scan, _, number = place.partition("/")
     try:
-        left, top, right, bottom = (float(one) for one in box.split(","))
-        return Region(int(scan), (left, top, right, bottom), int(number) if number else None)
+        return Region.parse(text)
     except ValueError as error:
         raise OptionError(
             f"--region {text[:60]}: is not SCAN[/SLICE]:LEFT,TOP,RIGHT,BOTTOM; give for example 1:0.2,0.3,0.5,0.6"

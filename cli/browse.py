@@ -66,7 +66,7 @@ def _cases_table(cases: "list[CaseLine]", nearness: "list[tuple[str, str]] | Non
     from rich import box
     from rich.table import Table
 
-    from medclip.assistant.wording import shown_labels
+    from medclip.cli import render
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("case", no_wrap=True)
@@ -78,18 +78,13 @@ def _cases_table(cases: "list[CaseLine]", nearness: "list[tuple[str, str]] | Non
     table.add_column("diagnosis", overflow="fold", ratio=1)
     table.add_column("scans", justify="right")
     for place, case in enumerate(cases):
-        shown = shown_labels(case.labels)
-        labels = ", ".join(shown[name] for name in sorted(shown))
         near = nearness[place] if nearness else ()
         table.add_row(
-            case.case_id, *near, ", ".join(case.modality) or "-", _person(case.age, case.sex), labels,
+            case.case_id, *near, ", ".join(case.modality) or "-",
+            render.person(case.age, case.sex) or "-", render.labels_line(case.labels),
             case.diagnosis or "-", str(case.scans),
         )  # fmt: skip
     return table
-
-
-def _person(age: float | None, sex: str | None) -> str:
-    return " ".join(part for part in ("" if age is None else f"{age:g}", (sex or "")[:1].upper()) if part) or "-"
 
 
 def show(
@@ -121,7 +116,9 @@ def _print_sheet(case: "CaseSheet") -> None:
     from medclip.cli import render
 
     say = render.say
-    say((case.case_id, "bold"), f"  {_person(case.age, case.sex)}{'  synthetic' if case.synthetic else ''}")
+    say(
+        (case.case_id, "bold"), f"  {render.person(case.age, case.sex) or '-'}{'  synthetic' if case.synthetic else ''}"
+    )
     for name, label in sorted(case.labels.items()):
         say(f"{name}: {label}")
     outcome = {
@@ -150,15 +147,11 @@ def _print_sheet(case: "CaseSheet") -> None:
     if case.same_patient:
         say(f"other cases of the same patient: {', '.join(case.same_patient)}")
     if case.neighbours:
-        matched = [
-            f"its scan {near.scan + 1}"
-            if near.scan is not None
-            else "whole"
-            if near.view == "fused"
-            else f"its {near.view}"
-            for near in case.neighbours
+        scans = [None if near.scan is None else near.scan + 1 for near in case.neighbours]
+        nearness = [
+            (f"{near.similarity:.3f}", render.matched_by(near.view, scan))
+            for near, scan in zip(case.neighbours, scans, strict=True)
         ]
-        nearness = [(f"{near.similarity:.3f}", how) for near, how in zip(case.neighbours, matched, strict=True)]
         say(("most similar cases of other patients", "bold"))
         render.out.print(_cases_table([near.case for near in case.neighbours], nearness))
 

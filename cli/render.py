@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ from medclip.label_sets import PRESENT, family_of
 from medclip.metrics.probabilities import interval
 
 if TYPE_CHECKING:
-    from medclip.assistant.answer import Answer, ArchivedCase
+    from medclip.assistant.answer import Answer
     from medclip.assistant.asking import Capability
     from medclip.cases.check import CheckReport
     from medclip.diagnosis.label_answer import LabelAnswer
@@ -50,8 +50,11 @@ __all__ = [
     "Bar",
     "answer",
     "check_report",
+    "labels_line",
+    "matched_by",
     "measured_table",
     "out",
+    "person",
     "print_json",
     "progress",
     "say",
@@ -223,14 +226,23 @@ def _family_table(family: str, members: Sequence["LabelAnswer"]) -> Table:
     return table
 
 
-def _person(case: "ArchivedCase") -> str:
+def person(age: float | None, sex: str | None) -> str:
     """Age and sex, as far as they are known."""
-    age = "" if case.age is None else f"{case.age:g}"
-    return " ".join(part for part in (age, (case.sex or "")[:1].upper()) if part)
+    return " ".join(part for part in ("" if age is None else f"{age:g}", (sex or "")[:1].upper()) if part)
 
 
-def _labels(case: "ArchivedCase") -> str:
-    shown = shown_labels(case.labels)
+def matched_by(view: str, scan: int | None) -> str:
+    """Which view of a case is similar.
+
+    Args:
+        scan: which scan it is, from 1; None for other views.
+    """
+    return f"its scan {scan}" if scan else "whole" if view == "fused" else f"its {view}"
+
+
+def labels_line(labels: Mapping[str, str]) -> str:
+    """A case's labels, of multi-label sets those that are present."""
+    shown = shown_labels(labels)
     return ", ".join(shown[name] for name in sorted(shown))
 
 
@@ -245,7 +257,7 @@ def answer(given: "Answer") -> None:
     for caution in given.cautions:
         say(("caution: " + caution, "yellow"))
     if given.of is not None:
-        said = "; ".join(part for part in (_person(given.of), _labels(given.of)) if part)
+        said = "; ".join(part for part in (person(given.of.age, given.of.sex), labels_line(given.of.labels)) if part)
         say("asked about ", (given.of.case_id, "bold"), f": {given.of.diagnosis or 'no diagnosis recorded'}")
         say(f"  {said}")
     for found in [] if strange is not None else given.labels:
@@ -266,15 +278,14 @@ def answer(given: "Answer") -> None:
     table.add_column("diagnosis", overflow="fold", ratio=1)
     table.add_column("age, sex", no_wrap=True)
     for rank, case in enumerate(given.similar, start=1):
-        view = f"its scan {case.scan}" if case.scan else "whole" if case.view == "fused" else f"its {case.view}"
         cells = (
             str(rank),
             case.case_id,
             f"{case.similarity:.3f}",
-            view,
-            _labels(case),
+            matched_by(case.view, case.scan),
+            labels_line(case.labels),
             case.diagnosis or "-",
-            _person(case) or "-",
+            person(case.age, case.sex) or "-",
         )
         table.add_row(*cells)
     out.print(table)

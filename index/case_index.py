@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from medclip.errors import ArchiveError
+from medclip.errors import ArchiveError, NotThereError
 from medclip.files.outputs import replaced_file
 from medclip.files.plain import unreadable
 from medclip.index import stored
@@ -287,7 +287,7 @@ class CaseIndex:
         """
         record = self._backend.record(case_id)
         if record is None:
-            raise ArchiveError(f"{self.folder}: has no case {case_id!r}; check the id")
+            raise NotThereError(f"{self.folder}: has no case {case_id!r}; check the id")
         return record
 
     def kept(self, case_ids: Sequence[str]) -> list[Kept]:
@@ -306,7 +306,7 @@ class CaseIndex:
         """
         found = self._backend.views_of(case_id)
         if not found:
-            raise ArchiveError(f"{self.folder}: has no case {case_id!r}; check the id")
+            raise NotThereError(f"{self.folder}: has no case {case_id!r}; check the id")
         return found
 
     def thumbnails(self, case_id: str) -> dict[int, bytes]:

@@ -13,6 +13,7 @@ Anything else that is raised is a bug and may show its traceback.
     ├── MeasurementError        a measurement is unknown, implausible or in a unit that does not fit
     ├── BundleError             a model folder is damaged, incomplete or of another format
     ├── ArchiveError            an index is damaged, out of reach, or does not fit the model, the query or the change
+    │   └── NotThereError       a case or label set that was named is not in the index
     ├── FilterError             a filter cannot be understood
     ├── RefinementError         what is refined about a query does not fit it
     ├── RecordError             a record of an answer is damaged, or of another model than the index'
@@ -31,6 +32,7 @@ __all__ = [
     "MeasurementError",
     "MedclipError",
     "MissingDependencyError",
+    "NotThereError",
     "OptionError",
     "OutputError",
     "RecordError",
@@ -85,6 +87,10 @@ class BundleError(MedclipError):
 
 class ArchiveError(MedclipError):
     """An index is damaged, out of reach, or does not fit the model, the query or the change."""
+
+
+class NotThereError(ArchiveError):
+    """A case or label set that was named is not in the index."""
 
 
 class FilterError(MedclipError):

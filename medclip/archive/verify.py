@@ -18,7 +18,7 @@ from medclip.archive.novelty import NOVELTY, NOVELTY_TENSORS, read_novelty
 from medclip.bundle.layout import ServingLayout
 from medclip.cases.case import Case
 from medclip.diagnosis.store import DIAGNOSERS, TENSORS, load_diagnosers, probe_is_sealed
-from medclip.errors import ArchiveError, MedclipError
+from medclip.errors import MedclipError
 from medclip.files.plain import unreadable
 from medclip.files.sealed import read_json
 from medclip.fusion.composition import PARTS
@@ -52,7 +52,7 @@ def verify_index(folder: Path, *, repair: bool = False) -> Verified:
     try:
         mended = index.repair() if repair else []
         faults: list[str] = []
-        for check in (CaseIndex.verify, _documents, _model, _probe, _others, map_faults):
+        for check in (CaseIndex.verify, _documents, _model, _probe, _others, _novelty, _fitted, map_faults):
             try:
                 faults += check(index)
             except MedclipError as error:
@@ -87,6 +87,16 @@ def _probe(index: CaseIndex) -> list[str]:
     return []
 
 
+def _novelty(index: CaseIndex) -> list[str]:
+    read_novelty(index.attachment(PROBE), fuser_of(index), orientation_of(index))
+    return []
+
+
+def _fitted(index: CaseIndex) -> list[str]:
+    read_fitted(index)
+    return []
+
+
 def _others(index: CaseIndex) -> list[str]:
     """The words for the speech model, and the report, which is for people to read."""
     found = []
@@ -101,14 +111,6 @@ def _others(index: CaseIndex) -> list[str]:
             found.append(f"{file}: {unreadable(error)}; {remedy}")
         except ValueError as error:
             found.append(f"{file}: is damaged ({error}); {remedy}")
-    for own in (
-        lambda: read_novelty(index.attachment(PROBE), fuser_of(index), orientation_of(index)),
-        lambda: read_fitted(index),
-    ):
-        try:
-            own()
-        except ArchiveError as error:
-            found.append(str(error))
     return found
 
 

@@ -26,7 +26,7 @@ from medclip.diagnosis.neighbours import VOTERS
 from medclip.diagnosis.sets import Promise, Scores
 from medclip.diagnosis.store import load_diagnosers
 from medclip.embedding.embedder import Embedder
-from medclip.errors import ArchiveError, RefinementError
+from medclip.errors import ArchiveError, NotThereError, RefinementError
 from medclip.files.plain import unreadable
 from medclip.fusion import Fuser
 from medclip.fusion.composition import PARTS, composed
@@ -367,11 +367,11 @@ class Assistant(Answering):
         known = [diagnoser.label_set for diagnoser in self.diagnosers]
         for name in label_sets:
             if name not in known and not self.outdated:
-                raise ArchiveError(
+                raise NotThereError(
                     f"{self.index.folder}: cannot answer label set {name!r}; it can answer {', '.join(known) or 'none'}"
                 )
         if exclude_patient is not None and not self.index.cases_of_patient(exclude_patient):
-            raise ArchiveError(
+            raise NotThereError(
                 f"{self.index.folder}: has no case of the patient to be left out; check --exclude-patient"
             )
 

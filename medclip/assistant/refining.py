@@ -48,9 +48,24 @@ class Region:
 
     scan: int  # from 1
     box: tuple[float, float, float, float]  # left, top, right, bottom as shares of the shown picture's width and height
-    slice: int | None = (
-        None  # from 1, of the slices that were read (`ScanPictures.pictures`); the middle one where None
-    )
+    slice: int | None = None  # from 1, of those that were read (`ScanPictures.pictures`); the middle one where None
+
+    @classmethod
+    def parse(cls, text: str) -> "Region":
+        """A region as it is written: ``SCAN:LEFT,TOP,RIGHT,BOTTOM`` or ``SCAN/SLICE:...``.
+
+        Raises:
+            ValueError: it is not written so.
+        """
+        place, _, box = text.partition(":")
+        scan, _, number = place.partition("/")
+        left, top, right, bottom = (float(one) for one in box.split(","))
+        return cls(int(scan), (left, top, right, bottom), int(number) if number else None)
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        place = f"{self.scan}" if self.slice is None else f"{self.scan}/{self.slice}"
+        return f"{place}:{','.join(f'{one:g}' for one in self.box)}"
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """What a page's address says of how a question is answered, and the addresses that ask it again otherwise."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast, get_args
 from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
 
 from medclip.assistant.refining import Refinement, Region
 from medclip.diagnosis.neighbours import VOTERS
@@ -11,7 +13,7 @@ from medclip.diagnosis.sets import COVERAGE, Promise
 from medclip.errors import OptionError
 from medclip.fusion.composition import Part
 
-__all__ = ["Again", "Wanted", "address"]
+__all__ = ["Again", "Wanted", "address", "case_page", "search_from"]
 
 _MOST = 200  # cases shown
 
@@ -28,17 +30,17 @@ class Wanted:
     refinement: Refinement = field(default_factory=Refinement)
 
     @classmethod
-    def read(cls, given: Mapping[str, Sequence[str]]) -> "Wanted":
-        """What an address says: name → values.
+    def read(cls, given: QueryParams) -> "Wanted":
+        """What an address says.
 
         Raises:
             OptionError: a value is none that it may be.
         """
 
         def one(name: str, otherwise: str = "") -> str:
-            return next((value.strip() for value in given.get(name, ()) if value.strip()), otherwise)
+            return next((value.strip() for value in given.getlist(name) if value.strip()), otherwise)
 
-        parts = tuple(given.get("without", ()))
+        parts = tuple(given.getlist("without"))
         if not set(parts) <= set(get_args(Part)):
             raise OptionError(f"without {', '.join(parts)}: parts of a query are {', '.join(get_args(Part))}")
         region = one("region")
@@ -46,11 +48,11 @@ class Wanted:
             _whole("k", one("k", str(VOTERS)), 1, _MOST),
             one("where"),
             _share("coverage", one("coverage", str(COVERAGE))),
-            tuple(value for value in given.get("label", ()) if value),
+            tuple(value for value in given.getlist("label") if value),
             one("leave-out"),
             Refinement(
-                tuple(value for value in given.get("like", ()) if value),
-                tuple(value for value in given.get("unlike", ()) if value),
+                tuple(value for value in given.getlist("like") if value),
+                tuple(value for value in given.getlist("unlike") if value),
                 cast(tuple[Part, ...], parts),
                 _region(region) if region else None,
                 bool(one("distinct")),
@@ -81,22 +83,13 @@ class Wanted:
         ):  # fmt: skip
             found += [(name, value) for value in values]
         if made.region is not None:
-            found.append(("region", written(made.region)))
+            found.append(("region", str(made.region)))
         return found + ([("distinct", "1")] if made.distinct else [])
 
 
-def written(region: Region) -> str:
-    """A region as an address and the form have it: ``SCAN:left,top,right,bottom`` or ``SCAN/SLICE:...``."""
-    at = f"{region.scan}" if region.slice is None else f"{region.scan}/{region.slice}"
-    return f"{at}:{','.join(f'{one:g}' for one in region.box)}"
-
-
 def _region(text: str) -> Region:
-    at, _, box = text.partition(":")
-    scan, _, number = at.partition("/")
     try:
-        left, top, right, bottom = (float(one) for one in box.split(","))
-        return Region(int(scan), (left, top, right, bottom), int(number) if number else None)
+        return Region.parse(text)
     except ValueError as error:
         raise OptionError(
             "region: is written SCAN:left,top,right,bottom, such as 1:0.2,0.3,0.5,0.6, in shares of the picture"
@@ -116,9 +109,23 @@ def _share(name: str, text: str) -> float:
         raise OptionError(f"{name}: is a number above 0.5 and below 1") from error
 
 
+def _less(some: Sequence[str], one: str) -> tuple[str, ...]:
+    return tuple(other for other in some if other != one)
+
+
 def address(path: str, pairs: Sequence[tuple[str, str]]) -> str:
     """A path with what is asked of it."""
     return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def case_page(case_id: str) -> str:
+    """The address of an archived case's page."""
+    return address("/case", [("id", case_id)])
+
+
+def search_from(case_id: str) -> str:
+    """The address of the search from an archived case."""
+    return address("/similar", [("id", case_id)])
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,8 @@ class Again:
     example: str  # of a filter
     fixed: tuple[tuple[str, str], ...] = ()  # what an address always has
     pictures: int = 0  # of an archived case that is asked as if it were new
+    case = staticmethod(case_page)
+    similar = staticmethod(search_from)
 
     @property
     def markable(self) -> bool:
@@ -157,20 +166,17 @@ class Again:
     def liked(self, case_id: str) -> str:
         """Drawn to that case, too."""
         made = self.wanted.refinement
-        return self.link(like=(*made.like, case_id), unlike=tuple(one for one in made.unlike if one != case_id))
+        return self.link(like=(*made.like, case_id), unlike=_less(made.unlike, case_id))
 
     def unliked(self, case_id: str) -> str:
         """Drawn away from that case, too."""
         made = self.wanted.refinement
-        return self.link(unlike=(*made.unlike, case_id), like=tuple(one for one in made.like if one != case_id))
+        return self.link(unlike=(*made.unlike, case_id), like=_less(made.like, case_id))
 
     def unmarked(self, case_id: str) -> str:
         """Without a case's mark."""
         made = self.wanted.refinement
-        return self.link(
-            like=tuple(one for one in made.like if one != case_id),
-            unlike=tuple(one for one in made.unlike if one != case_id),
-        )
+        return self.link(like=_less(made.like, case_id), unlike=_less(made.unlike, case_id))
 
     def without(self, part: Part) -> str:
         """Without one more part of the query."""
@@ -182,12 +188,9 @@ class Again:
         made = self.wanted.refinement
         found = [(f"like {one}", self.unmarked(one)) for one in made.like]
         found += [(f"not like {one}", self.unmarked(one)) for one in made.unlike]
-        found += [
-            (f"without the {part}", self.link(without=tuple(one for one in made.without if one != part)))
-            for part in made.without
-        ]
+        found += [(f"without the {part}", self.link(without=_less(made.without, part))) for part in made.without]
         if made.region is not None:
-            found.append((f"region {written(made.region)}", self.link(region=None)))
+            found.append((f"region {made.region}", self.link(region=None)))
         return found
 
     @property
@@ -200,7 +203,7 @@ class Again:
     def region(self) -> str:
         """The region, as the form has it."""
         made = self.wanted.refinement.region
-        return "" if made is None else written(made)
+        return "" if made is None else str(made)
 
     @property
     def record(self) -> str:
@@ -216,14 +219,6 @@ class Again:
     def place(self) -> str | None:
         """The map with the question on it; None of an archived case, which is on it anyway."""
         return None if self.fixed else address("/map", [("question", self.base.rpartition("/")[2])])
-
-    def case(self, case_id: str) -> str:
-        """A case's own page."""
-        return address("/case", [("id", case_id)])
-
-    def similar(self, case_id: str) -> str:
-        """The search from an archived case."""
-        return address("/similar", [("id", case_id)])
 
     def compare(self, case_id: str, scan: int | None) -> str:
         """Query and case side by side.

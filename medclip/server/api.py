@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
+from starlette.datastructures import QueryParams
 
 from medclip import DISCLAIMER, __version__
 from medclip.archive.browsing import CaseSheet, FieldValues, Listing, list_cases, read_where, sheet_of, values_of
@@ -15,8 +16,7 @@ from medclip.assistant.record import parse_record, record_json
 from medclip.errors import OptionError
 from medclip.server.again import Wanted
 from medclip.server.context import Context, case_named
-from medclip.server.given import multi
-from medclip.server.site import answered
+from medclip.server.site import answered, asked_as_new
 
 __all__ = ["Problem", "api"]
 
@@ -93,15 +93,13 @@ def _known(request: Request) -> None:
 
 
 def _wanted(given: _Asked) -> Wanted:
-    values = multi(
-        [
-            (name, str(one))
-            for name, value in given.model_dump().items()
-            for one in (value if isinstance(value, list) else [value])
-            if one is not False
-        ]
-    )
-    return Wanted.read(values)
+    pairs = [
+        (name, str(one))
+        for name, value in given.model_dump().items()
+        for one in (value if isinstance(value, list) else [value])
+        if one is not False
+    ]
+    return Wanted.read(QueryParams(pairs))
 
 
 class Service(BaseModel):
@@ -149,10 +147,7 @@ def api(context: Context) -> APIRouter:
 
         def made() -> Answer:
             assistant = desk.assistant()
-            return assistant.similar(
-                case_named(request, assistant, id), k=wanted.k, label_sets=wanted.label_sets,
-                where=wanted.where or None, promise=wanted.promise, refinement=wanted.refinement,
-            ).answer  # fmt: skip
+            return asked_as_new(assistant, case_named(request, assistant, id), wanted).answer
 
         return await desk.work(made)
 

@@ -1,9 +1,8 @@
 """The web application of one index: `make_app`, which uvicorn runs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,8 +26,6 @@ from medclip.server.site import site
 from medclip.server.walk import walk
 
 __all__ = ["make_app"]
-
-Handler = Callable[[Request, Any], Awaitable[Response]]
 
 
 def make_app(context: Context, audit: Audit, hosts: frozenset[str]) -> FastAPI:

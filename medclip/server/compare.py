@@ -10,10 +10,9 @@ from medclip.archive.entries import case_of
 from medclip.assistant.assistant import Assistant
 from medclip.assistant.wording import shown_labels
 from medclip.cases.case import Case
-from medclip.errors import ArchiveError
-from medclip.server.again import Wanted, address
+from medclip.errors import NotThereError
+from medclip.server.again import Wanted, address, case_page
 from medclip.server.context import Context, case_named, gone, problem, who_asks
-from medclip.server.given import multi
 from medclip.server.originals import Original
 from medclip.server.pages import page
 from medclip.server.site import picture_of
@@ -50,11 +49,11 @@ def compare(context: Context) -> APIRouter:
         case = case_of(assistant.index.record(case_id))
         there = [number + 1 for number in sorted(assistant.index.thumbnails(case_id))]
         if not there:
-            raise ArchiveError(f"{desk.folder}: has no case {case_id!r} with a picture; nothing can be compared")
+            raise NotThereError(f"{desk.folder}: has no case {case_id!r} with a picture; nothing can be compared")
         if scan is None:
             scan = there[0]
         if scan not in there:
-            raise ArchiveError(f"{desk.folder}: has no case {case_id!r} with a scan {scan}; check the address")
+            raise NotThereError(f"{desk.folder}: has no case {case_id!r} with a scan {scan}; check the address")
         known = case.scans[scan - 1]
         pairs = [("id", case_id), ("scan", str(scan))]
         return Side(
@@ -69,13 +68,13 @@ def compare(context: Context) -> APIRouter:
         return HTMLResponse(
             page(
                 "compare", left=left, right=right, back=back, kept=kept, synthetic=synthetic,
-                labels=shown_labels(right.case.case_labels), case_page=address("/case", [("id", right.case.id)]),
+                labels=shown_labels(right.case.case_labels), case_page=case_page(right.case.id),
             )
         )  # fmt: skip
 
     @routes.get("/questions/{name}/compare")
     async def with_question(request: Request, name: str, case: str, scan: _Scan = 1, other: _Other = None) -> Response:
-        question, wanted = desk.kept(who_asks(request), name), Wanted.read(multi(request.query_params.multi_items()))
+        question, wanted = desk.kept(who_asks(request), name), Wanted.read(request.query_params)
         if question is None:
             return gone(request, context)
         if scan > len(question.scans):
@@ -97,7 +96,7 @@ def compare(context: Context) -> APIRouter:
     async def with_case(
         request: Request, id: str, case: str, scan: _Scan | None = None, other: _Other = None
     ) -> Response:
-        wanted = Wanted.read(multi(request.query_params.multi_items()))
+        wanted = Wanted.read(request.query_params)
 
         def made() -> Response:
             assistant = desk.assistant()

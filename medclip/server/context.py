@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Scope
 
 from medclip.assistant.assistant import Assistant
-from medclip.errors import ArchiveError, BundleError, MedclipError, MissingDependencyError, OutputError
+from medclip.errors import ArchiveError, BundleError, MedclipError, MissingDependencyError, NotThereError, OutputError
 from medclip.server.desk import BusyError, Desk, LateError
 from medclip.server.entrance import Entrance
 from medclip.server.given import Given, read_form
@@ -99,10 +99,10 @@ def status_of(error: MedclipError) -> int:
     """The status of an answer to what could not be done."""
     if isinstance(error, BusyError | LateError):
         return 503
-    if isinstance(error, OutputError | BundleError | MissingDependencyError):
+    if isinstance(error, NotThereError):
+        return 404
+    if isinstance(error, ArchiveError | OutputError | BundleError | MissingDependencyError):
         return 500
-    if isinstance(error, ArchiveError):
-        return 404 if "has no case" in str(error) or "cannot answer label set" in str(error) else 500
     return 422
 
 

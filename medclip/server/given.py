@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -198,11 +198,3 @@ def _number(name: str, text: str) -> float:
     if not math.isfinite(number):
         raise OptionError(f"{name}: is a number")
     return number
-
-
-def multi(items: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
-    """Name → its values."""
-    found: dict[str, list[str]] = {}
-    for name, value in items:
-        found.setdefault(name, []).append(value)
-    return found

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from medclip.assistant.answer import SimilarCase
 from medclip.assistant.asking import Asked
 from medclip.assistant.assistant import Assistant
 from medclip.files.outputs import new_file
 from medclip.modalities.scan.read import thumbnail
-from medclip.server.pages import Picture, answer_page, style
+from medclip.server.pages import answer_page, pictures_of, style
 
 __all__ = ["MARK", "write_page"]
 
@@ -50,18 +49,12 @@ def write_page(
     Raises:
         OutputError: the file exists (without `force`) or cannot be written.
     """
-
-    def pictures(case: SimilarCase) -> list[Picture]:
-        order = sorted(range(case.scans), key=lambda n: (n + 1 != case.scan, n))
-        found = assistant.index.thumbnails(case.case_id)
-        return [Picture(_uri(found[n]), n + 1 == case.scan) for n in order if n in found]
-
     written = answer_page(
         asked.answer,
         title=title,
         texts=texts,
         asked=_asked_pictures(assistant, asked, case_id),
-        pictures=pictures,
+        pictures=lambda case: pictures_of(case, assistant.index.thumbnails, lambda _, jpeg: _uri(jpeg)),
         inline_style=Markup(style()),
     )
     with new_file(file, marker=MARK, force=force) as partial:

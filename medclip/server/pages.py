@@ -1,6 +1,6 @@
 """Templates → HTML; the answer's page, which ``--html`` writes and the server sends, has one template."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from medclip.assistant.wording import (
 )
 from medclip.label_sets import family_of
 
-__all__ = ["STATIC", "Picture", "answer_page", "page", "style"]
+__all__ = ["STATIC", "Picture", "answer_page", "page", "pictures_of", "style"]
 
 STATIC = Path(__file__).parent / "static"
 
@@ -39,6 +39,20 @@ class Picture:
 
     source: str  # a URL
     matched: bool  # whether it is the scan that was found
+
+
+def pictures_of(
+    case: SimilarCase, thumbnails: Callable[[str], Mapping[int, bytes]], source: Callable[[int, bytes], str]
+) -> list[Picture]:
+    """All thumbnails of a similar case, the matched one first.
+
+    Args:
+        thumbnails: of a case: number of the scan → JPEG.
+        source: the URL of one, by its number and JPEG.
+    """
+    found = thumbnails(case.case_id)
+    order = sorted(found, key=lambda n: (n + 1 != case.scan, n))
+    return [Picture(source(n, found[n]), n + 1 == case.scan) for n in order]
 
 
 @cache

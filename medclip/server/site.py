@@ -1,6 +1,8 @@
 """The pages: ask, the answer, its record; entering. Those of the archive stand in `medclip.server.walk`."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -10,15 +12,15 @@ from medclip.assistant.answer import SimilarCase
 from medclip.assistant.asking import Asked, Question
 from medclip.assistant.assistant import Assistant
 from medclip.assistant.record import record_json
-from medclip.errors import ArchiveError, OptionError
+from medclip.errors import NotThereError, OptionError
+from medclip.index import CaseIndex
 from medclip.modalities.measurements.measurement import AGE, SEX
 from medclip.modalities.scan.read import thumbnail
 from medclip.server.again import Again, Wanted, address
 from medclip.server.context import Context, case_named, gone, problem, wants_json, who_asks
-from medclip.server.given import multi
-from medclip.server.pages import Picture, answer_page, page
+from medclip.server.pages import Picture, answer_page, page, pictures_of
 
-__all__ = ["all_synthetic", "answered", "choices_of", "picture_of", "site"]
+__all__ = ["Choices", "answered", "asked_as_new", "choices_of", "picture_of", "site"]
 
 _SIDE = 480  # pixels of a query's picture
 _CHOICES = 40  # values of a field that one may choose from
@@ -29,20 +31,33 @@ def picture_of(case_id: str, number: int) -> str:
     return address("/picture", [("id", case_id), ("scan", str(number))])
 
 
-def choices_of(assistant: Assistant) -> tuple[list[FieldValues], list[FieldValues], str]:
-    """Fields to choose a value of, fields with a range, and an example of a filter."""
-    found = values_of(assistant.index)
+@dataclass(frozen=True)
+class Choices:
+    """What filters can be made of, as forms offer it."""
+
+    texts: list[FieldValues]  # fields to choose a value of
+    ranges: list[FieldValues]  # fields of numbers
+    example: str  # a filter; empty where nothing is known
+    synthetic: bool  # whether every case of the archive is invented
+
+
+def choices_of(assistant: Assistant) -> Choices:
+    """The choices that an index gives; gathered anew when its cases have changed."""
+    return _choices(assistant.index, assistant.index.mark())
+
+
+@lru_cache(maxsize=1)
+def _choices(index: CaseIndex, _mark: str) -> Choices:
+    found = values_of(index)
     texts = [one for one in found if one.kind == "text" and 1 < len(one.values) <= _CHOICES and not one.others]
     labelled = {one.field.removeprefix("label."): one.values for one in texts if one.field.startswith("label.")}
-    texts = [one for one in texts if labelled.get(one.field) != one.values]  # what a label set says, too, once
-    ranges = [one for one in found if one.kind == "number" and one.lowest is not None]
-    return texts, ranges, example_of(found) or ""
-
-
-def all_synthetic(assistant: Assistant) -> bool:
-    """Whether every case of the archive is invented."""
-    [found] = values_of(assistant.index, "synthetic")
-    return [one.value for one in found.values] == ["yes"]
+    invented = [value.value for one in found if one.field == "synthetic" for value in one.values]
+    return Choices(
+        [one for one in texts if labelled.get(one.field) != one.values],  # what a label set says, too, once
+        [one for one in found if one.kind == "number" and one.lowest is not None],
+        example_of(found) or "",
+        invented == ["yes"],
+    )
 
 
 def answered(assistant: Assistant, question: Question, wanted: Wanted, *, record: bool = False) -> Asked:
@@ -58,15 +73,35 @@ def answered(assistant: Assistant, question: Question, wanted: Wanted, *, record
     )  # fmt: skip
 
 
+def asked_as_new(assistant: Assistant, case_id: str, wanted: Wanted, *, record: bool = False) -> Asked:
+    """The answer for an archived case as if it were new.
+
+    Raises:
+        MedclipError: there is no such case, or what is wanted does not fit it or the index.
+    """
+    refinement = wanted.refinement
+    if refinement.region is not None or refinement.without or wanted.leave_out:
+        raise OptionError("an archived case is asked whole: without region, parts taken out or patients left out")
+    return assistant.similar(
+        case_id, k=wanted.k, label_sets=wanted.label_sets, where=wanted.where or None, promise=wanted.promise,
+        record=record, refinement=refinement,
+    )  # fmt: skip
+
+
+def _record_file(asked: Asked) -> Response:
+    """The record of an answer, to be saved."""
+    assert asked.record is not None
+    headers = {"content-disposition": 'attachment; filename="record.json"'}
+    return JSONResponse(record_json(asked.record), headers=headers)
+
+
 def site(context: Context) -> APIRouter:
     """The routes."""
     routes, desk = APIRouter(include_in_schema=False, default_response_class=HTMLResponse), context.desk
 
-    def pictures(assistant: Assistant) -> Any:
+    def pictures(assistant: Assistant) -> Callable[[SimilarCase], list[Picture]]:
         def of(case: SimilarCase) -> list[Picture]:
-            there = assistant.index.thumbnails(case.case_id)
-            order = sorted(there, key=lambda n: (n + 1 != case.scan, n))
-            return [Picture(picture_of(case.case_id, n), n + 1 == case.scan) for n in order]
+            return pictures_of(case, assistant.index.thumbnails, lambda number, _: picture_of(case.case_id, number))
 
         return of
 
@@ -92,13 +127,12 @@ def site(context: Context) -> APIRouter:
     async def ask() -> str:
         def made() -> str:
             assistant = desk.assistant()
-            choices, ranges, _ = choices_of(assistant)
+            choices = choices_of(assistant)
             units = assistant.embedder.coding.units
             measurements = [(name, units.get(name, "")) for name in assistant.measurements if name not in (AGE, SEX)]
-            synthetic = all_synthetic(assistant)
             return page(
-                "ask", choices=choices, ranges=ranges, measurements=measurements, synthetic=synthetic,
-                limits=context.limits,
+                "ask", choices=choices.texts, ranges=choices.ranges, measurements=measurements,
+                synthetic=choices.synthetic, limits=context.limits,
             )  # fmt: skip
 
         return await desk.look(made)
@@ -130,7 +164,7 @@ def site(context: Context) -> APIRouter:
 
     @routes.get("/questions/{name}")
     async def answer(request: Request, name: str) -> Response:
-        question, wanted = desk.kept(who_asks(request), name), Wanted.read(multi(request.query_params.multi_items()))
+        question, wanted = desk.kept(who_asks(request), name), Wanted.read(request.query_params)
         if question is None:
             return gone(request, context)
 
@@ -140,7 +174,7 @@ def site(context: Context) -> APIRouter:
             base = f"/questions/{name}"
             live = Again(
                 base, wanted, question.less(wanted.refinement.without).parts.there, len(question.scans),
-                choices_of(assistant)[2],
+                choices_of(assistant).example,
             )  # fmt: skip
             return answer_page(
                 asked.answer, title="New patient", texts=question.texts, pictures=pictures(assistant), live=live,
@@ -158,39 +192,27 @@ def site(context: Context) -> APIRouter:
 
     @routes.get("/questions/{name}/record")
     async def question_record(request: Request, name: str) -> Response:
-        question, wanted = desk.kept(who_asks(request), name), Wanted.read(multi(request.query_params.multi_items()))
+        question, wanted = desk.kept(who_asks(request), name), Wanted.read(request.query_params)
         if question is None:
             return gone(request, context)
         asked = await desk.work(lambda: answered(desk.assistant(), question, wanted, record=True))
-        assert asked.record is not None
-        return JSONResponse(
-            record_json(asked.record), headers={"content-disposition": 'attachment; filename="record.json"'}
-        )
+        return _record_file(asked)
 
     @routes.post("/questions/{name}/forget")
     async def forget(request: Request, name: str) -> Response:
         desk.forget(who_asks(request), name)
         return RedirectResponse("/", 303)
 
-    def as_new(assistant: Assistant, case_id: str, wanted: Wanted, *, record: bool = False) -> Asked:
-        refinement = wanted.refinement
-        if refinement.region is not None or refinement.without or wanted.leave_out:
-            raise OptionError("an archived case is asked whole: without region, parts taken out or patients left out")
-        return assistant.similar(
-            case_id, k=wanted.k, label_sets=wanted.label_sets, where=wanted.where or None, promise=wanted.promise,
-            record=record, refinement=refinement,
-        )  # fmt: skip
-
     @routes.get("/similar")
     async def similar(request: Request, id: str) -> str:
-        wanted = Wanted.read(multi(request.query_params.multi_items()))
+        wanted = Wanted.read(request.query_params)
 
         def made() -> str:
             assistant = desk.assistant()
             case_id = case_named(request, assistant, id)
-            asked = as_new(assistant, case_id, wanted)
+            asked = asked_as_new(assistant, case_id, wanted)
             own = [picture_of(case_id, number) for number in sorted(assistant.index.thumbnails(case_id))]
-            live = Again("/similar", wanted, (), 0, choices_of(assistant)[2], (("id", case_id),), len(own))
+            live = Again("/similar", wanted, (), 0, choices_of(assistant).example, (("id", case_id),), len(own))
             return answer_page(
                 asked.answer, title=f"Case {case_id}", texts=[], asked=own, pictures=pictures(assistant), live=live
             )
@@ -199,17 +221,14 @@ def site(context: Context) -> APIRouter:
 
     @routes.get("/similar/record")
     async def similar_record(request: Request, id: str) -> Response:
-        wanted = Wanted.read(multi(request.query_params.multi_items()))
+        wanted = Wanted.read(request.query_params)
 
         def made() -> Asked:
             assistant = desk.assistant()
-            return as_new(assistant, case_named(request, assistant, id), wanted, record=True)
+            return asked_as_new(assistant, case_named(request, assistant, id), wanted, record=True)
 
         asked = await desk.work(made)
-        assert asked.record is not None
-        return JSONResponse(
-            record_json(asked.record), headers={"content-disposition": 'attachment; filename="record.json"'}
-        )
+        return _record_file(asked)
 
     @routes.get("/picture")
     async def picture(request: Request, id: str, scan: int) -> Response:
@@ -217,7 +236,7 @@ def site(context: Context) -> APIRouter:
         if found:
             request.state.cases.append(id)
         if scan not in found:
-            raise ArchiveError(f"{desk.folder}: has no case with such a picture; check the address")
+            raise NotThereError(f"{desk.folder}: has no case with such a picture; check the address")
         return Response(found[scan], media_type="image/jpeg")
 
     return routes

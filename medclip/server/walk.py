@@ -13,11 +13,11 @@ from medclip.assistant.account import account_of
 from medclip.assistant.cautions import OUTDATED, not_fitted_among
 from medclip.assistant.wording import shown_labels
 from medclip.errors import OptionError
-from medclip.server.again import address
+from medclip.server.again import address, case_page, search_from
 from medclip.server.context import Context, case_named, problem, who_asks
 from medclip.server.given import filter_of
 from medclip.server.pages import page
-from medclip.server.site import all_synthetic, choices_of, picture_of
+from medclip.server.site import choices_of, picture_of
 
 __all__ = ["walk"]
 
@@ -28,10 +28,6 @@ _POINTS = 5_000  # of a map; of more cases as many are drawn, evenly taken
 
 def _labels(case: CaseLine) -> dict[str, str]:
     return shown_labels(case.labels)
-
-
-def _page_of(case_id: str) -> str:
-    return address("/case", [("id", case_id)])
 
 
 @dataclass(frozen=True)
@@ -74,23 +70,23 @@ def walk(context: Context) -> APIRouter:
 
         def made() -> str:
             index = desk.assistant().index
-            choices, ranges, example = choices_of(desk.assistant())
+            choices = choices_of(desk.assistant())
             listing = list_cases(
                 index, where=read_where(index, where), sort=[sort], limit=_PAGE, offset=max(0, min(offset, 1 << 40))
             )
-            names = [one.field for one in (*choices, *ranges)]
+            names = [one.field for one in (*choices.texts, *choices.ranges)]
 
             def at(place: int) -> str:
                 pairs = [("where", where), ("sort", sort), ("offset", str(place))]
                 return address("/cases", [(name, value) for name, value in pairs if value])
 
             return page(
-                "cases", synthetic=all_synthetic(desk.assistant()),
-                listing=listing, where=where, example=example, choices=choices, sort=sort,
+                "cases", synthetic=choices.synthetic, listing=listing, where=where, example=choices.example,
+                choices=choices.texts, sort=sort,
                 orders=["case", "-case", *(one for name in names for one in (name, f"-{name}"))],
                 earlier=at(max(0, offset - _PAGE)) if offset > 0 else None,
                 later=at(offset + _PAGE) if offset + _PAGE < listing.total else None,
-                labels_of=_labels, page=_page_of, picture=picture_of,
+                labels_of=_labels, page=case_page, picture=picture_of,
             )  # fmt: skip
 
         return await desk.look(made)
@@ -106,8 +102,8 @@ def walk(context: Context) -> APIRouter:
             ]  # fmt: skip
             return page(
                 "case", case=sheet, outcome=[(name, value) for name, value in outcome if value],
-                labels=shown_labels(sheet.labels), similar=address("/similar", [("id", id)]),
-                page=_page_of, picture=picture_of,
+                labels=shown_labels(sheet.labels), similar=search_from(id),
+                page=case_page, picture=picture_of,
             )  # fmt: skip
 
         return await desk.look(made)
@@ -118,14 +114,14 @@ def walk(context: Context) -> APIRouter:
 
         def made() -> Response:
             assistant = desk.assistant()
-            choices, ranges, _ = choices_of(assistant)
-            names = [one.field.removeprefix("label.") for one in (*choices, *ranges)]
+            choices = choices_of(assistant)
+            names = [one.field.removeprefix("label.") for one in (*choices.texts, *choices.ranges)]
             drawn = read_map(assistant.index)
             if drawn is None:
                 return problem(
                     request, 404, "This index has no map, since an earlier medclip made it; run  medclip index compact."
                 )
-            shown = colour or next((one.field for one in choices if one.field.startswith("label.")), "")
+            shown = colour or next((one.field for one in choices.texts if one.field.startswith("label.")), "")
             shown = shown.removeprefix("label.")
             if shown and shown not in names:
                 raise OptionError(f"colour {shown!r}: is no field; there are {', '.join(names)}")
@@ -136,9 +132,9 @@ def walk(context: Context) -> APIRouter:
                 own = _placed(float(point[0]), float(point[1]))
             return HTMLResponse(
                 page(
-                    "map", synthetic=all_synthetic(assistant),
+                    "map", synthetic=choices.synthetic,
                     dots=dots, legend=legend, colour=shown, colours=names, own=own, question=question,
-                    total=len(drawn), page=_page_of,
+                    total=len(drawn), page=case_page,
                 )
             )  # fmt: skip
 
@@ -149,7 +145,8 @@ def walk(context: Context) -> APIRouter:
         def made() -> str:
             assistant = desk.assistant()
             return page(
-                "about", synthetic=all_synthetic(assistant), account=account_of(assistant), fields=values_of(assistant.index),
+                "about", synthetic=choices_of(assistant).synthetic, account=account_of(assistant),
+                fields=values_of(assistant.index),
                 caution=OUTDATED if assistant.outdated else not_fitted_among(assistant.index),
                 listed=lambda label_set, label: address("/cases", [("where", clause(f"label.{label_set}", "=", label))]),
             )  # fmt: skip
