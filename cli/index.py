@@ -124,8 +124,10 @@ def stats(
     for name, value in found.items():
         if name == "advice":
             continue
-        said = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        render.say(f"{name}: {said}")
+        by_kind = isinstance(value, dict) and any(isinstance(one, dict) for one in value.values())
+        for kind, one in value.items() if by_kind else [("", value)]:
+            said = ", ".join(f"{k} {v}" for k, v in one.items()) if isinstance(one, dict) else one
+            render.say(f"{name}{f' of {kind}' if kind else ''}: {said}")
     for line in found["advice"]:
         render.say(f"advice: {line}")
 

@@ -16,6 +16,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from threading import get_ident
@@ -34,7 +35,7 @@ from medclip.index.lock import LOCK, writer_lock
 from medclip.index.manifest import MANIFEST, manifest_is_sealed, read_manifest, write_manifest
 from medclip.index.ordering import Listed, Order
 from medclip.index.planner import Demands
-from medclip.index.ranking import Ranking
+from medclip.index.ranking import Ranking, wanted_at_first
 from medclip.index.records import Entry, Hit, Kept, Record, Removed, State, Vectors, VectorView, checked
 from medclip.index.structures.base import Spec
 
@@ -441,12 +442,24 @@ class CaseIndex:
             raise ArchiveError(f"{self.folder}: holds vectors of another width; the query was made by another model")
         if not np.isfinite(queries).all():
             raise ArchiveError(f"{self.folder}: a query holds NaN or infinity")
+        queries = np.ascontiguousarray(queries, np.float32)
+        among = Scope(None if kinds is None else tuple(kinds), where)
+        if not any(words) and not any(exclude_patients):
+            return self._searched_together(queries, k, among, one_per_patient)
         excluded = list(exclude_patients) or [None] * len(queries)
         texts = list(words) or [""] * len(queries)
         with self.snapshot():
             found = []
-            for query, patient, text in zip(np.ascontiguousarray(queries, np.float32), excluded, texts, strict=True):
-                scope = Scope(None if kinds is None else tuple(kinds), where, patient)
-                ranking = Ranking(self._backend, query, scope)
+            for query, patient, text in zip(queries, excluded, texts, strict=True):
+                ranking = Ranking(self._backend, query, replace(among, exclude_patient=patient))
                 found.append(ranking.fused(k, text, one_per_patient) if text else ranking.nearest(k, one_per_patient))
             return found
+
+    def _searched_together(self, queries: Vectors, k: int, scope: Scope, one_per_patient: bool) -> list[list[Hit]]:
+        with self._backend.searching(scope):
+            rankings = [Ranking(self._backend, query, scope) for query in queries]
+            if len(queries) == 1:
+                return [rankings[0].nearest(k, one_per_patient)]
+            want = wanted_at_first(self._backend, scope, k, one_per_patient)
+            first = self._backend.nearest_of_many(queries, want, scope)
+            return [one.nearest(k, one_per_patient, near) for one, near in zip(rankings, first, strict=True)]

@@ -8,7 +8,7 @@ from medclip.index import stored
 from medclip.index.backends.base import Backend, Scope
 from medclip.index.records import Hit, Near, Vectors
 
-__all__ = ["DEPTH", "RANK_CONSTANT", "Ranking"]
+__all__ = ["DEPTH", "RANK_CONSTANT", "Ranking", "wanted_at_first"]
 
 RANK_CONSTANT = 60
 """Of reciprocal rank fusion (Cormack, Clarke & Büttcher 2009)."""
@@ -23,12 +23,16 @@ class Ranking:
     def __init__(self, backend: Backend, query: Vectors, scope: Scope) -> None:
         self._backend, self._query, self._scope = backend, query, scope
 
-    def nearest(self, k: int, one_per_patient: bool) -> list[Hit]:
-        """By similarity: the search is widened until k distinct cases are found or nothing is left."""
-        views, cases = self._backend.views_in(self._scope), max(1, self._backend.cases())
-        want = k * max(1, round(views / cases)) * (2 if one_per_patient else 1) + 3
+    def nearest(self, k: int, one_per_patient: bool, first: Sequence[Near] | None = None) -> list[Hit]:
+        """By similarity: the search is widened until k distinct cases are found or nothing is left.
+
+        Args:
+            first: what `wanted_at_first` views near the query are, where they were searched for already.
+        """
+        want = wanted_at_first(self._backend, self._scope, k, one_per_patient)
         while True:
-            near = self._backend.nearest(self._query, want, self._scope)
+            near = self._backend.nearest(self._query, want, self._scope) if first is None else first
+            first = None
             hits = _grouped(near, one_per_patient)
             if len(near) < want:
                 return hits[:k]
@@ -68,6 +72,12 @@ class Ranking:
             if self._scope.kinds is None or v.kind in self._scope.kinds
         ]
         return next(iter(_grouped(near, False)), None)
+
+
+def wanted_at_first(backend: Backend, scope: Scope, k: int, one_per_patient: bool) -> int:
+    """How many views are asked for, so that k cases are mostly among them."""
+    views, cases = backend.views_in(scope), max(1, backend.cases())
+    return k * max(1, round(views / cases)) * (2 if one_per_patient else 1) + 3
 
 
 _labels = lru_cache(4096)(stored.labels)

@@ -140,13 +140,14 @@ def segment_name(value: object) -> str:
 
 
 def segment(value: object) -> dict[str, Any]:
-    """A segment's manifest: structure, report, and the checksums of its files."""
+    """A segment's manifest: the kind of its views (of all, where an earlier version made it), structure, report, checksums."""
     what = "the manifest of a segment"
     found = _is(dict, json_of(value, what), what)
     report = _is(dict, found.get("report"), what)
     for name, kind in (("structure", str), ("effort", dict), ("measured", dict), ("tried", list)):
         _is(kind, report.get(name), what)
     _is(str, found.get("structure"), what)
+    _is(str, found.get("kind", ""), what)
     for name, digest in _is(dict, found.get("sha256"), what).items():
         if _FILE.fullmatch(name) is None or _SHA256.fullmatch(_is(str, digest, what)) is None:
             raise GarbledError(f"{what} names a file that no segment has")

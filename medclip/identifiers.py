@@ -19,6 +19,8 @@ def id_fault(value: str) -> str | None:
         return "must not begin with a space"
     if "/" in value or "\\" in value:
         return "must not hold a slash or backslash"
+    if value.isascii() and value.isprintable():
+        return None
     if any(unicodedata.category(ch) in _STRANGE for ch in value):
         return "must not hold a control character or another that cannot be seen"
     return None

@@ -116,6 +116,11 @@ class Backend(ABC):
     def snapshot(self) -> AbstractContextManager[None]:
         """All reads inside see one state, the latest at its beginning; may be nested."""
 
+    def searching(self, scope: Scope) -> AbstractContextManager[None]:
+        """The same for a search of this scope by vectors alone, which may cost less."""
+        del scope
+        return self.snapshot()
+
     @abstractmethod
     def put(self, entries: Iterable[Entry], *, replace: bool) -> None:
         """Insert checked entries as one change; few of them are held in memory at a time.
@@ -146,6 +151,10 @@ class Backend(ABC):
     @abstractmethod
     def nearest(self, query: Vectors, want: int, scope: Scope) -> list[Near]:
         """The views in scope nearest to a (d,) unit vector, nearest first; fewer than `want` only if there are no more."""
+
+    def nearest_of_many(self, queries: Vectors, want: int, scope: Scope) -> list[list[Near]]:
+        """The same for each of (q, d) unit vectors, searched for together where that is quicker."""
+        return [self.nearest(query, want, scope) for query in queries]
 
     @abstractmethod
     def words(self, text: str, want: int, scope: Scope) -> dict[str, str]:

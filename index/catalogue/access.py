@@ -105,6 +105,15 @@ class Access:
             self.connection.execute("ROLLBACK")
         self._release()
 
+    def version(self) -> int | None:
+        """Another number once another connection has changed the file, at the cost of one look at SQLite's shared memory.
+
+        None where this connection cannot tell, since it relies on nobody's writing.
+        """
+        if self._frozen is not None:
+            return None
+        return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
+
     def _hold(self) -> None:
         """See that nobody writes until `end`, where this connection relies on it."""
         if self._frozen is None:

@@ -81,6 +81,11 @@ class CatalogueReader:
         """Reads see the latest state again."""
         self._access.end()
 
+    def version(self) -> int | None:
+        """Another number once another connection has changed the catalogue; None where that cannot be told."""
+        with self.named():
+            return self._access.version()
+
     def log_bytes(self) -> int:
         """The size of the log of what is not in the main file yet."""
         log = Path(f"{self.file}-wal")
@@ -158,11 +163,14 @@ class CatalogueReader:
             ),
         )
 
-    def vectors(self, dimension: int, *, first: int = 0, batch: int = 8192) -> Iterator[Vectors]:
-        """The vectors in the order of rows, (batch, d) at a time."""
-        cursor = self.connection.execute("SELECT vector FROM views WHERE row > ? ORDER BY row", (first,))
+    def vectors_after(
+        self, row: int, dimension: int, *, batch: int = 4096
+    ) -> Iterator[tuple[tuple[str, ...], Vectors]]:
+        """The views of higher rows, in their order, some at a time: (n,) kinds, (n, d) vectors."""
+        cursor = self.connection.execute("SELECT kind, vector FROM views WHERE row > ? ORDER BY row", (row,))
         while rows := cursor.fetchmany(batch):
-            yield _matrix([row[0] for row in rows], dimension)
+            kinds, vectors = zip(*rows, strict=True)
+            yield kinds, _matrix(vectors, dimension)
 
     def vectors_of(self, rows: Sequence[int], dimension: int) -> Vectors:
         """(n, d) vectors of n rows."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from tokenize import TokenError  # by numpy, of a header that is no Python literal
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from medclip.index.records import Vectors
 from medclip.index.registry import registered
 
 __all__ = [
+    "Compare",
     "Mask",
     "Nearest",
     "Positions",
@@ -23,15 +25,21 @@ __all__ = [
     "Spec",
     "Structure",
     "Tuning",
+    "again",
+    "compared_with",
     "faiss",
     "found",
     "load_structure",
+    "read_array",
     "read_faiss",
     "refined",
     "structure_names",
 ]
 
 Positions = NDArray[np.int64]
+_CHUNK = 16 << 20  # bytes of vectors that are handled at a time
+Compare = Callable[[Positions, Vectors], Vectors]
+"""(n,) positions, a (d,) query → (n,) similarities, by the vectors themselves."""
 
 
 @cache
@@ -83,6 +91,18 @@ class Source:
     chunks: Callable[[], Iterator[Vectors]]  # all, in the order of positions
     take: Callable[[Positions], Vectors]  # some
 
+    @classmethod
+    def of(cls, vectors: Vectors) -> "Source":
+        """From (n, d) vectors, which may be mapped from a file."""
+        n, d = vectors.shape
+        step = max(1, _CHUNK // (4 * d))
+        return cls(n, d, lambda: (vectors[start : start + step] for start in range(0, n, step)), vectors.__getitem__)
+
+    def compare(self, positions: Positions, query: Vectors) -> Vectors:
+        """(n,) similarities of some to a (d,) query."""
+        found: Vectors = self.take(positions) @ query
+        return found
+
 
 class Mask:
     """Which positions may be found."""
@@ -117,7 +137,8 @@ class Structure(ABC):
     name: ClassVar[str]
     exact: ClassVar[bool] = False  # it compares all vectors
     index: Any  # of FAISS
-    lossy: bool = False  # its similarities are approximate, so that the found must be compared again
+    lossy: ClassVar[bool] = False  # its similarities are approximate, so that the found must be compared again
+    narrows: ClassVar[bool] = False  # it is quick among few that a mask allows, too
 
     @classmethod
     @abstractmethod
@@ -143,6 +164,14 @@ class Structure(ABC):
 
         k come back wherever there are so many.
         """
+
+    def nearest_of_many(self, queries: Vectors, k: int) -> list[Nearest]:
+        """The k nearest of all positions to each of (q, d) unit vectors: searched for together where that is quicker."""
+        return [self.nearest(query, k) for query in queries]
+
+    def reach(self, k: int) -> int:
+        """How many are to be asked of a lossy structure, to be compared again, where k are wanted."""
+        return _WIDER * k if self.lossy else k
 
     @abstractmethod
     def tune(self, check: "Tuning") -> None:
@@ -174,34 +203,64 @@ class Tuning:
     queries: Vectors  # (q, d)
     masks: dict[float, Mask | None]
     truth: dict[float, list[Positions]]  # per query the nearest positions besides the query's own
-    take: Callable[[Positions], Vectors]  # the vectors themselves
+    compare: Compare
     recall: float  # to reach, in 0..1
 
     def reached(self, structure: Structure, selectivity: float) -> float:
         """Mean share of the true neighbours that the structure finds."""
         mask = self.masks[selectivity]
         shares = [
-            len(np.intersect1d(refined(structure, query, len(true) + 1, mask, self.take).positions, true)) / len(true)
+            len(np.intersect1d(refined(structure, query, len(true) + 1, mask, self.compare).positions, true))
+            / len(true)
             for query, true in zip(self.queries, self.truth[selectivity], strict=True)
             if len(true)
         ]
         return float(np.mean(shares)) if shares else 1.0
 
 
-WIDER = 8
-"""How many times as many are asked of a lossy structure as are wanted."""
+_WIDER = 8
 
 
-def refined(
-    structure: Structure, query: Vectors, k: int, mask: Mask | None, take: Callable[[Positions], Vectors]
-) -> Nearest:
+def refined(structure: Structure, query: Vectors, k: int, mask: Mask | None, compare: Compare) -> Nearest:
     """The k nearest by their true similarity: of a lossy structure more are asked, which are compared again."""
-    if not structure.lossy:
-        return structure.nearest(query, k, mask)
-    rough = structure.nearest(query, WIDER * k, mask).positions
-    similarities = take(rough) @ query
+    got = structure.nearest(query, structure.reach(k), mask)
+    return again(got, query, k, compare) if structure.lossy else got
+
+
+def again(rough: Nearest, query: Vectors, k: int, compare: Compare) -> Nearest:
+    """The k nearest of some that a lossy structure found."""
+    similarities = compare(rough.positions, query)
     order = np.argsort(-similarities, kind="stable")[:k]
-    return Nearest(rough[order], similarities[order])
+    return Nearest(rough.positions[order], similarities[order])
+
+
+def compared_with(vectors: Vectors) -> Compare:
+    """Compare with (n, d) vectors, which may be mapped from a file: only those that are asked for are read."""
+    n, d = vectors.shape
+    module = faiss()
+
+    def compare(positions: Positions, query: Vectors) -> Vectors:
+        wanted = np.ascontiguousarray(positions, np.int64)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < n:
+            raise IndexError("there is no such position")
+        similarities = np.empty(len(wanted), np.float32)
+        pointers = [module.swig_ptr(one) for one in (similarities, np.ascontiguousarray(query), vectors, wanted)]
+        module.fvec_inner_products_by_idx(*pointers, d, 1, len(wanted))
+        return similarities
+
+    return compare
+
+
+def read_array(file: Path) -> NDArray[Any]:
+    """Map an array as numpy saves it, as a plain one: numpy's class for mapped arrays takes microseconds for each access.
+
+    Raises:
+        ArchiveError: the file is missing or damaged.
+    """
+    try:
+        return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, AttributeError, TypeError, OverflowError) as error:
+        raise ArchiveError(f"{file}: is damaged; mend it with  medclip index verify --repair") from error
 
 
 def read_faiss(file: Path, flags: int, kind: str) -> Any:

@@ -10,14 +10,26 @@ from numpy.typing import NDArray
 from medclip.errors import ArchiveError
 from medclip.files.sealed import strict_json
 from medclip.index.records import Vectors
-from medclip.index.structures.base import Mask, Nearest, Positions, Source, Structure, Tuning, faiss, found, read_faiss
+from medclip.index.structures.base import (
+    Mask,
+    Nearest,
+    Positions,
+    Source,
+    Structure,
+    Tuning,
+    faiss,
+    found,
+    read_array,
+    read_faiss,
+)
 from medclip.index.structures.gpu import clustering_index, on_gpu
 
-__all__ = ["IvfFlatStructure", "IvfPqStructure", "IvfSq8Structure"]
+__all__ = ["FULL", "IvfFlatStructure", "IvfPqStructure", "IvfSq8Structure", "read_lists", "sampled", "set_clustering"]
 
 _FILE, _LISTS, _EFFORT = "ivf.faiss", "lists.npy", "ivf.json"
 _TRAINING_POINTS, _ITERATIONS = 40, 10  # of k-means, a list
-_FULL = 1.0
+FULL = 1.0
+"""The selectivity of a search that no filter narrows."""
 
 
 class IvfFlatStructure(Structure):
@@ -42,15 +54,10 @@ class IvfFlatStructure(Structure):
 
     @classmethod
     def build(cls, source: Source, settings: dict[str, int], seed: int) -> "IvfFlatStructure":
+        settings = {**settings, "nlist": min(settings["nlist"], source.count)}
         index = cls._index(faiss().IndexFlatIP(source.dimension), source.dimension, settings)
-        index.cp.seed, index.cp.niter, index.cp.spherical = seed, _ITERATIONS, True
-        index.cp.max_points_per_centroid = _TRAINING_POINTS
-        wanted = min(source.count, max(_TRAINING_POINTS * index.nlist, 10_000))
-        chosen = np.sort(np.random.default_rng(seed).choice(source.count, wanted, replace=False))
-        trainer = clustering_index(source.dimension)
-        if trainer is not None:
-            index.clustering_index = trainer
-        index.train(source.take(chosen))
+        set_clustering(index, seed)
+        index.train(sampled(source, index.nlist, seed))
         lists = np.concatenate([index.quantizer.assign(chunk, 1)[:, 0] for chunk in source.chunks()])
         _reserve(index, lists)
         start = 0
@@ -59,21 +66,12 @@ class IvfFlatStructure(Structure):
             pointers = (faiss().swig_ptr(np.ascontiguousarray(chunk)), None, faiss().swig_ptr(mine))
             index.add_core(len(chunk), *pointers)
             start += len(chunk)
-        return cls(index, lists.astype(np.int32), {_FULL: min(16, index.nlist)})
+        return cls(index, lists.astype(np.int32), {FULL: min(16, index.nlist)})
 
     @classmethod
     def load(cls, folder: Path, mmap: bool) -> "IvfFlatStructure":
         index = read_faiss(folder / _FILE, faiss().IO_FLAG_MMAP if mmap else 0, "IndexIVF")
-        try:
-            lists = np.load(folder / _LISTS, mmap_mode="r", allow_pickle=False)
-            probes = {float(k): int(v) for k, v in strict_json((folder / _EFFORT).read_bytes()).items()}
-            within = all(0 < share <= _FULL and 0 < lists <= index.nlist for share, lists in probes.items())
-            if not within or _FULL not in probes or lists.shape != (index.ntotal,) or lists.dtype != np.int32:
-                raise ValueError("is not what belongs to the index")
-            if len(lists) and not 0 <= lists.min() <= lists.max() < index.nlist:
-                raise ValueError("names lists that are not there")
-        except (OSError, ValueError, EOFError, AttributeError, TypeError, OverflowError) as error:
-            raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair") from error
+        lists, probes = read_lists(folder, index)
         self = cls(index, lists, probes)
         if mmap:
             # FAISS would start 32 threads a query to read ahead; the page cache does as well.
@@ -84,22 +82,38 @@ class IvfFlatStructure(Structure):
 
     def save(self, folder: Path) -> None:
         faiss().write_index(self.index, str(folder / _FILE))
+        self._save_lists(folder)
+
+    def _save_lists(self, folder: Path) -> None:
         np.save(folder / _LISTS, self._lists)
         (folder / _EFFORT).write_text(json.dumps({str(k): v for k, v in self._probes.items()}) + "\n")
 
+    def nearest_of_many(self, queries: Vectors, k: int) -> list[Nearest]:
+        k, turned = min(k, self.count), np.ascontiguousarray(self._turned(queries))
+        similarities, positions = self._searcher.search(turned, k, params=self._parameters_for(self._probes[FULL]))
+        got = [found(*one) for one in zip(positions, similarities, strict=True)]
+        return [one if len(one.positions) == k else self.nearest(q, k) for one, q in zip(got, queries, strict=True)]
+
     def nearest(self, query: Vectors, k: int, mask: Mask | None = None) -> Nearest:
+        turned = self._turned(query)
         if mask is not None:
-            return self._nearest_allowed(query, k, mask)
+            return self._nearest_allowed(turned, k, mask)
         k = min(k, self.count)
-        got = self._probe(query, k, self._probes[_FULL])
-        return got if len(got.positions) == k else self._probe(query, k, self.index.nlist)
+        got = self._probe(turned, k, self._probes[FULL])
+        return got if len(got.positions) == k else self._probe(turned, k, self.index.nlist)
+
+    def _turned(self, vectors: Vectors) -> Vectors:
+        """(..., d) vectors as the lists hold them."""
+        return vectors
 
     def _probe(self, query: Vectors, k: int, probes: int) -> Nearest:
+        similarities, positions = self._searcher.search(query[None], k, params=self._parameters_for(probes))
+        return found(positions[0], similarities[0])
+
+    def _parameters_for(self, probes: int) -> Any:
         if probes not in self._parameters:
             self._parameters[probes] = faiss().SearchParametersIVF(nprobe=probes)
-        chosen = self._parameters[probes]
-        similarities, positions = self._searcher.search(query[None], k, params=chosen)
-        return found(positions[0], similarities[0])
+        return self._parameters[probes]
 
     def _nearest_allowed(self, query: Vectors, k: int, mask: Mask) -> Nearest:
         """Probe as many lists as hold, of what is allowed, what tuning found to be enough."""
@@ -165,7 +179,7 @@ class IvfFlatStructure(Structure):
 
 
 class IvfSq8Structure(IvfFlatStructure):
-    """FAISS ``IndexIVFScalarQuantizer``: a byte a dimension."""
+    """FAISS ``IndexIVFScalarQuantizer``: a byte a dimension; `IvfPq4Structure` is smaller and quicker."""
 
     name = "ivf-sq8"
     lossy = True
@@ -179,7 +193,7 @@ class IvfSq8Structure(IvfFlatStructure):
 
 
 class IvfPqStructure(IvfFlatStructure):
-    """FAISS ``IndexIVFPQ``: `m` bytes a vector."""
+    """FAISS ``IndexIVFPQ``: `m` bytes a vector. As above."""
 
     name = "ivf-pq"
     lossy = True
@@ -188,6 +202,40 @@ class IvfPqStructure(IvfFlatStructure):
     def _index(cls, quantizer: Any, dimension: int, settings: dict[str, int]) -> Any:
         metric = faiss().METRIC_INNER_PRODUCT
         return faiss().IndexIVFPQ(quantizer, dimension, settings["nlist"], settings["m"], 8, metric)
+
+
+def set_clustering(index: Any, seed: int) -> None:
+    """How the lists of an untrained inverted file are found: seeded spherical k-means, on a device where there is one."""
+    index.cp.seed, index.cp.niter, index.cp.spherical = seed, _ITERATIONS, True
+    index.cp.max_points_per_centroid = _TRAINING_POINTS
+    trainer = clustering_index(index.d)
+    if trainer is not None:
+        index.clustering_index = trainer
+
+
+def sampled(source: Source, nlist: int, seed: int) -> Vectors:
+    """(n, d) vectors to train so many lists on."""
+    wanted = min(source.count, max(_TRAINING_POINTS * nlist, 10_000))
+    return source.take(np.sort(np.random.default_rng(seed).choice(source.count, wanted, replace=False)))
+
+
+def read_lists(folder: Path, index: Any) -> tuple[NDArray[np.int32], dict[float, int]]:
+    """The list of each position of an inverted file, and selectivity → how many lists are searched.
+
+    Raises:
+        ArchiveError: they are missing, damaged, or not those of the index.
+    """
+    lists = read_array(folder / _LISTS)
+    try:
+        probes = {float(k): int(v) for k, v in strict_json((folder / _EFFORT).read_bytes()).items()}
+        within = all(0 < share <= FULL and 0 < lists <= index.nlist for share, lists in probes.items())
+        if not within or FULL not in probes or lists.shape != (index.ntotal,) or lists.dtype != np.int32:
+            raise ValueError("is not what belongs to the index")
+        if len(lists) and not 0 <= lists.min() <= lists.max() < index.nlist:
+            raise ValueError("names lists that are not there")
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError) as error:
+        raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair") from error
+    return lists, probes
 
 
 def _reserve(index: Any, lists: NDArray[np.int64]) -> None:

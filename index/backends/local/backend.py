@@ -1,14 +1,15 @@
 """One machine: the truth in SQLite, searched through FAISS.
 
-A small index has no other file: its vectors are read and compared one by one. A large one has a segment, a search
-structure over all vectors that there were when it was made; what came later is compared one by one beside it, and what
-was deleted since is masked, until `compact` makes the segment anew.
+A small index has no other file: its vectors are read and compared one by one. A large one has a segment for each kind of
+view, a search structure over all vectors of the kind that there were when it was made; what came later is compared one by
+one beside it, and what was deleted since is masked, until `compact` makes the segments anew.
 """
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -18,18 +19,18 @@ import numpy as np
 from medclip.errors import ArchiveError, MedclipError
 from medclip.index.backends.base import Backend, Making, Scope
 from medclip.index.backends.local import listing
-from medclip.index.backends.local.columns import Columns
-from medclip.index.backends.local.segment import Part, is_segment, load_segment, segment_faults, write_segment
+from medclip.index.backends.local.columns import Columns, in_segment
+from medclip.index.backends.local.segment import Part, is_segment, load_segment, segment_faults, write_segments
 from medclip.index.catalogue.access import DAMAGE, translated
 from medclip.index.catalogue.check import catalogue_faults
 from medclip.index.catalogue.write import Catalogue
 from medclip.index.filters import Filter
 from medclip.index.folder import copy_plain
 from medclip.index.ordering import Listed, Order
-from medclip.index.planner import SMALL, build_structure, candidates
+from medclip.index.planner import SMALL, build_structure
 from medclip.index.records import Counts, Entry, Kept, Near, Record, Removed, Vectors, VectorView
 from medclip.index.stored import GarbledError
-from medclip.index.structures.base import Mask, Nearest, Positions, Source, refined
+from medclip.index.structures.base import Compare, Mask, Nearest, Positions, again, refined
 from medclip.index.structures.flat import FlatStructure
 
 __all__ = ["LocalBackend"]
@@ -47,25 +48,28 @@ class _State:
     """What one generation of the index looks like to a search."""
 
     def __init__(
-        self, cases: int, generation: int, base: int, segment: Part | None, recent: Part, last_dead: int
+        self, cases: int, generation: int, base: int, segments: list[Part], recent: dict[str, Part], last_dead: int
     ) -> None:
         self.cases, self.generation, self.base, self.last_dead = cases, generation, base, last_dead
-        self.segment, self.recent = segment, recent
+        self.segments, self.recent = segments, recent
+        self.parts = [part for part in (*segments, *recent.values()) if len(part.columns)]
+        self.alone = all(part.structure.exact or part.vectors is not None for part in self.parts)
         self.masks: OrderedDict[tuple[int, object, object], Mask] = OrderedDict()
 
-    @property
-    def parts(self) -> list[Part]:
-        return [part for part in (self.segment, self.recent) if part is not None and len(part.columns)]
+    def parts_of(self, kinds: Collection[str] | None) -> list[Part]:
+        """Those that may hold views of these kinds; all where None."""
+        return [part for part in self.parts if kinds is None or part.kind is None or part.kind in kinds]
 
     def mask(self, part: Part, scope: Scope) -> Mask | None:
         """Which vectors of a part a search goes over; None where all."""
-        if scope.kinds is None and scope.where is None and not part.dead:
+        kinds = scope.kinds if part.kind is None else None
+        if kinds is None and scope.where is None and not part.dead:
             return None
-        key = (id(part), scope.kinds, scope.where)
+        key = (id(part), kinds, scope.where)
         if key not in self.masks:
             allowed = part.alive
-            if scope.kinds is not None:
-                allowed = allowed & part.columns.among_kinds(scope.kinds)
+            if kinds is not None:
+                allowed = allowed & part.columns.among_kinds(kinds)
             if scope.where is not None:
                 allowed = allowed & part.columns.matching(scope.where)
             self.masks[key] = Mask(allowed)
@@ -74,15 +78,25 @@ class _State:
         self.masks.move_to_end(key)
         return self.masks[key]
 
+    @property
+    def beside(self) -> int:
+        """How many living vectors stand in no segment."""
+        return sum(len(part.columns) - part.dead for part in self.recent.values())
+
+    @property
+    def masked(self) -> int:
+        """How many deleted ones the segments hold."""
+        return sum(part.dead for part in self.segments)
+
 
 class _Snapshot:
     """`with` for a snapshot; a class, since a query enters it often."""
 
-    def __init__(self, backend: "LocalBackend", searched: bool) -> None:
-        self._backend, self._searched = backend, searched
+    def __init__(self, backend: "LocalBackend", searched: bool, alone: bool = False) -> None:
+        self._backend, self._searched, self._alone = backend, searched, alone
 
     def __enter__(self) -> None:
-        self._backend.enter(self._searched)
+        self._backend.enter(self._searched, self._alone)
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         self._backend.leave()
@@ -102,6 +116,7 @@ class LocalBackend(Backend):
         self._catalogue = catalogue
         self._state: _State | None = None
         self._fresh = False  # whether the state is that of the snapshot that is open
+        self._version: int | None = None  # of the catalogue, when the state was that of its latest change
         self._lock = RLock()
         self._depth = 0
 
@@ -111,7 +126,7 @@ class LocalBackend(Backend):
         with catalogue.writing():
             catalogue.put(entries, fields)
         self = cls(folder, making.dimension, making.stored(), catalogue, mmap=False)
-        self._make_segment()
+        self._make_segments()
         catalogue.finish()
         return making.stored()
 
@@ -123,7 +138,7 @@ class LocalBackend(Backend):
         return cls(folder, dimension, stored, Catalogue.open(folder / _CATALOGUE), mmap)
 
     def close(self) -> None:
-        self._state = None
+        self._state = self._version = None
         self._catalogue.close()
 
     # ---- one state
@@ -131,17 +146,27 @@ class LocalBackend(Backend):
     def snapshot(self) -> "_Snapshot":
         return _Snapshot(self, searched=True)
 
+    def searching(self, scope: Scope) -> "_Snapshot":
+        return _Snapshot(self, searched=True, alone=scope.exclude_patient is None)
+
     def _reading(self) -> "_Snapshot":
         """A snapshot for what the catalogue alone knows: what a search needs stays unread, unless one is made in it."""
         return _Snapshot(self, searched=False)
 
-    def enter(self, searched: bool) -> None:
-        """Begin a snapshot, or go deeper into the one that is open."""
+    def enter(self, searched: bool, alone: bool) -> None:
+        """Begin a snapshot, or go deeper into the one that is open.
+
+        Args:
+            searched: what a search needs will be read.
+            alone: nothing else will, so that no transaction begins where that is known already.
+        """
         self._lock.acquire()
         if self._depth == 0:
             try:
                 self._fresh = False
-                if searched:
+                if alone and self._is_latest():
+                    self._fresh = True
+                elif searched:
                     self._begin()
                 else:
                     self._catalogue.begin_reading()
@@ -149,6 +174,11 @@ class LocalBackend(Backend):
                 self._lock.release()
                 raise
         self._depth += 1
+
+    def _is_latest(self) -> bool:
+        """Whether the state holds all that a search reads, and nobody has changed the index since it was read."""
+        known = self._state is not None and self._state.alone and self._version is not None
+        return known and self._catalogue.version() == self._version
 
     def translated(self, error: Exception) -> MedclipError:
         """What reading a damaged catalogue raises as one line that names the file and the remedy."""
@@ -198,6 +228,7 @@ class LocalBackend(Backend):
     def _refresh(self) -> None:
         """Read what a search needs, as far as it has changed."""
         with self._catalogue.named():
+            self._version = self._catalogue.version()
             self._read_state()
         self._fresh = True
 
@@ -207,27 +238,34 @@ class LocalBackend(Backend):
             return
         known, base = self._state, self._catalogue.base()
         if known is not None and known.base == base:
-            segment, recent, seq = known.segment, known.recent, known.last_dead
+            segments, recent, seq = known.segments, dict(known.recent), known.last_dead
         else:
-            segment, recent, seq = None, None, 0
-            for name, manifest in self._catalogue.segments().items():
-                segment = load_segment(self.folder / _SEGMENTS / name, manifest, self._dimension, self._mmap)
-        last = max((int(part.columns.rows[-1]) for part in (segment, recent) if part and len(part.columns)), default=0)
-        fresh = self._recent(last)
-        if recent is not None and len(recent.columns):
-            fresh = _joined(recent, fresh) if len(fresh.columns) else recent
+            segments, recent, seq = self._segments(), {}, 0
+        last = max((int(p.columns.rows[-1]) for p in (*segments, *recent.values()) if len(p.columns)), default=0)
+        for kind, fresh in self._recent(last).items():
+            recent[kind] = _joined(recent[kind], fresh) if kind in recent else fresh
         dead = self._catalogue.dead_after(seq)
         if dead:
             rows = np.asarray([row for _, row in dead], np.int64)
-            for part in (segment, fresh):
-                if part is not None:
-                    part.bury(rows)
-        self._state = _State(self._catalogue.cases(), generation, base, segment, fresh, dead[-1][0] if dead else seq)
+            for part in (*segments, *recent.values()):
+                part.bury(rows)
+        self._state = _State(self._catalogue.cases(), generation, base, segments, recent, dead[-1][0] if dead else seq)
 
-    def _recent(self, last: int) -> Part:
-        none = np.empty((0, self._dimension), np.float32)
-        vectors = np.concatenate([none, *self._catalogue.vectors(self._dimension, first=last)])
-        return Part(Columns.of(self._catalogue.keys_after(last)), FlatStructure.of(vectors))
+    def _segments(self) -> list[Part]:
+        return [
+            load_segment(self.folder / _SEGMENTS / name, manifest, self._dimension, self._mmap)
+            for name, manifest in self._catalogue.segments().items()
+        ]
+
+    def _recent(self, last: int) -> dict[str, Part]:
+        """Kind → its views after a row."""
+        found: dict[str, list[Vectors]] = {}
+        for some, batch in self._catalogue.vectors_after(last, self._dimension):
+            of_kinds = np.asarray(some)
+            for kind in set(some):
+                found.setdefault(kind, []).append(batch[of_kinds == kind])
+        columns = Columns.by_kind(self._catalogue.keys_after(last))
+        return {k: Part(k, c, FlatStructure.of(np.concatenate(found[k]))) for k, c in columns.items()}
 
     # ---- changes
 
@@ -244,6 +282,7 @@ class LocalBackend(Backend):
         """One transaction; what it deletes is erased in the file, too."""
         with self._lock:
             self._sweep()
+            self._version = None  # it does not count the changes of one's own
             with self._catalogue.writing():
                 yield
                 if self._catalogue.stale_words() and self._catalogue.cases() <= _FEW_WORDS:
@@ -265,29 +304,27 @@ class LocalBackend(Backend):
     def compact(self) -> None:
         with self._lock:
             self._sweep()
+            self._version = None
             with self._catalogue.writing():
-                self._make_segment()
+                self._make_segments()
                 self._catalogue.forget_words()
             self._catalogue.vacuum()
             self.tidy()
 
-    def _make_segment(self) -> None:
+    def _make_segments(self) -> None:
         count = self._catalogue.counts().views
         segments = {}
         if count > SMALL or self._spec is not None:
-            columns = Columns.of(self._catalogue.keys_after(0))
-            built = build_structure(self._source(columns), self._demands, self._seed, wanted=self._spec)
-            name, manifest = write_segment(self.folder / _SEGMENTS, columns, built)
-            segments[name] = manifest
+            segments = write_segments(
+                self.folder / _SEGMENTS,
+                Columns.by_kind(self._catalogue.keys_after(0)),
+                self._catalogue.vectors_after(0, self._dimension),
+                self._dimension,
+                lambda source: build_structure(
+                    source, self._demands.share(source.count / count), self._seed, wanted=self._spec
+                ),
+            )
         self._catalogue.replace_segments(segments, self._catalogue.last_row())
-
-    def _source(self, columns: Columns) -> Source:
-        return Source(
-            len(columns),
-            self._dimension,
-            lambda: self._catalogue.vectors(self._dimension),
-            self._taker(columns),
-        )
 
     # ---- search
 
@@ -296,29 +333,50 @@ class LocalBackend(Backend):
             patient, extra = (
                 (-1, 0) if scope.exclude_patient is None else self._catalogue.rows_of_patient(scope.exclude_patient)
             )
-            found: list[Near] = []
-            for part in self.state.parts:
+            parts, found = self.state.parts_of(scope.kinds), []
+            for part in parts:
                 got = self._of_part(part, query, min(want + extra, len(part.columns)), scope)
                 if extra:
                     kept = part.columns.patients[got.positions] != patient
                     got = Nearest(got.positions[kept], got.similarities[kept])
-                found += part.columns.near(got.positions, got.similarities)
-            if len(self.state.parts) > 1:
-                found.sort(key=lambda near: -near.similarity)
-            return found[:want]
+                found.append(part.columns.near(got.positions, got.similarities))
+            return _merged(found, want)
+
+    def nearest_of_many(self, queries: Vectors, want: int, scope: Scope) -> list[list[Near]]:
+        if scope.where is not None or scope.exclude_patient is not None:
+            return super().nearest_of_many(queries, want, scope)
+        with self.snapshot():
+            found: list[list[list[Near]]] = [[] for _ in queries]
+            for part in self.state.parts_of(scope.kinds):
+                for one, got in zip(found, self._of_part_for_many(part, queries, want, scope), strict=True):
+                    one.append(part.columns.near(got.positions, got.similarities))
+            return [_merged(one, want) for one in found]
+
+    def _of_part_for_many(self, part: Part, queries: Vectors, want: int, scope: Scope) -> list[Nearest]:
+        want = min(want, len(part.columns))
+        if self.state.mask(part, scope) is not None:
+            return [self._of_part(part, query, want, scope) for query in queries]
+        with in_segment():
+            many = part.structure.nearest_of_many(queries, part.structure.reach(want))
+            if not part.structure.lossy:
+                return many
+            compare = self._comparer(part)
+            return [again(got, query, want, compare) for got, query in zip(many, queries, strict=True)]
 
     def _of_part(self, part: Part, query: Vectors, want: int, scope: Scope) -> Nearest:
         """The nearest of one part; where only a few are deleted, some more are asked and the deleted left out."""
-        take = self._taker(part.columns)
-        if part.dead and not part.structure.lossy and scope.kinds is None and scope.where is None:
-            got = refined(part.structure, query, min(want + _SPARE, len(part.columns)), None, take)
-            alive = part.alive[got.positions]
-            if np.count_nonzero(alive) >= want:
-                return Nearest(got.positions[alive][:want], got.similarities[alive][:want])
-        mask = self.state.mask(part, scope)
-        if mask is not None and not part.structure.exact and mask.count * self._dimension * 4 <= _TOGETHER:
-            return self._compared(query, want, mask, take)
-        return refined(part.structure, query, want, mask, take)
+        with in_segment():
+            compare, whole = self._comparer(part), part.kind is not None or scope.kinds is None
+            if part.dead and whole and scope.where is None:
+                got = refined(part.structure, query, min(want + _SPARE, len(part.columns)), None, compare)
+                alive = part.alive[got.positions]
+                if np.count_nonzero(alive) >= want:
+                    return Nearest(got.positions[alive][:want], got.similarities[alive][:want])
+            mask = self.state.mask(part, scope)
+            narrows = mask is None or part.structure.exact or part.structure.narrows
+            if mask is not None and not narrows and mask.count * self._dimension * 4 <= _TOGETHER:
+                return self._compared(query, want, mask, self._taker(part.columns))
+            return refined(part.structure, query, want, mask, compare)
 
     def _compared(self, query: Vectors, want: int, mask: Mask, take: Callable[[Positions], Vectors]) -> Nearest:
         """Exactly, among the few that are allowed: they are put together once, and found quicker than in any structure."""
@@ -337,9 +395,16 @@ class LocalBackend(Backend):
 
         return take
 
+    def _comparer(self, part: Part) -> Compare:
+        """Compares with the vectors of a part by their positions: mapped ones, or those of the catalogue."""
+        if part.compare is not None:
+            return part.compare
+        take = self._taker(part.columns)
+        return lambda positions, query: np.asarray(take(positions) @ query)
+
     def views_in(self, scope: Scope) -> int:
         with self.snapshot():
-            masks = [(part, self.state.mask(part, scope)) for part in self.state.parts]
+            masks = [(part, self.state.mask(part, scope)) for part in self.state.parts_of(scope.kinds)]
             return sum(len(part.columns) if mask is None else mask.count for part, mask in masks)
 
     def words(self, text: str, want: int, scope: Scope) -> dict[str, str]:
@@ -418,20 +483,20 @@ class LocalBackend(Backend):
     def stats(self) -> dict[str, Any]:
         with self.snapshot():
             state = self.state
-            report = self._report() or {"structure": "flat", "effort": {}, "measured": {"recall": 1.0}}
-            segment = 0 if state.segment is None else len(state.segment.columns)
+            reports = self._reports() or {"": {"structure": "flat", "effort": {}, "measured": {"recall": 1.0}}}
             return {
-                **{name: report[name] for name in ("structure", "effort", "measured")},
-                "in structure": segment,
-                "beside structure": len(state.recent.columns) - state.recent.dead,
+                "structure": "; ".join(f"{kind} {one['structure']}".strip() for kind, one in reports.items()),
+                **{of: {kind: one[of] for kind, one in reports.items()} for of in ("effort", "measured")},
+                "in structure": sum(len(part.columns) for part in state.segments),
+                "beside structure": state.beside,
                 "words deleted but indexed": self._catalogue.stale_words(),
-                "deleted but in structure": 0 if state.segment is None else state.segment.dead,
+                "deleted but in structure": state.masked,
                 "fields": self.fields(),
             }
 
     def traces(self) -> list[str]:
         with self.snapshot():
-            masked = self.state.segment is not None and self.state.segment.dead
+            masked = self.state.masked
             stale = self._catalogue.stale_words()
         found = []
         if self._catalogue.log_bytes():
@@ -446,30 +511,28 @@ class LocalBackend(Backend):
             found.append("the index of words holds their words, without the case, until  medclip index compact")
         return found
 
-    def _report(self) -> dict[str, Any] | None:
-        """How the search structure was chosen; None where there is none."""
-        return next((manifest["report"] for manifest in self._catalogue.segments().values()), None)
+    def _reports(self) -> dict[str, dict[str, Any]]:
+        """Kind of view → its structure, its search parameters and what was measured; "" for all kinds together."""
+        return {
+            manifest.get("kind", ""): {name: manifest["report"][name] for name in ("structure", "effort", "measured")}
+            for manifest in self._catalogue.segments().values()
+        }
 
     def advice(self) -> list[str]:
         with self.snapshot():
-            state, report = self.state, self._report()
-            count = self.counts().views
-            beside = len(state.recent.columns) - state.recent.dead
+            state, count = self.state, self.counts().views
+            if not state.segments:
+                if count <= SMALL:
+                    return []
+                return [f"{count} vectors are compared one by one; medclip index compact chooses a structure"]
             found = []
-            if report is None:
-                if count > SMALL:
-                    found.append(f"{count} vectors are compared one by one; medclip index compact chooses a structure")
-            elif state.segment is not None:
-                moved = beside + state.segment.dead
-                if moved > max(SMALL, _FOLD_SHARE * len(state.segment.columns)):
-                    found.append(
-                        f"{moved} vectors came or went since the structure was made; medclip index compact folds them in"
-                    )
-                best = candidates(count, self._dimension, self._demands)[0]
-                if self._spec is None and best.name != state.segment.structure.name and len(report["tried"]) < 2:
-                    found.append(
-                        f"{best} would serve {count} vectors better than {report['structure']}; medclip index compact"
-                    )
+            moved, held = state.beside + state.masked, sum(len(part.columns) for part in state.segments)
+            if moved > max(SMALL, _FOLD_SHARE * held):
+                found.append(
+                    f"{moved} vectors came or went since the structure was made; medclip index compact folds them in"
+                )
+            if any(part.kind is None for part in state.segments):
+                found.append("an earlier medclip made its search structure; medclip index compact makes a quicker one")
             return found
 
     # ---- checking
@@ -499,9 +562,8 @@ class LocalBackend(Backend):
             for part in self.state.parts:
                 at = np.flatnonzero(part.alive)
                 at = at[:: max(1, len(at) // 500)]
-                take, mask = self._taker(part.columns), self.state.mask(part, Scope())
-                for vector in take(at):
-                    got = refined(part.structure, vector, 1, mask, take)
+                for vector in self._taker(part.columns)(at):
+                    got = self._of_part(part, vector, 1, Scope())
                     lost += not len(got.positions) or got.similarities[0] < 0.999
             return [f"{lost} vectors do not find themselves"] if lost else []
 
@@ -529,7 +591,14 @@ def _joined(first: Part, then: Part) -> Part:
     index = first.structure.index
     added = then.structure.index
     index.add(added.reconstruct_n(0, added.ntotal))
-    part = Part(first.columns.followed_by(then.columns), first.structure)
+    part = Part(first.kind, first.columns.followed_by(then.columns), first.structure)
     part.alive[: len(first.alive)] = first.alive
     part.dead = first.dead
     return part
+
+
+def _merged(found: list[list[Near]], want: int) -> list[Near]:
+    """The nearest of what several parts found, each in its order."""
+    if len(found) == 1:
+        return found[0][:want]
+    return sorted(chain(*found), key=lambda near: -near.similarity)[:want]

@@ -18,12 +18,13 @@ from medclip.index.filters import Filter, Join
 from medclip.index.records import Key, Near
 from medclip.index.stored import GarbledError, GarbledSegmentError
 
-__all__ = ["Coded", "Columns", "Strings"]
+__all__ = ["Coded", "Columns", "Strings", "in_segment"]
 
 Codes = NDArray[np.int32]
 _KEYS, _FACTS, _VALUES = "keys.npy", "facts.npy", "facts.json"
 KIND, LABELS = "\x00kind", "\x00labels"  # no field can be called so
 _ARRAYS = ("rows", "cases", "patients", "numbers")
+_FIRST = "first.npy"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Strings:
         """The texts at these positions."""
         text = self.text.data
         starts, ends = self.ends[positions].tolist(), self.ends[positions + 1].tolist()
-        with _in_segment():
+        with in_segment():
             return [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
 
     def followed_by(self, other: "Strings") -> "Strings":
@@ -63,11 +64,12 @@ class _Growing:
     """Columns that are being made."""
 
     def __init__(self) -> None:
-        self.numbers, self.codes = array("q"), array("i")
+        self.numbers, self.codes, self.first = array("q"), array("i"), bytearray()
         self.known: tuple[dict[str, int], ...] = ({}, {}, {})  # kinds, facts, labels
         self.texts = [(array("q"), bytearray()), (array("q"), bytearray())]
 
-    def add(self, key: Key) -> None:
+    def add(self, key: Key, first: bool) -> None:
+        self.first.append(first)
         try:
             self.numbers.extend(key[:4])
             for known, value in zip(self.known, key[4:7], strict=True):
@@ -87,16 +89,29 @@ class Columns:
     cases: NDArray[np.int64]  # (n,)
     patients: NDArray[np.int64]  # (n,)
     numbers: NDArray[np.int64]  # (n,) which scan of the case
+    first: NDArray[np.bool_]  # (n,) whether no vector of the case stands before it, in these columns or in those beside
     coded: dict[str, Coded]  # the kind, the labels, and each field of the facts
     case_ids: Strings
     patient_ids: Strings
 
     @classmethod
-    def of(cls, keys: Iterable[Key]) -> "Columns":
-        """From the views in the order of their rows."""
-        growing = _Growing()
+    def by_kind(cls, keys: Iterable[Key]) -> "dict[str, Columns]":
+        """Kind → the columns of its views, from the views in the order of their rows, in which a case's lie together."""
+        growing: dict[str, _Growing] = {}
+        case = None
         for key in keys:
-            growing.add(key)
+            kind = stored.text(key.kind, "a kind")
+            growing.setdefault(kind, _Growing()).add(key, key.case != case)
+            case = key.case
+        return {kind: cls._of(columns) for kind, columns in sorted(growing.items())}
+
+    @classmethod
+    def none(cls) -> "Columns":
+        """Of no vector."""
+        return cls._of(_Growing())
+
+    @classmethod
+    def _of(cls, growing: _Growing) -> "Columns":
         whose = np.asarray(growing.numbers, np.int64).reshape(-1, 4)
         codes = np.asarray(growing.codes, np.int32).reshape(-1, 3)
         kinds, facts, labels = growing.known
@@ -110,7 +125,8 @@ class Columns:
             table = [distinct.setdefault(one.get(name, ()), len(distinct)) for one in read]
             coded[name] = Coded(np.asarray(table, np.int32)[codes[:, 1]], list(distinct))
         rows, cases, patients, numbers = np.ascontiguousarray(whose.T)
-        return cls(rows, cases, patients, numbers, coded, *(Strings.of(*texts) for texts in growing.texts))
+        first = np.frombuffer(bytes(growing.first), bool)
+        return cls(rows, cases, patients, numbers, first, coded, *(Strings.of(*texts) for texts in growing.texts))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -126,13 +142,15 @@ class Columns:
         rows, cases, patients, numbers = (
             np.concatenate([getattr(one, name) for one in (self, other)]) for name in _ARRAYS
         )
+        first = np.concatenate([self.first, other.first])
         case_ids = self.case_ids.followed_by(other.case_ids)
-        return Columns(rows, cases, patients, numbers, coded, case_ids, self.patient_ids.followed_by(other.patient_ids))
+        patient_ids = self.patient_ids.followed_by(other.patient_ids)
+        return Columns(rows, cases, patients, numbers, first, coded, case_ids, patient_ids)
 
     def near(self, positions: NDArray[np.int64], similarities: NDArray[np.float32]) -> list[Near]:
         """Vectors as they are found; numbers are taken out of the arrays all at once, which is much quicker."""
         kinds, labels = self.coded[KIND], self.coded[LABELS]
-        with _in_segment():
+        with in_segment():
             return [
                 Near(case_id, patient, kinds.values[kind][0], number, labels.values[label][0], similarity)
                 for case_id, patient, kind, number, label, similarity in zip(
@@ -166,12 +184,13 @@ class Columns:
 
     @staticmethod
     def _chosen(coded: Coded, holds: Callable[[tuple[Any, ...]], bool]) -> NDArray[np.bool_]:
-        with _in_segment():
+        with in_segment():
             return np.asarray([holds(values) for values in coded.values], bool)[coded.codes]
 
     def save(self, folder: Path) -> None:
         """Write into an existing folder."""
         np.save(folder / _KEYS, np.stack([getattr(self, name) for name in _ARRAYS]))
+        np.save(folder / _FIRST, self.first)
         names = sorted(self.coded)
         np.save(folder / _FACTS, np.stack([self.coded[name].codes for name in names]))
         (folder / _VALUES).write_text(json.dumps({name: self.coded[name].values for name in names}))
@@ -199,7 +218,11 @@ class Columns:
                 for name, row in zip(sorted(values), codes, strict=True)
             }
             ids = [Strings(mapped(f"{what}-ends.npy"), mapped(f"{what}-text.npy")) for what in ("cases", "patients")]
-            self = cls(keys[0], keys[1], keys[2], keys[3], coded, *ids)
+            if (folder / _FIRST).exists():
+                first = mapped(_FIRST)
+            else:  # an earlier version kept all views of a case together
+                first = np.concatenate([[True], keys[1, 1:] != keys[1, :-1]]) if len(keys[1]) else np.empty(0, bool)
+            self = cls(keys[0], keys[1], keys[2], keys[3], first, coded, *ids)
             self._check()
             return self
         except (
@@ -225,6 +248,7 @@ class Columns:
         arrays: list[tuple[NDArray[Any], type, tuple[int]]] = [
             (getattr(self, name), np.int64, (n,)) for name in _ARRAYS
         ]
+        arrays.append((self.first, np.bool_, (n,)))
         arrays += [(coded.codes, np.int32, (n,)) for coded in self.coded.values()]
         for ids in (self.case_ids, self.patient_ids):
             arrays += [(ids.ends, np.int64, (n + 1,)), (ids.text, np.uint8, (int(ids.ends[-1]),))]
@@ -235,7 +259,7 @@ class Columns:
 
 
 @contextmanager
-def _in_segment() -> Iterator[None]:
+def in_segment() -> Iterator[None]:
     """What arrays and texts are refused for that are mapped from a damaged file."""
     try:
         yield

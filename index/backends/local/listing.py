@@ -19,10 +19,8 @@ _BATCH = 10_000
 
 
 def _cases(part: Part, where: Filter | None) -> Positions:
-    """Where the first vector of each living case stands of which the filter is true: a case's vectors lie together."""
-    numbers = part.columns.cases
-    wanted = part.alive.copy()
-    wanted[1:] &= numbers[1:] != numbers[:-1]
+    """Where the first vector of each living case stands of which the filter is true."""
+    wanted = part.alive & part.columns.first
     if where is not None:
         wanted &= part.columns.matching(where)
     return np.flatnonzero(wanted)

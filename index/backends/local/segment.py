@@ -4,6 +4,8 @@ import json
 import re
 import stat
 import uuid
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ from medclip.errors import ArchiveError
 from medclip.files.plain import digest_of, open_regular, sync, unreadable
 from medclip.index.backends.local.columns import Columns
 from medclip.index.planner import Built
-from medclip.index.structures.base import Structure, load_structure
+from medclip.index.records import Vectors
+from medclip.index.structures.base import Source, Structure, compared_with, load_structure, read_array
 
-__all__ = ["Part", "is_segment", "load_segment", "segment_faults", "write_segment"]
+__all__ = ["Part", "is_segment", "load_segment", "segment_faults", "write_segments"]
 
 
 _NAME = re.compile(r"[0-9a-f]{12}")
+_VECTORS = "vectors.npy"
 _REPORT = "report.json"
 """How the structure was chosen and what was measured of it, for a reader; the catalogue holds the same."""
 
@@ -27,8 +31,17 @@ _REPORT = "report.json"
 class Part:
     """Vectors with their columns and a search structure; which of them still live."""
 
-    def __init__(self, columns: Columns, structure: Structure) -> None:
-        self.columns, self.structure = columns, structure
+    def __init__(
+        self, kind: str | None, columns: Columns, structure: Structure, vectors: Vectors | None = None
+    ) -> None:
+        """A part of which all live.
+
+        Args:
+            kind: of all its views; None where they are of several, as an earlier version kept them.
+            vectors: (n, d) of a lossy structure, mapped; None where the structure or the catalogue has them.
+        """
+        self.kind, self.columns, self.structure, self.vectors = kind, columns, structure, vectors
+        self.compare = None if vectors is None else compared_with(vectors)
         self.alive: NDArray[np.bool_] = np.ones(len(columns), bool)
         self.dead = 0
 
@@ -41,17 +54,48 @@ class Part:
         self.dead = len(self.alive) - int(np.count_nonzero(self.alive))
 
 
-def write_segment(parent: Path, columns: Columns, built: Built) -> tuple[str, dict[str, Any]]:
-    """Write a segment durably; returns its name and its manifest."""
-    name = uuid.uuid4().hex[:12]
-    folder = parent / name
-    folder.mkdir(parents=True)
+def write_segments(
+    parent: Path,
+    kinds: dict[str, Columns],
+    vectors: Iterable[tuple[Sequence[str], Vectors]],
+    dimension: int,
+    build: Callable[[Source], Built],
+) -> dict[str, dict[str, Any]]:
+    """Write a segment a kind durably; returns their manifests by name.
+
+    Args:
+        kinds: kind → the columns of its views.
+        vectors: the views' vectors in the order of rows, some at a time: (n,) kinds, (n, d).
+        build: chooses and builds the search structure of one kind.
+    """
+    folders = {kind: parent / uuid.uuid4().hex[:12] for kind in kinds}
+    with ExitStack() as files:
+        opened = {}
+        for kind, folder in folders.items():
+            folder.mkdir(parents=True)
+            opened[kind] = files.enter_context((folder / _VECTORS).open("wb"))
+            shape = (len(kinds[kind]), dimension)
+            np.lib.format.write_array_header_1_0(opened[kind], {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for some, batch in vectors:
+            of_kinds = np.asarray(some)
+            for kind in set(some):
+                opened[kind].write(np.ascontiguousarray(batch[of_kinds == kind]).data)
+    manifests = {folder.name: _written(folder, kind, kinds[kind], build) for kind, folder in folders.items()}
+    sync(parent)
+    return manifests
+
+
+def _written(folder: Path, kind: str, columns: Columns, build: Callable[[Source], Built]) -> dict[str, Any]:
+    """Fill the folder of a segment, in which its vectors lie already; returns its manifest."""
+    built = build(Source.of(read_array(folder / _VECTORS)))
     columns.save(folder)
     built.structure.save(folder)
+    if not built.structure.lossy:
+        (folder / _VECTORS).unlink()
     (folder / _REPORT).write_text(json.dumps(built.report, indent=2) + "\n")
     files = sorted(folder.iterdir())
-    sync(parent)
-    return name, {
+    return {
+        "kind": kind,
         "structure": built.structure.name,
         "report": built.report,
         "sha256": {f.name: digest_of(f) for f in files},
@@ -78,10 +122,16 @@ def load_segment(folder: Path, manifest: dict[str, Any], dimension: int, mmap: b
             raise ArchiveError(
                 f"{folder / name}: {unreadable(error)}; mend it with  medclip index verify --repair"
             ) from error
-    part = Part(Columns.load(folder), load_structure(manifest["structure"]).load(folder, mmap))
-    if len(part.columns) != part.structure.count or part.structure.dimension != dimension:
-        raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair")
-    return part
+    damaged = ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair")
+    columns, structure = Columns.load(folder), load_structure(manifest["structure"]).load(folder, mmap)
+    vectors = None
+    if _VECTORS in manifest["sha256"]:
+        vectors = read_array(folder / _VECTORS)
+        if vectors.dtype != np.float32 or vectors.shape != (len(columns), dimension) or not vectors.flags.c_contiguous:
+            raise damaged
+    if len(columns) != structure.count or structure.dimension != dimension:
+        raise damaged
+    return Part(manifest.get("kind"), columns, structure, vectors)
 
 
 def segment_faults(folder: Path, manifest: dict[str, Any]) -> list[str]:
