@@ -116,7 +116,8 @@ def query(
     opened = CaseIndex.open(index, mmap=mmap)
     model = model_of(opened, threads=threads, again=verify)
     model.towers.load_ahead(scans=bool(scan), texts=bool(history or found or audio))
-    from medclip.assistant.assistant import Assistant  # while they load; as long as all that stands above takes
+    import medclip.cli.render  # noqa: F401 (while they load: what is needed only to show what comes of it)
+    from medclip.assistant.assistant import Assistant
     from medclip.modalities.measurements.values import values_of
 
     refinement = _refinement(like, unlike, distinct, without, region)
