@@ -11,6 +11,7 @@ from medclip.index.structures.base import Mask, Nearest, Source, Structure, Tuni
 __all__ = ["FlatStructure"]
 
 _FILE = "flat.faiss"
+_FEW = 0.3  # share of the vectors up to which those that are allowed are put together first
 
 
 class FlatStructure(Structure):
@@ -78,9 +79,10 @@ class FlatStructure(Structure):
 
 def _compared(vectors: Vectors, query: Vectors, k: int, mask: Mask | None) -> Nearest:
     """The k most similar of (n, d) vectors; of equally similar ones those that stand first."""
-    similarities = vectors @ np.asarray(query, np.float32)
+    query = np.asarray(query, np.float32)
     positions = np.arange(len(vectors)) if mask is None else np.flatnonzero(mask.allowed)
-    ranked = -similarities[positions]
+    few = len(positions) < _FEW * len(vectors)
+    ranked = -(vectors[positions] @ query) if few else -(vectors @ query)[positions]
     if k < len(positions):
         least = np.partition(ranked, k - 1)[k - 1]
         kept = np.flatnonzero(ranked <= least)
