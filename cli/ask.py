@@ -1,5 +1,6 @@
 """``medclip query`` and ``medclip similar``."""
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from medclip.assistant.refining import Refinement, Region
     from medclip.diagnosis.sets import Promise
 
-__all__ = ["FORCE", "HTML", "check_page", "query", "similar"]
+__all__ = ["FORCE", "HTML", "VERIFY", "check_page", "query", "similar"]
 
 _K = typer.Option("-k", min=1, max=1000, help="How many similar cases, one a patient, are shown; ten vote.")
 _LABEL = typer.Option("--label", help="Answer this label set only; may be repeated.")
@@ -30,6 +31,9 @@ _LIKE = typer.Option(
 )
 _UNLIKE = typer.Option("--unlike", help="Not like this archived case, which is hidden; may be repeated.")
 _DISTINCT = typer.Option("--distinct", help="Hide cases a scan of which looks the same as one of a case above.")
+VERIFY = typer.Option(
+    "--verify", help="Verify the model anew, even if it is remembered to be well and no file of it changed since."
+)
 _MMAP = typer.Option("--mmap/--no-mmap", help="Map large search structures from their files, or read them into memory.")
 HTML = typer.Option("--html", help="Write a self-contained page with the pictures.")
 _RECORD = typer.Option("--record", help="Write a record from which  medclip explain  answers again.")
@@ -90,25 +94,34 @@ def query(
     ] = None,
     distinct: Annotated[bool, _DISTINCT] = False,
     mmap: Annotated[bool, _MMAP] = True,
+    verify: Annotated[bool, VERIFY] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
 ) -> None:
     """Find similar cases for what is known of a new patient, and say what they turned out to be."""
+    gc.disable()  # what one answer leaves behind goes with the process; to look for it takes a tenth of the time
     if scan:
         from medclip.modalities.scan.decoding import start
 
         start()  # while the model loads
-    from medclip.assistant.assistant import Assistant
-    from medclip.modalities.measurements.values import values_of
+    from medclip.archive.layout import model_of
+    from medclip.index import CaseIndex
 
     promise = _promise(coverage, small_sample)
-    refinement = _refinement(like, unlike, distinct, without, region)
     check_page(html, force)
     _check_record(record, force)
     history, found = (
         [part for part in (given, _read_text(file)) if part is not None]
         for given, file in ((text, text_file), (report, report_file))
     )
-    assistant = Assistant.open(index, threads=threads, mmap=mmap)
+    opened = CaseIndex.open(index, mmap=mmap)
+    model = model_of(opened, threads=threads, again=verify)
+    model.towers.load_ahead(scans=bool(scan), texts=bool(history or found or audio))
+    import medclip.cli.render  # noqa: F401 (while they load: what is needed only to show what comes of it)
+    from medclip.assistant.assistant import Assistant
+    from medclip.modalities.measurements.values import values_of
+
+    refinement = _refinement(like, unlike, distinct, without, region)
+    assistant = Assistant.of(opened, model, verify=verify)
     values = values_of(measure or [], age, sex, known=assistant.embedder.coding)
     asked = assistant.query(
         scan or [], history, values, report=found, recordings=audio or [], speech_model=speech_model,
@@ -134,15 +147,17 @@ def similar(
     html: Annotated[Path | None, HTML] = None,
     record: Annotated[Path | None, _RECORD] = None,
     force: Annotated[bool, FORCE] = False,
+    verify: Annotated[bool, VERIFY] = False,
 ) -> None:
     """Find the cases most similar to an archived one; its own patient's are left out."""
+    gc.disable()  # as above
     from medclip.assistant.assistant import Assistant
 
     promise = _promise(coverage, small_sample)
     refinement = _refinement(like, unlike, distinct)
     check_page(html, force)
     _check_record(record, force)
-    assistant = Assistant.open_without_model(index)
+    assistant = Assistant.open(index, verify=True) if verify else Assistant.open_without_model(index)
     asked = assistant.similar(
         case_id, k=k, label_sets=label or [], where=where, promise=promise, record=record is not None,
         refinement=refinement,

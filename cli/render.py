@@ -10,15 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -41,6 +32,8 @@ from medclip.label_sets import PRESENT, family_of
 from medclip.metrics.probabilities import interval
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from medclip.assistant.answer import Answer
     from medclip.assistant.asking import Capability
     from medclip.cases.check import CheckReport
@@ -119,7 +112,7 @@ def print_json(value: Any) -> None:
 class Bar:
     """A progress bar on stderr with the time left; silent where stderr is no terminal."""
 
-    def __init__(self, shown: Progress) -> None:
+    def __init__(self, shown: "Progress") -> None:
         self._shown = shown
         self._task: TaskID | None = None
 
@@ -150,6 +143,15 @@ class Bar:
 @contextmanager
 def progress() -> Iterator[Bar]:
     """A progress bar for the length of a block."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

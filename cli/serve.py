@@ -1,9 +1,12 @@
 """``medclip serve``."""
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from medclip.cli.ask import VERIFY
 
 __all__ = ["serve"]
 
@@ -31,15 +34,19 @@ def serve(
     ] = None,
     https: Annotated[bool, typer.Option("--https", help="Browsers reach it by https, through a proxy.")] = False,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Questions that are worked on at once.")] = 2,
+    verify: Annotated[bool, VERIFY] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
 ) -> None:
     """Open an index to browsers and programs on this machine, until it is stopped by Ctrl-C."""
+    gc.disable()  # while so much is loaded that stays
     from medclip.cli import render
     from medclip.server.run import Listening, serve_index
 
     listening = Listening(host, port, tuple(name or ()), https)
 
     def ready(link: str) -> None:
+        gc.freeze()
+        gc.enable()
         render.say(f"{index} is open. This link lets one browser in, once:")
         render.say((link, "bold"))
         render.say(f"Programs: a token in a file by --token-file. Log: {where}. Stop it with Ctrl-C.")
@@ -53,5 +60,6 @@ def serve(
         originals=originals,
         at_once=at_once,
         threads=threads,
+        verify=verify,
         ready=ready,
     )

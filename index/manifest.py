@@ -7,7 +7,7 @@ from medclip.errors import ArchiveError
 from medclip.files.plain import unreadable, write_json
 from medclip.files.sealed import read_sealed, sealed
 from medclip.index import stored
-from medclip.index.backends.base import backend_names
+from medclip.index.backends.base import is_backend
 
 __all__ = ["MANIFEST", "manifest_is_sealed", "read_manifest", "write_manifest"]
 
@@ -53,7 +53,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if found.seal == "broken" or value.keys() != _KEYS:
             raise stored.GarbledError("it has changed since it was written")
         stored.text(value["fingerprint"], "the fingerprint")
-        if value["backend"] not in backend_names():
+        if not is_backend(value["backend"]):
             raise stored.GarbledError("this medclip does not know its backend; a newer one may")
         stored.whole(value["dimension"], "the width of vectors", least=1)
         stored.mapping(value["stored"], "what the backend keeps")

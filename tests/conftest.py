@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,24 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several on these cores: more t
 pytest_plugins = ["tests.quick"]
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What medclip remembers of one command in the next, apart from what the user's own do."""
+    os.environ.setdefault("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A folder with an index that medclip 0.1 made (`tests/archive/keep_index.py`): small, and there at once."""
+    with zipfile.ZipFile(Path(__file__).parent / "archive" / "index-0.1.zip") as stored:
+        stored.extractall(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

@@ -170,6 +170,28 @@ def test_answering_loads_no_torch(index: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
+UNASKED = ("faiss", "fastapi", "jinja2", "matplotlib", "medclip.index.backends.milvus", "pydicom", "pymilvus",
+           "rich.progress", "scipy", "sklearn")  # fmt: skip
+"""What a scan and a text, asked of a small index, have no use for."""
+
+
+def _loaded(code: str, names: tuple[str, ...]) -> list[str]:
+    """Those of the modules that are loaded when a program has run."""
+    said = f"{code}; import sys; print(*sorted(set(sys.modules) & {set(names)!r}))"
+    done = subprocess.run([sys.executable, "-P", "-c", said], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()
+
+
+def test_a_question_loads_only_what_it_uses(kept: Path) -> None:
+    asked = ["query", str(kept / "index"), "--scan", str(kept / "query.png"), "--text", "a round cyst"]
+    code = f"from medclip.cli.app import app; app({asked!r}, standalone_mode=False)"
+    assert _loaded(code, UNASKED) == []
+
+
+def test_a_server_starts_without_what_reads_dicom() -> None:
+    assert _loaded("import medclip.server.app, medclip.server.desk", ("pydicom", "gdcm", "faiss", "scipy")) == []
+
+
 def test_help_loads_no_numpy() -> None:
     code = "import sys; import medclip.cli.app; print('numpy' in sys.modules, 'onnxruntime' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,10 +13,12 @@ from medclip.index.filters import Filter
 from medclip.index.ordering import Listed, Order
 from medclip.index.planner import Demands
 from medclip.index.records import Counts, Entry, Kept, Near, Record, Removed, Vectors, VectorView
-from medclip.index.registry import registered
+from medclip.index.registry import registered, registered_as
 from medclip.index.structures.base import Spec, structure_names
 
-__all__ = ["Backend", "Making", "Scope", "backend_names", "load_backend"]
+__all__ = ["Backend", "Making", "Scope", "backend_names", "is_backend", "load_backend"]
+
+_PACKAGE = "medclip.index.backends"
 
 
 @dataclass(frozen=True)
@@ -253,13 +255,18 @@ class Backend(ABC):
         """Write a copy of one state into an existing folder."""
 
 
-def _backends() -> dict[str, type[Backend]]:
-    return registered(Backend, "medclip.index.backends")  # type: ignore[type-abstract]
-
-
 def backend_names() -> list[str]:
     """Names of all backends, sorted."""
-    return sorted(_backends())
+    return sorted(registered(Backend, _PACKAGE))  # type: ignore[type-abstract]
+
+
+def is_backend(name: object) -> bool:
+    """Whether there is a backend of that name."""
+    return isinstance(name, str) and _backend(name) is not None
+
+
+def _backend(name: str) -> type[Backend] | None:
+    return registered_as(Backend, _PACKAGE, name)  # type: ignore[type-abstract]
 
 
 def load_backend(name: str) -> type[Backend]:
@@ -268,7 +275,9 @@ def load_backend(name: str) -> type[Backend]:
     Raises:
         ArchiveError: there is none.
     """
-    known = _backends()
-    if name not in known:
-        raise ArchiveError(f"index backend {name!r} is not known to this medclip; it knows {', '.join(sorted(known))}")
-    return known[name]
+    found = _backend(name)
+    if found is None:
+        raise ArchiveError(
+            f"index backend {name!r} is not known to this medclip; it knows {', '.join(backend_names())}"
+        )
+    return found

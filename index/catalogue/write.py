@@ -37,7 +37,9 @@ class Catalogue(CatalogueReader):
     def create(cls, file: Path) -> "Catalogue":
         """Begin a new catalogue in a folder that nobody sees yet; `finish` makes it durable."""
         access = Access(file.resolve(), new=True)
-        access.connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536;" + SCHEMA)
+        access.connection.executescript(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536;" + SCHEMA
+        )
         return cls(access)
 
     def finish(self) -> None:

@@ -11,16 +11,20 @@ from medclip.index.structures.base import Mask, Nearest, Source, Structure, Tuni
 __all__ = ["FlatStructure"]
 
 _FILE = "flat.faiss"
+_FEW = 0.3  # share of the vectors up to which those that are allowed are put together first
 
 
 class FlatStructure(Structure):
-    """FAISS ``IndexFlatIP``: the inner product of unit vectors is their cosine."""
+    """FAISS ``IndexFlatIP``: the inner product of unit vectors is their cosine.
+
+    What is in memory already (`of`) is compared by numpy, for which a small index need not load FAISS.
+    """
 
     name = "flat"
     exact = True
 
-    def __init__(self, index: Any) -> None:
-        self.index = index
+    def __init__(self, index: Any, vectors: Vectors | None = None) -> None:
+        self.index, self._vectors = index, vectors
 
     @classmethod
     def build(cls, source: Source, settings: dict[str, int], seed: int) -> "FlatStructure":
@@ -32,30 +36,62 @@ class FlatStructure(Structure):
 
     @classmethod
     def of(cls, vectors: Vectors) -> "FlatStructure":
-        """Over (n, d) unit vectors in memory."""
-        index = faiss().IndexFlatIP(vectors.shape[1])
-        index.add(np.ascontiguousarray(vectors, np.float32))
-        return cls(index)
+        """Over (n, d) unit vectors in memory, which are not copied."""
+        return cls(None, np.ascontiguousarray(vectors, np.float32))
+
+    def followed_by(self, other: "FlatStructure") -> "FlatStructure":
+        """Over the vectors of both, which are in memory."""
+        if self._vectors is None or other._vectors is None:
+            raise TypeError("only vectors in memory can be put together")
+        return FlatStructure.of(np.concatenate([self._vectors, other._vectors]))
 
     @classmethod
     def load(cls, folder: Path, mmap: bool) -> "FlatStructure":
         return cls(read_faiss(folder / _FILE, faiss().IO_FLAG_MMAP_IFC if mmap else 0, "IndexFlat"))
 
     def save(self, folder: Path) -> None:
+        if self._vectors is not None:
+            raise TypeError("vectors in memory alone are not saved; build over them")
         faiss().write_index(self.index, str(folder / _FILE))
 
     def nearest(self, query: Vectors, k: int, mask: Mask | None = None) -> Nearest:
+        if self._vectors is not None:
+            return _compared(self._vectors, query, k, mask)
         chosen = faiss().SearchParameters(sel=mask.selector) if mask is not None else None
         similarities, positions = self.index.search(query[None], k, params=chosen)
         return found(positions[0], similarities[0])
+
+    def nearest_of_many(self, queries: Vectors, k: int) -> list[Nearest]:
+        if self._vectors is not None:
+            return super().nearest_of_many(queries, k)
+        similarities, positions = self.index.search(queries, k)
+        return [found(*one) for one in zip(positions, similarities, strict=True)]
 
     def tune(self, check: Tuning) -> None:
         """Nothing can be tuned: it is exact."""
 
     @property
     def count(self) -> int:
-        return int(self.index.ntotal)
+        return int(self.index.ntotal) if self._vectors is None else len(self._vectors)
+
+    @property
+    def dimension(self) -> int:
+        return super().dimension if self._vectors is None else self._vectors.shape[1]
 
     @property
     def search_parameters(self) -> dict[str, int]:
         return {}
+
+
+def _compared(vectors: Vectors, query: Vectors, k: int, mask: Mask | None) -> Nearest:
+    """The k most similar of (n, d) vectors; of equally similar ones those that stand first."""
+    query = np.asarray(query, np.float32)
+    positions = np.arange(len(vectors)) if mask is None else np.flatnonzero(mask.allowed)
+    few = len(positions) < _FEW * len(vectors)
+    ranked = -(vectors[positions] @ query) if few else -(vectors @ query)[positions]
+    if k < len(positions):
+        least = np.partition(ranked, k - 1)[k - 1]
+        kept = np.flatnonzero(ranked <= least)
+        positions, ranked = positions[kept], ranked[kept]
+    order = np.argsort(ranked, kind="stable")[:k]
+    return Nearest(positions[order].astype(np.int64), -ranked[order])

@@ -55,14 +55,17 @@ def orientation_of(index: CaseIndex) -> Orientation | None:
     return read_orientation(index.attachment(MODEL), manifest_of(index))
 
 
-def model_of(index: CaseIndex, *, threads: int | None = None) -> ServingModel:
+def model_of(index: CaseIndex, *, threads: int | None = None, again: bool = True) -> ServingModel:
     """The model inside an index.
+
+    Args:
+        again: compare its checksums, whatever is remembered of them (`ServingModel`).
 
     Raises:
         BundleError: it is damaged.
         ArchiveError: it is not the one that made the index's vectors.
     """
-    model = ServingModel(index.attachment(MODEL), threads=threads)
+    model = ServingModel(index.attachment(MODEL), threads=threads, again=again)
     if model.fingerprint != index.fingerprint:
         raise ArchiveError(
             f"{index.folder}: its vectors were made by another model than the one inside; build it again"

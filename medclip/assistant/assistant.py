@@ -21,6 +21,7 @@ from medclip.assistant.record import record_of, sources_of
 from medclip.assistant.refining import Refinement, crop, display_of
 from medclip.assistant.vectors import QueryVectors, query_vectors
 from medclip.bundle.layout import ServingManifest
+from medclip.bundle.serving import ServingModel
 from medclip.diagnosis.diagnoser import Diagnoser
 from medclip.diagnosis.neighbours import VOTERS
 from medclip.diagnosis.sets import Promise, Scores
@@ -66,19 +67,31 @@ class Assistant(Answering):
         self._embedder = embedder
 
     @classmethod
-    def open(cls, folder: Path, *, threads: int | None = None, mmap: bool = True) -> "Assistant":
+    def open(cls, folder: Path, *, threads: int | None = None, mmap: bool = True, verify: bool = False) -> "Assistant":
         """Open an index folder; its model is verified against its checksums and stored probes.
 
         Args:
             mmap: map search structures from their files instead of reading them.
+            verify: anew, even if the model is remembered to have been found well and no file of it changed since.
 
         Raises:
             ArchiveError: the folder is no index, is damaged, or its model is not the one that made its vectors.
             BundleError: its model is damaged.
         """
         index = CaseIndex.open(folder, mmap=mmap)
-        model = model_of(index, threads=threads)
-        model.verify_references()
+        return cls.of(index, model_of(index, threads=threads, again=verify), verify=verify)
+
+    @classmethod
+    def of(cls, index: CaseIndex, model: ServingModel, *, verify: bool = False) -> "Assistant":
+        """An assistant of an opened index and its model, of which the stored probes are verified here.
+
+        Args:
+            verify: as of `open`.
+
+        Raises:
+            ArchiveError, BundleError: as `open`.
+        """
+        (model.verify_references if verify else model.require_references)()
         novelty = read_novelty(index.attachment(PROBE), model.fuser, model.orientation)
         return cls(index, _diagnosers(index, model.fuser), novelty, model.fuser, Embedder(model))
 

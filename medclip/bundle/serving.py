@@ -2,17 +2,19 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medclip.bundle.layout import FORMAT, ServingLayout, ServingManifest, check_file, read_model
 from medclip.bundle.orientation import Orientation, read_orientation
+from medclip.bundle.verified import computed_by, verifying
 from medclip.errors import BundleError
 from medclip.files.plain import open_regular
 from medclip.files.tensors import read_tensors
@@ -66,12 +68,50 @@ class ServingTowers:
     def __init__(self, folder: Path, manifest: ServingManifest, threads: int | None = None) -> None:
         self._layout = ServingLayout(folder)
         self.threads = _threads(threads)
-        self._sessions: dict[Path, Any] = {}
+        self._loaded: dict[Path, Future[Any]] = {}
         self._loading = Lock()
         self._manifest = manifest
         self.preprocessing = manifest.preprocessing
         self.scripts = manifest.reading.scripts
-        self._tokenizer: TextTokenizer | None = None
+
+    def load_ahead(self, *, scans: bool, texts: bool) -> None:
+        """Begin to load what scans or texts go through, beside what the caller does next; whoever needs it, waits for it.
+
+        What goes wrong is raised where it is needed.
+        """
+        layout = self._layout
+        graphs = (
+            [layout.text_tower] * texts + [layout.scan_tower, layout.scan_head] * scans + [layout.text_head] * texts
+        )
+        workers = ThreadPoolExecutor(self.threads)
+        for file in graphs:  # the slowest first
+            workers.submit(self._session, file)
+        if texts:
+            workers.submit(self._tokenizer)
+        workers.shutdown(wait=False)  # none comes after these
+
+    def _session(self, file: Path) -> Any:
+        return self._once(file, partial(session, file))
+
+    def _tokenizer(self) -> TextTokenizer:
+        file = self._layout.tokenizer
+        return cast(TextTokenizer, self._once(file, lambda: TextTokenizer(file, self._manifest.reading)))
+
+    def _once(self, file: Path, load: Callable[[], object]) -> object:
+        """What was loaded from a file, by whoever asks for it first."""
+        with self._loading:
+            found = self._loaded.get(file)
+            mine = found is None
+            if found is None:
+                found = self._loaded[file] = Future()
+        if mine:
+            try:
+                found.set_result(load())
+            except BaseException as error:  # noqa: BLE001 (an interrupt, too: others wait for it)
+                with self._loading:
+                    del self._loaded[file]  # the next one tries anew
+                found.set_exception(error)
+        return found.result()
 
     def run(self, file: Path, values: NDArray[Any]) -> Array:
         """Run one graph of the folder, of one input and one output.
@@ -79,10 +119,7 @@ class ServingTowers:
         Raises:
             BundleError: the graph takes or gives something else than numbers of the manifest's shapes.
         """
-        with self._loading:
-            if file not in self._sessions:
-                self._sessions[file] = session(file)
-            graph = self._sessions[file]
+        graph = self._session(file)
         try:
             found = np.asarray(graph.run(None, {graph.get_inputs()[0].name: values})[0], np.float32)
         except Exception as error:  # onnxruntime's are of many kinds
@@ -101,13 +138,12 @@ class ServingTowers:
         Raises:
             TextError: a text is empty.
         """
-        if self._tokenizer is None:
-            self._tokenizer = TextTokenizer(self._layout.tokenizer, self._manifest.reading)
+        tokenizer = self._tokenizer()
         pooled: list[Array] = []
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together: less padding
         for start in range(0, len(order), _WINDOWS_AT_ONCE):
             batch = [texts[i] for i in order[start : start + _WINDOWS_AT_ONCE]]
-            windows = self._tokenizer.windows(batch)
+            windows = tokenizer.windows(batch)
             features = np.concatenate(
                 [
                     self.run(self._layout.text_tower, windows.ids[i : i + _WINDOWS_AT_ONCE])
@@ -125,11 +161,14 @@ class ServingModel:
     """A serving folder, verified: prepared scans and cleaned texts → unit vectors.
 
     Opening it compares the checksum of every file with the manifest's. `verify_references` also recomputes the stored
-    probes.
+    probes. What was found well is remembered (`medclip.bundle.verified`).
     """
 
-    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, *, threads: int | None = None, again: bool = True) -> None:
         """Open a serving folder.
+
+        Args:
+            again: compare checksums even if the same files, unchanged since, are remembered to have been found well.
 
         Raises:
             BundleError: a file is missing or changed, or the folder is of another format.
@@ -140,9 +179,11 @@ class ServingModel:
             raise BundleError(
                 f"{layout.manifest}: has format {manifest.format}, this medclip reads {FORMAT}; {_REMEDY}"
             )
-        for file in layout.listed(manifest.fuser, manifest.orientations):
-            check_file(file, manifest.sha256.get(file.name), _REMEDY)
         self.folder, self.manifest = folder, manifest
+        listed = layout.listed(manifest.fuser, manifest.orientations)
+        with verifying("checksums", folder, manifest, again=again) as known:
+            for file in () if known else listed:
+                check_file(file, manifest.sha256.get(file.name), _REMEDY)
         self.towers = ServingTowers(folder, manifest, threads)
         network = manifest.fuser != "sum"
         self.fuser = manifest.make_fuser((lambda tokens: self.towers.run(layout.fuser, tokens)) if network else None)
@@ -192,6 +233,21 @@ class ServingModel:
         Raises:
             BundleError: preparation gives another picture, a cosine is below `LEAST_COSINE`, or `orientation` is damaged.
         """
+        with verifying("references", self.folder, self.manifest, again=True, conditions=computed_by()):
+            return self._recomputed()
+
+    def require_references(self) -> None:
+        """The same, unless it is remembered of these files, these versions of what computes, and such a processor.
+
+        Raises:
+            BundleError: as `verify_references`.
+        """
+        with verifying("references", self.folder, self.manifest, again=False, conditions=computed_by()) as known:
+            if not known:
+                self._recomputed()
+
+    def _recomputed(self) -> float:
+        self.towers.load_ahead(scans=True, texts=True)
         read_orientation(self.folder, self.manifest)
         file = ServingLayout(self.folder).references
         try:

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from medclip.metrics.beta import beta_distribution, beta_quantile
 from medclip.metrics.probabilities import Probabilities
 
 __all__ = ["COVERAGE", "LEAST_OF_CLASS", "Group", "Kind", "LabelSet", "Promise", "Scores"]
@@ -132,8 +133,6 @@ class Scores:
         it is their mean, weighed by frequency. They are independent; the distribution of the mean is taken as the Beta of its
         mean and variance.
         """
-        from scipy.special import betaincinv
-
         total = sum(group.patients for group in self.groups)
         known = [(one.patients / total, one.patients, _rank(one.patients, promise)) for one in self.groups]
         mean = sum(share * (1 - rank / (size + 1)) for share, size, rank in known)
@@ -143,8 +142,8 @@ class Scores:
         if not spread:
             return None
         strength = mean * (1 - mean) / spread - 1
-        low, high = betaincinv(mean * strength, (1 - mean) * strength, [0.05, 0.95])
-        return float(low), float(high)
+        shapes = mean * strength, (1 - mean) * strength
+        return beta_quantile(*shapes, 0.05), beta_quantile(*shapes, 0.95)
 
     @property
     def kind(self) -> Kind:
@@ -157,8 +156,6 @@ def _rank(size: float, promise: Promise) -> int:
     """Of how many of the least probable, among so many patients and the new one, a class is ruled out."""
     rank = int((size + 1) * (1 - promise.coverage) + _ROUNDING)
     if promise.in_spite_of_few:
-        from scipy.special import betainc
-
-        while rank and betainc(size + 1 - rank, rank, promise.coverage) > 1 - _SURE:
+        while rank and beta_distribution(size + 1 - rank, rank, promise.coverage) > 1 - _SURE:
             rank -= 1
     return rank

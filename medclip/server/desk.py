@@ -5,12 +5,13 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-from medclip.archive.layout import PROBE
+from medclip.archive.layout import PROBE, model_of
 from medclip.assistant.asking import Question
 from medclip.assistant.assistant import Assistant
 from medclip.errors import ArchiveError, MedclipError
@@ -82,18 +83,28 @@ class _Lane:
 
 
 class Desk:
-    """One index, its assistant, and the questions that were asked of it."""
+    """One index, its assistant, and the questions that were asked of it.
 
-    def __init__(self, folder: Path, limits: Limits, threads: int | None = None) -> None:
-        """Open the index.
+    What needs no model is shown at once; the model is verified meanwhile, and whoever asks waits for it.
+    """
+
+    def __init__(self, folder: Path, limits: Limits, threads: int | None = None, *, verify: bool = False) -> None:
+        """Open the index, and begin to open its model.
+
+        Args:
+            verify: the model anew, whatever is remembered (`Assistant.open`).
 
         Raises:
-            ArchiveError, BundleError: it cannot be opened.
+            ArchiveError, BundleError: it cannot be opened; of its model alone, `opened` says so later.
         """
-        self.folder, self.limits, self._threads = folder, limits, threads
+        self.folder, self.limits, self._threads, self._verify = folder, limits, threads, verify
         self._opening = Lock()
         self._state = self._now()
-        self._assistant = Assistant.open(folder, threads=threads)
+        self._archive = Assistant.open_without_model(folder)
+        self._again: Assistant | None = None  # where the folder was replaced since
+        workers = ThreadPoolExecutor(1)
+        self.opened: Future[Assistant] = workers.submit(self._first)
+        workers.shutdown(wait=False)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._keeping = Lock()
         self._questions, self._looks = _Lane(limits.at_once, limits), _Lane(2 * limits.at_once, limits)
@@ -108,18 +119,38 @@ class Desk:
         except OSError as error:
             raise ArchiveError(f"{self.folder}: is gone or cannot be read; start  medclip serve  again") from error
 
+    def _first(self) -> Assistant:
+        index = self._archive.index
+        model = model_of(index, threads=self._threads, again=self._verify)
+        assistant = Assistant.of(index, model, verify=self._verify)
+        model.towers.load_ahead(scans=True, texts=True)
+        return assistant
+
     def assistant(self) -> Assistant:
-        """The index' assistant: opened anew where it was replaced, or its answers were fitted anew.
+        """The index' assistant, its model verified: opened anew where it was replaced, or its answers were fitted anew.
 
         Raises:
             ArchiveError, BundleError: it is gone, or cannot be opened any more.
         """
+        first = self.opened.result()
         with self._opening:
-            now = self._now()
-            if now != self._state:
-                self._assistant = Assistant.open(self.folder, threads=self._threads)
-                self._state = now
-            return self._assistant
+            return self._current() or first
+
+    def archive(self) -> Assistant:
+        """The same for what embeds and answers nothing, which need not wait for the model: it may be without one.
+
+        Raises:
+            ArchiveError, BundleError: as `assistant`.
+        """
+        with self._opening:
+            return self._current() or self._archive
+
+    def _current(self) -> Assistant | None:
+        now = self._now()
+        if now != self._state:
+            self._again = Assistant.open(self.folder, threads=self._threads, verify=self._verify)
+            self._state = now
+        return self._again
 
     async def work(self, task: Callable[[], T]) -> T:
         """Read or answer a question in a thread when its turn comes.

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING
 from medclip.errors import MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import uvicorn
+
+    from medclip.assistant.assistant import Assistant
 
 __all__ = ["Listening", "serve_index"]
 
@@ -79,6 +83,7 @@ def serve_index(
     originals: Path | None = None,
     at_once: int,
     threads: int | None,
+    verify: bool = False,
     ready: Callable[[str], None],
 ) -> None:
     """Serve an index until the process is told to stop.
@@ -86,14 +91,22 @@ def serve_index(
     Args:
         token_file: what programs send; without one only browsers that come by the link may ask.
         originals: the cases folder that the index was built from, to show its scans as their files have them.
+        verify: the model anew, whatever is remembered of it.
         ready: told the one-time link when it can be opened.
 
     Raises:
         MissingDependencyError: the extra ``serve`` is not installed.
         OptionError: it cannot listen there, the token is none, or the originals are no folder.
-        ArchiveError, BundleError: the index cannot be opened.
+        ArchiveError, BundleError: the index cannot be opened; where its model is refused, the server ends by it.
         OutputError: the log cannot be written.
     """
+    from medclip.server.desk import Desk
+    from medclip.server.entrance import Entrance, read_token
+    from medclip.server.settings import Limits
+
+    limits = replace(Limits(), at_once=at_once)
+    token = None if token_file is None else read_token(token_file)
+    desk = Desk(folder, limits, threads, verify=verify)  # whose model is opened while what follows is loaded
     try:
         import uvicorn
 
@@ -103,17 +116,11 @@ def serve_index(
         raise MissingDependencyError(error.name or "FastAPI", "serve") from error
     from medclip.server.audit import Audit
     from medclip.server.context import Context
-    from medclip.server.desk import Desk
-    from medclip.server.entrance import Entrance, read_token
     from medclip.server.originals import Originals
-    from medclip.server.settings import Limits
     from medclip.server.uploads import Desktop, workroom
 
-    limits = replace(Limits(), at_once=at_once)
-    token = None if token_file is None else read_token(token_file)
     files = Originals(originals, limits.slices_bytes, limits.kept_bytes)
     with listening.socket() as bound, workroom() as room:
-        desk = Desk(folder, limits, threads)
         entrance = Entrance(token, limits.sessions)
         context = Context(desk, Desktop(room, limits), entrance, limits, listening.https, files, listening.port)
         audit = Audit(audit_log)
@@ -129,6 +136,7 @@ def serve_index(
             http=Impatient,
         )
         server = uvicorn.Server(config)
+        desk.opened.add_done_callback(lambda opened: _end_if_refused(server, opened))
         try:
             with _told_to_stop(server) as told, _spooled_in(room):
                 ready(f"{listening.address}/enter?key={entrance.link()}")
@@ -137,6 +145,12 @@ def serve_index(
             audit.close()
     if told:
         raise SystemExit(128 + told[0])
+    desk.opened.result()
+
+
+def _end_if_refused(server: "uvicorn.Server", opened: "Future[Assistant]") -> None:
+    if opened.exception() is not None:
+        server.should_exit = True
 
 
 @contextmanager

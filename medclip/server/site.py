@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from medclip.archive.browsing import FieldValues, example_of, values_of
+from medclip.archive.layout import manifest_of
 from medclip.assistant.answer import SimilarCase
 from medclip.assistant.asking import Asked, Question
 from medclip.assistant.assistant import Assistant
@@ -126,9 +127,9 @@ def site(context: Context) -> APIRouter:
     @routes.get("/")
     async def ask() -> str:
         def made() -> str:
-            assistant = desk.assistant()
+            assistant = desk.archive()
             choices = choices_of(assistant)
-            units = assistant.embedder.coding.units
+            units = manifest_of(assistant.index).measurements.units
             measurements = [(name, units.get(name, "")) for name in assistant.measurements if name not in (AGE, SEX)]
             return page(
                 "ask", choices=choices.texts, ranges=choices.ranges, measurements=measurements,
@@ -232,7 +233,7 @@ def site(context: Context) -> APIRouter:
 
     @routes.get("/picture")
     async def picture(request: Request, id: str, scan: int) -> Response:
-        found = await desk.look(lambda: desk.assistant().index.thumbnails(id))
+        found = await desk.look(lambda: desk.archive().index.thumbnails(id))
         if found:
             request.state.cases.append(id)
         if scan not in found:

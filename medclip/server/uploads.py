@@ -15,7 +15,7 @@ from typing import IO
 
 from medclip.errors import MedclipError, OptionError, ScanError
 from medclip.files.workplaces import cleared, hold, is_workplace, vanish
-from medclip.modalities.scan.header import is_dicom, read_header
+from medclip.modalities.scan.raster import is_raster
 from medclip.server.settings import Limits
 
 __all__ = ["Desktop", "Received", "Sent", "workroom"]
@@ -171,6 +171,10 @@ def _series(path: Path) -> tuple[str | None, str]:
     try:
         with path.open("rb") as file:
             head = file.read(132)
+        if is_raster(head) and head[128:] != b"DICM":
+            return None, ""
+        from medclip.modalities.scan.header import is_dicom, read_header  # a third of the server's start
+
         if not is_dicom(head, path):
             return None, ""
         header = read_header(path)

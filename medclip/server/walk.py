@@ -69,8 +69,8 @@ def walk(context: Context) -> APIRouter:
         where = filter_of(asked)
 
         def made() -> str:
-            index = desk.assistant().index
-            choices = choices_of(desk.assistant())
+            archive = desk.archive()
+            index, choices = archive.index, choices_of(archive)
             listing = list_cases(
                 index, where=read_where(index, where), sort=[sort], limit=_PAGE, offset=max(0, min(offset, 1 << 40))
             )
@@ -94,7 +94,7 @@ def walk(context: Context) -> APIRouter:
     @routes.get("/case")
     async def case(request: Request, id: str) -> str:
         def made() -> str:
-            assistant = desk.assistant()
+            assistant = desk.archive()
             sheet = sheet_of(assistant.index, case_named(request, assistant, id))
             outcome = [
                 ("Impression", sheet.impression), ("Confirmed by", sheet.confirmed_by), ("Treatment", sheet.treatment),

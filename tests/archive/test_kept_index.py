@@ -1,7 +1,6 @@
 """An index that an earlier medclip made opens, verifies, finds the same, and can be changed (see keep_index.py)."""
 
 import json
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,6 @@ from medclip.archive.verify import verify_index
 from medclip.assistant import Assistant
 from medclip.assistant.answer import Answer
 from medclip.index import CaseIndex
-
-KEPT = Path(__file__).with_name("index-0.1.zip")
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Path:
-    with zipfile.ZipFile(KEPT) as stored:
-        stored.extractall(tmp_path)
-    return tmp_path
 
 
 def test_it_finds_what_it_did(kept: Path) -> None:

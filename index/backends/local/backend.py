@@ -588,10 +588,10 @@ class LocalBackend(Backend):
 
 
 def _joined(first: Part, then: Part) -> Part:
-    index = first.structure.index
-    added = then.structure.index
-    index.add(added.reconstruct_n(0, added.ntotal))
-    part = Part(first.kind, first.columns.followed_by(then.columns), first.structure)
+    assert isinstance(first.structure, FlatStructure)
+    assert isinstance(then.structure, FlatStructure)
+    structure = first.structure.followed_by(then.structure)
+    part = Part(first.kind, first.columns.followed_by(then.columns), structure)
     part.alive[: len(first.alive)] = first.alive
     part.dead = first.dead
     return part

@@ -3,7 +3,6 @@
 from typing import Annotated, Literal
 
 import numpy as np
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from medclip.modalities.scan.pictures import GreyPicture
@@ -24,11 +23,10 @@ class Preprocessing(BaseModel):
     crops: Annotated[int, Field(ge=0, le=16)] = 0  # along either axis, pooled with the picture (`...scan.crops`)
 
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-
 def prepare_scan(picture: GreyPicture, how: Preprocessing) -> GreyPicture:
     """Resize a (height, width) picture to (size, size) uint8; mean and std are the graph's work."""
+    from PIL import Image  # after the towers, which load meanwhile, have begun to
+
     image = Image.fromarray(picture)
     width, height = image.size
     if how.resize == "pad":
@@ -40,4 +38,5 @@ def prepare_scan(picture: GreyPicture, how: Preprocessing) -> GreyPicture:
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         image = image.crop((left, top, left + side, top + side))
-    return np.asarray(image.resize((how.size, how.size), _FILTERS[how.interpolation]))
+    filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    return np.asarray(image.resize((how.size, how.size), filters[how.interpolation]))

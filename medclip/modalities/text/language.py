@@ -6,13 +6,23 @@ judged at all, so the surer answers of the smaller one suffice.
 """
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclip.files.kept import kept_arrays
 
 __all__ = ["languages_read", "unread_language"]
 
 _DOUBTED = 0.005  # probability of all languages that are read; of MedPix' 595 histories and 1,829 captions 0 and 1 fall
 # below it, of 20 German ones of 3 to 8 words 17 do; at 0.01 it is 12 captions and the same 17
 _FEWEST = 2  # words; one alone (pneumothorax, Thorax) is of many languages
+
+_TABLES = ("weights", "prior", "names", "steps", "rows", "features")
+"""Of the classifier, in py3langid's order: of features by language, of languages; their codes; its automaton's next states, the
+row of these that each state has, and the feature that each state ends."""
 
 _ENGLISH = frozenset({"en"})
 _MULTILINGUAL = frozenset(
@@ -41,10 +51,20 @@ def languages_read(scripts: tuple[str, ...] | None) -> frozenset[str] | None:
 
 @lru_cache(maxsize=1)
 def _identifier() -> Any:
-    """The classifier, read once: half a second."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    """The classifier, read once: to unpack its tables takes half a second, so that they are kept unpacked (70 MB)."""
+    from py3langid.langid import MODEL_DIR, MODEL_FILE, LanguageIdentifier
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    tables = kept_arrays("languages", MODEL_DIR / MODEL_FILE, _TABLES, lambda: _unpacked(MODEL_DIR / MODEL_FILE))
+    weights, prior, names, steps, rows, features = (tables[name] for name in _TABLES)
+    return LanguageIdentifier(
+        weights, prior, names.tolist(), steps.data, features.tolist(), norm_probs=True, tk_row=rows.tolist()
+    )
+
+
+def _unpacked(file: Path) -> dict[str, NDArray[Any]]:
+    from py3langid.modelio import load_model
+
+    return dict(zip(_TABLES, map(np.asarray, load_model(file)), strict=True))
 
 
 def unread_language(text: str, read: frozenset[str]) -> str | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from tokenizers import Tokenizer
 
 from medclip.errors import BundleError, TextError
 
@@ -42,6 +41,8 @@ class TextTokenizer:
     """A ``tokenizer.json`` and the tower's way of framing windows."""
 
     def __init__(self, file: Path, reading: TextReading) -> None:
+        from tokenizers import Tokenizer
+
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:
