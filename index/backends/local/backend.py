@@ -20,6 +20,7 @@ from medclip.index.backends.base import Backend, Making, Scope
 from medclip.index.backends.local import listing
 from medclip.index.backends.local.columns import Columns
 from medclip.index.backends.local.segment import Part, is_segment, load_segment, segment_faults, write_segment
+from medclip.index.backends.local.words import write_words
 from medclip.index.catalogue.access import DAMAGE, translated
 from medclip.index.catalogue.check import catalogue_faults
 from medclip.index.catalogue.write import Catalogue
@@ -266,8 +267,8 @@ class LocalBackend(Backend):
         with self._lock:
             self._sweep()
             with self._catalogue.writing():
-                self._make_segment()
                 self._catalogue.forget_words()
+                self._make_segment()
             self._catalogue.vacuum()
             self.tidy()
 
@@ -277,7 +278,9 @@ class LocalBackend(Backend):
         if count > SMALL or self._spec is not None:
             columns = Columns.of(self._catalogue.keys_after(0))
             built = build_structure(self._source(columns), self._demands, self._seed, wanted=self._spec)
-            name, manifest = write_segment(self.folder / _SEGMENTS, columns, built)
+            name, manifest = write_segment(
+                self.folder / _SEGMENTS, columns, built, lambda folder: write_words(folder, self._catalogue)
+            )
             segments[name] = manifest
         self._catalogue.replace_segments(segments, self._catalogue.last_row())
 
@@ -344,7 +347,13 @@ class LocalBackend(Backend):
 
     def words(self, text: str, want: int, scope: Scope) -> dict[str, str]:
         with self.snapshot():
-            return self._catalogue.found_words(text, scope.holds, want)
+            state = self.state
+            words = None if state.segment is None else state.segment.words
+            if words is None:
+                return self._catalogue.found_words(text, scope.holds, want)
+            return words.found(
+                self._catalogue, state.generation, state.parts, text, want, scope.where, scope.exclude_patient
+            )
 
     # ---- reading
 
@@ -440,7 +449,8 @@ class LocalBackend(Backend):
             )
         if masked:
             found.append(
-                "the search structure holds their vectors, ids and what filters ask for, masked, until  medclip index compact"
+                "the search structure holds their vectors, ids, words and what filters ask for, masked, "
+                "until  medclip index compact"
             )
         if stale:
             found.append("the index of words holds their words, without the case, until  medclip index compact")

@@ -4,6 +4,8 @@ import json
 import re
 import stat
 import uuid
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 from medclip.errors import ArchiveError
 from medclip.files.plain import digest_of, open_regular, sync, unreadable
 from medclip.index.backends.local.columns import Columns
+from medclip.index.backends.local.postings import Postings
+from medclip.index.backends.local.words import Words
+from medclip.index.filters import Filter
 from medclip.index.planner import Built
 from medclip.index.structures.base import Structure, load_structure
 
@@ -27,8 +32,8 @@ _REPORT = "report.json"
 class Part:
     """Vectors with their columns and a search structure; which of them still live."""
 
-    def __init__(self, columns: Columns, structure: Structure) -> None:
-        self.columns, self.structure = columns, structure
+    def __init__(self, columns: Columns, structure: Structure, postings: Postings | None = None) -> None:
+        self.columns, self.structure, self._postings = columns, structure, postings
         self.alive: NDArray[np.bool_] = np.ones(len(columns), bool)
         self.dead = 0
 
@@ -40,14 +45,30 @@ class Part:
         self.alive[hit] = False
         self.dead = len(self.alive) - int(np.count_nonzero(self.alive))
 
+    def gone(self) -> NDArray[np.int64]:
+        """Numbers of the cases that are no more."""
+        return self.columns.cases[~self.alive]
 
-def write_segment(parent: Path, columns: Columns, built: Built) -> tuple[str, dict[str, Any]]:
+    def among(self, where: Filter) -> NDArray[np.int64]:
+        """Numbers of the cases of which a filter is true."""
+        return self.columns.cases[self.columns.matching(where)]
+
+    @cached_property
+    def words(self) -> Words | None:
+        """The words of all cases; None where an older medclip made the segment."""
+        return None if self._postings is None else Words(self._postings)
+
+
+def write_segment(
+    parent: Path, columns: Columns, built: Built, write_words: Callable[[Path], None]
+) -> tuple[str, dict[str, Any]]:
     """Write a segment durably; returns its name and its manifest."""
     name = uuid.uuid4().hex[:12]
     folder = parent / name
     folder.mkdir(parents=True)
     columns.save(folder)
     built.structure.save(folder)
+    write_words(folder)
     (folder / _REPORT).write_text(json.dumps(built.report, indent=2) + "\n")
     files = sorted(folder.iterdir())
     sync(parent)
@@ -78,7 +99,9 @@ def load_segment(folder: Path, manifest: dict[str, Any], dimension: int, mmap: b
             raise ArchiveError(
                 f"{folder / name}: {unreadable(error)}; mend it with  medclip index verify --repair"
             ) from error
-    part = Part(Columns.load(folder), load_structure(manifest["structure"]).load(folder, mmap))
+    worded = any(name in manifest["sha256"] for name in Postings.names())  # not if an older medclip made it
+    postings = Postings.load(folder) if worded else None
+    part = Part(Columns.load(folder), load_structure(manifest["structure"]).load(folder, mmap), postings)
     if len(part.columns) != part.structure.count or part.structure.dimension != dimension:
         raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair")
     return part
