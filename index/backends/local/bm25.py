@@ -24,10 +24,12 @@ Texts = NDArray[np.uint32]
 Floats = NDArray[np.floating[Any]]
 
 _SPARSE = 1 / 16  # of the texts: if fewer are allowed, only they are looked at
-_LOOKUP = 16  # postings that are added in the time in which one text is looked up in a term's
-_GROWN = 4  # times as many texts as before are known until it pays to see what the best of them score
-_FEW = 1000  # postings of a term that are added without a thought
+_LOOKUP = 5  # postings that are added in the time in which one text is looked up in a term's
+_WORTH = 100_000  # postings that are added in less time than it takes to see what can be left out
+_GROWN = 16  # times as many postings as before are known until it pays to see what the best texts score
 _SEEDS = 2  # times as many texts as are wanted are scored to know a score that the best must reach
+_LESS = 0.9  # of what could be added before: then texts are given up anew
+_CHUNK = 1 << 15  # texts that are worked on at a time: they stay in the processor's cache
 
 
 def weight_of(texts: int, standing: int) -> float:
@@ -57,13 +59,16 @@ class Stands:
     most: float  # at most this is its share in any text
     given: bool = False  # `times` are shares already
 
-    def add(self, scores: Floats, norm: Floats, weight: float) -> None:
+    def add(self, scores: NDArray[np.float32], norm: NDArray[np.float32], weight: float) -> None:
         """To the scores (m,) of all texts."""
-        if self.texts is None:
-            scores += self._shares(self.times, norm) * scores.dtype.type(weight)
-        else:
-            at = self.texts.astype(np.intp)
-            scores[at] += self._shares(self.times, norm[at]) * scores.dtype.type(weight)
+        factor = np.float32(weight)
+        for start in range(0, len(self.times), _CHUNK):
+            some = slice(start, start + _CHUNK)
+            if self.texts is None:
+                scores[some] += self._shares(self.times[some], norm[some]) * factor
+            else:
+                at = self.texts[some].astype(np.intp)
+                np.add.at(scores, at, self._shares(self.times[some], norm.take(at)) * factor)
 
     def of(self, texts: Texts, norm: Floats) -> Floats:
         """Its shares in some texts whose norms are told; 0 where it does not stand."""
@@ -145,18 +150,23 @@ class _Search:
         """Texts that can be among the best, and how many terms their scores are of."""
         if self.allowed is not None and np.count_nonzero(self.allowed) <= _SPARSE * len(self.norm):
             return np.flatnonzero(self.allowed).astype(np.uint32), 0
-        touched, seen = 0, self.want
+        touched, seen, left = 0, self.want, sum(term.stands.count for term in self.terms)
         for number, term in enumerate(self.terms):
-            if self.floor * self.slack > self.rest[number]:
-                return self._above(number), number
-            if term.stands.count > _FEW and touched > seen:
+            if left > _WORTH and touched > seen:
                 seen = _GROWN * touched
                 self._raise_floor(number)
-                if self.floor * self.slack > self.rest[number]:
-                    return self._above(number), number
+            if left > _WORTH and self._few(number, term):
+                return self._above(number), number
             term.stands.add(self.scores, self.norm, term.weight)
-            touched += term.stands.count
+            touched, left = touched + term.stands.count, left - term.stands.count
+        if self.allowed is None:
+            self._learn(self.scores)
         return self._above(len(self.terms)), len(self.terms)
+
+    def _few(self, number: int, term: Weighted) -> bool:
+        """Whether the texts that can still be among the best are quicker looked up in a term than all of its are added."""
+        least = self.floor * self.slack - self.rest[number]
+        return least > 0 and _LOOKUP * int(np.count_nonzero(self.scores >= least)) <= term.stands.count
 
     def _above(self, number: int) -> Texts:
         """The texts that can reach the floor once all terms from this on are added."""
@@ -181,11 +191,12 @@ class _Search:
     def _learn(self, some: NDArray[np.float32]) -> None:
         """So much at least as many texts as are wanted score."""
         if len(some) >= self.want:
-            self.floor = max(self.floor, float(np.partition(some, -self.want)[-self.want]))
+            # Negated: numpy takes ten times as long where the many are equal that stand before.
+            self.floor = max(self.floor, -float(np.partition(-some, self.want - 1)[self.want - 1]))
 
     def narrowed(self, texts: Texts, number: int) -> Texts:
         """The rest of the terms, for the texts alone that can still be among the best."""
-        norm = self.norm[texts]
+        norm, before = self.norm[texts], math.inf
         for place in range(number, len(self.terms)):
             if len(texts) <= _SEEDS * self.want:
                 break
@@ -194,9 +205,11 @@ class _Search:
                 term.stands.add(self.scores, self.norm, term.weight)
             else:
                 self.scores[texts] += term.stands.of(texts, norm) * np.float32(term.weight)
+            if self.rest[place + 1] > _LESS * before:
+                continue  # hardly any would be given up
+            before = self.rest[place + 1]
             own = self.scores[texts]
             self._learn(own)
-            kept = own + np.float32(self.rest[place + 1]) >= self.floor * self.slack
-            if not kept.all():
-                texts, norm = texts[kept], norm[kept]
+            kept = own + np.float32(before) >= self.floor * self.slack
+            texts, norm = texts[kept], norm[kept]
         return texts
