@@ -26,6 +26,7 @@ Floats = NDArray[np.floating[Any]]
 _SPARSE = 1 / 16  # of the texts: if fewer are allowed, only they are looked at
 _LOOKUP = 5  # postings that are added in the time in which one text is looked up in a term's
 _WORTH = 100_000  # postings that are added in less time than it takes to see what can be left out
+_MANY = 1 / 64  # of the texts: before a term of so many postings it is looked at
 _GROWN = 16  # times as many postings as before are known until it pays to see what the best texts score
 _SEEDS = 2  # times as many texts as are wanted are scored to know a score that the best must reach
 _LESS = 0.9  # of what could be added before: then texts are given up anew
@@ -59,16 +60,19 @@ class Stands:
     most: float  # at most this is its share in any text
     given: bool = False  # `times` are shares already
 
-    def add(self, scores: NDArray[np.float32], norm: NDArray[np.float32], weight: float) -> None:
-        """To the scores (m,) of all texts."""
+    def add(self, scores: NDArray[np.float32], norm: NDArray[np.float32], weight: float, least: float = 0.0) -> None:
+        """To the scores (m,) of all texts, at least of those that score so much already."""
         factor = np.float32(weight)
         for start in range(0, len(self.times), _CHUNK):
             some = slice(start, start + _CHUNK)
             if self.texts is None:
                 scores[some] += self._shares(self.times[some], norm[some]) * factor
             else:
-                at = self.texts[some].astype(np.intp)
-                np.add.at(scores, at, self._shares(self.times[some], norm.take(at)) * factor)
+                at, times = self.texts[some].astype(np.intp), self.times[some]
+                if least > 0:
+                    kept = np.flatnonzero(scores.take(at) >= least)
+                    at, times = at[kept], times[kept]
+                np.add.at(scores, at, self._shares(times, norm.take(at)) * factor)
 
     def of(self, texts: Texts, norm: Floats) -> Floats:
         """Its shares in some texts whose norms are told; 0 where it does not stand."""
@@ -152,28 +156,32 @@ class _Search:
             return np.flatnonzero(self.allowed).astype(np.uint32), 0
         touched, seen, left = 0, self.want, sum(term.stands.count for term in self.terms)
         for number, term in enumerate(self.terms):
-            if left > _WORTH and touched > seen:
+            if left > _WORTH and touched > seen and term.stands.count > _MANY * len(self.norm):
                 seen = _GROWN * touched
                 self._raise_floor(number)
-            if left > _WORTH and self._few(number, term):
-                return self._above(number), number
-            term.stands.add(self.scores, self.norm, term.weight)
+            least = self._least(number)
+            if least > 0 and left > _WORTH and _LOOKUP * np.count_nonzero(self.scores >= least) <= term.stands.count:
+                return self._above(number), number  # quicker looked up in the term than all of its are added
+            term.stands.add(self.scores, self.norm, term.weight, least)
             touched, left = touched + term.stands.count, left - term.stands.count
-        if self.allowed is None:
-            self._learn(self.scores)
+        self._hide()
+        self._learn(self.scores)
         return self._above(len(self.terms)), len(self.terms)
 
-    def _few(self, number: int, term: Weighted) -> bool:
-        """Whether the texts that can still be among the best are quicker looked up in a term than all of its are added."""
-        least = self.floor * self.slack - self.rest[number]
-        return least > 0 and _LOOKUP * int(np.count_nonzero(self.scores >= least)) <= term.stands.count
+    def _least(self, number: int) -> float:
+        """What a text must score to be among the best once all terms from this on are added; any where not above 0."""
+        return self.floor * self.slack - self.rest[number]
+
+    def _hide(self) -> None:
+        """What may not be found scores nothing."""
+        if self.allowed is not None:
+            self.scores *= self.allowed
 
     def _above(self, number: int) -> Texts:
         """The texts that can reach the floor once all terms from this on are added."""
-        least = self.floor * self.slack - self.rest[number]
+        self._hide()
+        least = self._least(number)
         found = np.flatnonzero(self.scores >= least if least > 0 else self.scores > 0)
-        if self.allowed is not None:
-            found = found[self.allowed[found]]
         return found.astype(np.uint32)
 
     def _raise_floor(self, number: int) -> None:
@@ -182,7 +190,8 @@ class _Search:
         if len(texts) < self.want:
             return
         seeds = min(_SEEDS * self.want, len(texts))
-        texts = np.sort(texts[np.argpartition(self.scores[texts], -seeds)[-seeds:]])
+        own = self.scores[texts]
+        texts = texts[own >= _nth(own, seeds)][:seeds]
         full, norm = self.scores[texts], self.norm[texts]
         for term in self.terms[number:]:
             full += term.stands.of(texts, norm) * np.float32(term.weight)
@@ -191,8 +200,7 @@ class _Search:
     def _learn(self, some: NDArray[np.float32]) -> None:
         """So much at least as many texts as are wanted score."""
         if len(some) >= self.want:
-            # Negated: numpy takes ten times as long where the many are equal that stand before.
-            self.floor = max(self.floor, -float(np.partition(-some, self.want - 1)[self.want - 1]))
+            self.floor = max(self.floor, _nth(some, self.want))
 
     def narrowed(self, texts: Texts, number: int) -> Texts:
         """The rest of the terms, for the texts alone that can still be among the best."""
@@ -202,7 +210,7 @@ class _Search:
                 break
             term = self.terms[place]
             if term.stands.texts is not None and term.stands.count < _LOOKUP * len(texts):
-                term.stands.add(self.scores, self.norm, term.weight)
+                term.stands.add(self.scores, self.norm, term.weight, self._least(place))
             else:
                 self.scores[texts] += term.stands.of(texts, norm) * np.float32(term.weight)
             if self.rest[place + 1] > _LESS * before:
@@ -213,3 +221,8 @@ class _Search:
             kept = own + np.float32(before) >= self.floor * self.slack
             texts, norm = texts[kept], norm[kept]
         return texts
+
+
+def _nth(values: NDArray[np.float32], place: int) -> float:
+    """The `place`-th highest; negated, since numpy takes ten times as long where the many that stand before are equal."""
+    return -float(np.partition(-values, place - 1)[place - 1])
