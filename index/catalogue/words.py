@@ -4,6 +4,7 @@ Terms are bytes, as FTS5 stores them: it cuts one of over 32 KiB, perhaps within
 """
 
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -118,6 +119,7 @@ class Tokenizer:
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self._connection.close)
         self._connection.execute(_TABLE + ")")
         self._connection.execute("CREATE VIRTUAL TABLE terms USING fts5vocab (words, instance)")
 

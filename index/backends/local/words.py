@@ -88,6 +88,9 @@ class Words:
             for number, body in enumerate(self._bodies):
                 terms = [one for one in phrases if one.stands[number] is not None]
                 cases, score = body.best(terms, number, want, body.mask(where, facts), excluded)
+                if len(found) >= want:  # of the other texts: those below its last need no name
+                    kept = score >= -sorted(found)[want - 1][0]
+                    cases, score = cases[kept], score[kept]
                 named = catalogue.named_cases(cases.tolist())
                 found += [(-s, *named[n]) for n, s in zip(cases.tolist(), score.tolist(), strict=True)]
         found.sort()
