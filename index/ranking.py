@@ -46,17 +46,25 @@ class Ranking:
         deep = max(DEPTH, 2 * k)
         by_vector = self.nearest(deep, one_per_patient=False)
         by_words = self._backend.words(text, deep, self._scope)
-        hits = {hit.case_id: hit for hit in by_vector}
-        for case_id, patient in by_words.items():
-            if case_id not in hits and (hit := self._best_view(case_id, patient)) is not None:
-                hits[case_id] = hit
-        score = dict.fromkeys(hits, 0.0)
-        for ranking in ([hit.case_id for hit in by_vector], list(by_words)):
+        known = {hit.case_id: hit for hit in by_vector}
+        patients = {hit.case_id: hit.patient for hit in by_vector} | by_words
+        score = dict.fromkeys(patients, 0.0)
+        for ranking in (known, by_words):
             for rank, case_id in enumerate(ranking, start=1):
-                if case_id in score:
-                    score[case_id] += 1 / (RANK_CONSTANT + rank)
-        ranked = sorted(hits.values(), key=lambda hit: (-score[hit.case_id], hit.case_id))
-        fused = (_first_of_patients(ranked) if one_per_patient else ranked)[:k]
+                score[case_id] += 1 / (RANK_CONSTANT + rank)
+        fused: list[Hit] = []
+        seen: set[str] = set()
+        for case_id in sorted(patients, key=lambda case_id: (-score[case_id], case_id)):
+            patient = patients[case_id]
+            if one_per_patient and patient in seen:
+                continue
+            # Only of those that are shown: a case that words alone find must be read.
+            hit = known.get(case_id) or self._best_view(case_id, patient)
+            if hit is not None:
+                fused.append(hit)
+                seen.add(patient)
+            if len(fused) == k:
+                break
         # Deep enough for the fusion, but perhaps not for k patients.
         return fused if len(fused) == k else self._filled(fused, k, one_per_patient)
 

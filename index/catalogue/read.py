@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError
 from medclip.files.plain import unreadable
@@ -18,7 +19,7 @@ from medclip.index import stored
 from medclip.index.catalogue.access import Access, named
 from medclip.index.records import Counts, Key, Record, Vectors, VectorView
 
-__all__ = ["CatalogueReader", "words_in"]
+__all__ = ["CatalogueReader", "asked_words", "words_in"]
 
 _WORD = re.compile(r"\w+", re.UNICODE)
 _ASKED = 500  # ids of which SQLite is asked at a time: its oldest limit on variables is 999
@@ -27,6 +28,11 @@ _ASKED = 500  # ids of which SQLite is asked at a time: its oldest limit on vari
 def words_in(text: str) -> list[str]:
     """The words of a text, as the index of words tells them apart."""
     return _WORD.findall(text)
+
+
+def asked_words(text: str) -> list[str]:
+    """The words of a query, each once."""
+    return list(dict.fromkeys(word.lower() for word in words_in(text)))
 
 
 class CatalogueReader:
@@ -232,7 +238,7 @@ class CatalogueReader:
         Args:
             keep: whether a case counts, told its patient and its facts.
         """
-        words = list(dict.fromkeys(word.lower() for word in words_in(text)))
+        words = asked_words(text)
         if not words:
             return {}
         asked = " OR ".join(f'"{word}"' for word in words)
@@ -246,6 +252,37 @@ class CatalogueReader:
                 found[case_id] = patient
                 if len(found) == want:
                     break
+        return found
+
+    def phrase_scores(self, phrase: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Numbers of the cases whose texts hold a phrase of words, rising, and what it adds to their scores by BM25."""
+        rows = self.connection.execute(
+            "SELECT rowid, -bm25(words) FROM words WHERE words MATCH ? ORDER BY rowid", (f'"{phrase}"',)
+        ).fetchall()
+        return np.asarray([row[0] for row in rows], np.int64), np.asarray([row[1] for row in rows], np.float64)
+
+    def texts_after(self, number: int) -> Iterator[tuple[int, Any]]:
+        """(number, text) of the cases of higher numbers that have a text, rising."""
+        return self.connection.execute("SELECT rowid, text FROM words WHERE rowid > ? ORDER BY rowid", (number,))
+
+    def named_cases(self, numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """Number → (id, patient) of cases that a segment has.
+
+        Raises:
+            GarbledSegmentError: there is no such case.
+        """
+        found: dict[int, tuple[str, str]] = {}
+        for start in range(0, len(numbers), _ASKED):
+            some = numbers[start : start + _ASKED]
+            rows = self.connection.execute(
+                "SELECT cases.n, cases.id, patients.id FROM cases JOIN patients ON patients.n = patient "
+                f"WHERE cases.n IN ({','.join('?' * len(some))})",
+                some,
+            )
+            for number, case_id, patient in rows:
+                found[number] = stored.text(case_id, "an id"), stored.text(patient, "an id")
+        if len(found) != len(numbers):
+            raise stored.GarbledSegmentError("it has words of cases that are no more")
         return found
 
     def record(self, case_id: str) -> Record | None:

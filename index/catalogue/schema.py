@@ -1,8 +1,11 @@
 """The tables of a catalogue."""
 
-__all__ = ["SCHEMA"]
+__all__ = ["SCHEMA", "TOKENIZER"]
 
-SCHEMA = """
+TOKENIZER = "porter unicode61 remove_diacritics 2"
+"""How FTS5 tells words apart: accents do not count, and what a word ends with does not, in English."""
+
+SCHEMA = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE patients (n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE cases (
@@ -33,7 +36,7 @@ CREATE TABLE thumbnails (
 ) STRICT;
 CREATE TABLE dead (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL) STRICT; -- rows that segments still hold
 CREATE TABLE segments (name TEXT PRIMARY KEY, manifest TEXT NOT NULL) STRICT;
-CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'porter unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = '{TOKENIZER}');
 INSERT INTO meta VALUES
-    ('generation', '0'), ('cases', '0'), ('base', '0'), ('digest', '0'), ('stale_words', '0'), ('fields', '{}');
+    ('generation', '0'), ('cases', '0'), ('base', '0'), ('digest', '0'), ('stale_words', '0'), ('fields', '{{}}');
 """

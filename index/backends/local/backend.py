@@ -21,6 +21,7 @@ from medclip.index.backends.base import Backend, Making, Scope
 from medclip.index.backends.local import listing
 from medclip.index.backends.local.columns import Columns, in_segment
 from medclip.index.backends.local.segment import Part, is_segment, load_segment, segment_faults, write_segments
+from medclip.index.backends.local.words import write_words
 from medclip.index.catalogue.access import DAMAGE, translated
 from medclip.index.catalogue.check import catalogue_faults
 from medclip.index.catalogue.write import Catalogue
@@ -306,8 +307,8 @@ class LocalBackend(Backend):
             self._sweep()
             self._version = None
             with self._catalogue.writing():
-                self._make_segments()
                 self._catalogue.forget_words()
+                self._make_segments()
             self._catalogue.vacuum()
             self.tidy()
 
@@ -323,6 +324,7 @@ class LocalBackend(Backend):
                 lambda source: build_structure(
                     source, self._demands.share(source.count / count), self._seed, wanted=self._spec
                 ),
+                lambda folder: write_words(folder, self._catalogue),
             )
         self._catalogue.replace_segments(segments, self._catalogue.last_row())
 
@@ -409,7 +411,13 @@ class LocalBackend(Backend):
 
     def words(self, text: str, want: int, scope: Scope) -> dict[str, str]:
         with self.snapshot():
-            return self._catalogue.found_words(text, scope.holds, want)
+            state = self.state
+            words = next((part.words for part in state.segments if part.words is not None), None)
+            if words is None:
+                return self._catalogue.found_words(text, scope.holds, want)
+            return words.found(
+                self._catalogue, state.generation, state.parts, text, want, scope.where, scope.exclude_patient
+            )
 
     # ---- reading
 
@@ -505,7 +513,8 @@ class LocalBackend(Backend):
             )
         if masked:
             found.append(
-                "the search structure holds their vectors, ids and what filters ask for, masked, until  medclip index compact"
+                "the search structure holds their vectors, ids, words and what filters ask for, masked, "
+                "until  medclip index compact"
             )
         if stale:
             found.append("the index of words holds their words, without the case, until  medclip index compact")

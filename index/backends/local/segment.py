@@ -6,6 +6,7 @@ import stat
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from medclip.errors import ArchiveError
 from medclip.files.plain import digest_of, open_regular, sync, unreadable
 from medclip.index.backends.local.columns import Columns
+from medclip.index.backends.local.postings import Postings
+from medclip.index.backends.local.words import Words
+from medclip.index.filters import Filter
 from medclip.index.planner import Built
 from medclip.index.records import Vectors
 from medclip.index.structures.base import Source, Structure, compared_with, load_structure, read_array
@@ -32,16 +36,23 @@ class Part:
     """Vectors with their columns and a search structure; which of them still live."""
 
     def __init__(
-        self, kind: str | None, columns: Columns, structure: Structure, vectors: Vectors | None = None
+        self,
+        kind: str | None,
+        columns: Columns,
+        structure: Structure,
+        vectors: Vectors | None = None,
+        postings: Postings | None = None,
     ) -> None:
         """A part of which all live.
 
         Args:
             kind: of all its views; None where they are of several, as an earlier version kept them.
             vectors: (n, d) of a lossy structure, mapped; None where the structure or the catalogue has them.
+            postings: of the words of all cases, whatever their views; one segment has them.
         """
         self.kind, self.columns, self.structure, self.vectors = kind, columns, structure, vectors
         self.compare = None if vectors is None else compared_with(vectors)
+        self._postings = postings
         self.alive: NDArray[np.bool_] = np.ones(len(columns), bool)
         self.dead = 0
 
@@ -53,6 +64,19 @@ class Part:
         self.alive[hit] = False
         self.dead = len(self.alive) - int(np.count_nonzero(self.alive))
 
+    def gone(self) -> NDArray[np.int64]:
+        """Numbers of the cases that are no more."""
+        return self.columns.cases[~self.alive & self.columns.first]
+
+    def among(self, where: Filter) -> NDArray[np.int64]:
+        """Numbers of the cases of which a filter is true."""
+        return self.columns.cases[self.columns.matching(where) & self.columns.first]
+
+    @cached_property
+    def words(self) -> Words | None:
+        """The words of all cases; None where another segment has them, or an older medclip made this one."""
+        return None if self._postings is None else Words(self._postings)
+
 
 def write_segments(
     parent: Path,
@@ -60,6 +84,7 @@ def write_segments(
     vectors: Iterable[tuple[Sequence[str], Vectors]],
     dimension: int,
     build: Callable[[Source], Built],
+    write_words: Callable[[Path], None],
 ) -> dict[str, dict[str, Any]]:
     """Write a segment a kind durably; returns their manifests by name.
 
@@ -67,6 +92,7 @@ def write_segments(
         kinds: kind → the columns of its views.
         vectors: the views' vectors in the order of rows, some at a time: (n,) kinds, (n, d).
         build: chooses and builds the search structure of one kind.
+        write_words: writes the words of all cases into a folder.
     """
     folders = {kind: parent / uuid.uuid4().hex[:12] for kind in kinds}
     with ExitStack() as files:
@@ -80,6 +106,7 @@ def write_segments(
             of_kinds = np.asarray(some)
             for kind in set(some):
                 opened[kind].write(np.ascontiguousarray(batch[of_kinds == kind]).data)
+    write_words(next(iter(folders.values())))
     manifests = {folder.name: _written(folder, kind, kinds[kind], build) for kind, folder in folders.items()}
     sync(parent)
     return manifests
@@ -131,7 +158,9 @@ def load_segment(folder: Path, manifest: dict[str, Any], dimension: int, mmap: b
             raise damaged
     if len(columns) != structure.count or structure.dimension != dimension:
         raise damaged
-    return Part(manifest.get("kind"), columns, structure, vectors)
+    worded = any(name in manifest["sha256"] for name in Postings.names())
+    postings = Postings.load(folder) if worded else None
+    return Part(manifest.get("kind"), columns, structure, vectors, postings)
 
 
 def segment_faults(folder: Path, manifest: dict[str, Any]) -> list[str]:
