@@ -5,7 +5,7 @@ export HF_HUB_OFFLINE := 1
 # A file's tests in one process, in the order that tests/quick.py gives the files.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo check test coverage lint types bench bench-burned-in bench-copies bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-privacy bench-serve bench-settings \
+.PHONY: setup demo check test coverage lint types bench bench-burned-in bench-copies bench-embedding bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-privacy bench-serve bench-settings \
   bench-speech bench-viewer browser crash docs fuzz light screenshots clean
 
 setup: $(VENV)/.ready
@@ -113,6 +113,10 @@ bench-languages: setup
 # Which altered copies of scans the check of cases recognises: half a minute. CASES as above.
 bench-copies: setup
 	$(BIN)/python benchmarks/copies.py $(CASES)
+
+# Where the time of embedding goes, stage by stage: half a minute. CASES as above, MODEL a model folder.
+bench-embedding: setup
+	$(BIN)/python benchmarks/embedding.py $(CASES) $(MODEL)
 
 # Diagnosis words written into real scans that the check of cases reads, and what it says of them as they are: some 10
 # minutes on two cores. CASES as above.

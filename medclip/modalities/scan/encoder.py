@@ -25,26 +25,39 @@ class ScanTower(nn.Module):
     of the last two, each of unit length. A frozen ImageNet trunk says more about a scan's modality and region in its
     middle stages than in its head, and fine texture is what tells CT from MR. Any other open_clip image tower gives
     its own embedding. Normalisation by mean and std is part of the module, and so of the exported graph.
+
+    Where all channels are normalised alike, a trunk would be given one grey channel three times: its first convolution
+    reads one, with the sum of their weights, which gives the same numbers with a third of the work.
     """
 
-    mean: Tensor
-    std: Tensor
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, visual: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.visual = visual
         self.size = preprocessing.size
-        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
         trunk = cast(Any, getattr(visual, "trunk", None))
         self.pyramid = all(hasattr(trunk, name) for name in ("blocks", "conv_stem", "conv_head", "forward_head"))
+        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+        self.grey = self.pyramid and bool((mean == mean[0]).all() and (std == std[0]).all())
+        channels = 1 if self.grey else 3
+        self.register_buffer("scale", (1 / (255 * std[:channels])).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("shift", (-mean / std)[:channels].view(1, -1, 1, 1), persistent=False)
         with torch.inference_mode():
             self.eval()
             self.width = int(self(torch.zeros(1, self.size, self.size, dtype=torch.uint8)).shape[1])
 
+    def _stem(self, x: Tensor) -> Tensor:
+        stem = cast(Any, self.visual).trunk.conv_stem
+        if not self.grey:
+            return cast(Tensor, stem(x))
+        weights = {"weight": stem.weight.sum(1, keepdim=True)}  # as they are now: they may be tuned
+        return cast(Tensor, torch.func.functional_call(stem, weights, (x,)))
+
     def _levels(self, x: Tensor) -> list[Tensor]:
         trunk = cast(Any, self.visual).trunk
-        x = trunk.bn1(trunk.conv_stem(x))
+        x = trunk.bn1(self._stem(x))
         levels: list[Tensor] = []
         late = len(trunk.blocks) - 4
         for number, block in enumerate(trunk.blocks):
@@ -57,8 +70,7 @@ class ScanTower(nn.Module):
         return levels
 
     def forward(self, pictures: Tensor) -> Tensor:
-        x = pictures.to(self.mean.dtype).unsqueeze(1).expand(-1, 3, -1, -1) / 255.0
-        x = (x - self.mean) / self.std
+        x = pictures.to(self.scale.dtype).unsqueeze(1) * self.scale + self.shift
         if not self.pyramid:
             return functional.normalize(self.visual(x).float(), dim=-1)
         return torch.cat([functional.normalize(level, dim=-1) for level in self._levels(x)], 1)
