@@ -44,7 +44,7 @@ INSIDE_INDEX = {
     "stored": "records",
     "lock": "folder",
     "structures": "records registry",
-    "planner": "structures",
+    "planner": "records structures",
     "catalogue": "records stored",
     "packing": "records stored",
     "exchange": "case_index packing records stored",

@@ -26,6 +26,7 @@ _FILE, _TURN, _CODES, _REACH = "ivf-pq4.faiss", "turn.npy", "codes.npy", "reach.
 _AXES = 256
 _REACHES = (25, 50, 100, 200, 400, 800, 1600)  # how many are compared again
 _SPREAD = 4  # and so many more for each that is wanted
+_LEAST = 16  # vectors that codes of four bits are trained on
 _CENTRE, _LIST = 16, 500  # a list's centre and the beginning of its search cost as much as so many codes
 
 
@@ -77,7 +78,8 @@ class IvfPq4Structure(IvfFlatStructure):
         index.by_residual = False  # so that codes compare whatever their list
         set_clustering(index, seed)
         index.pq.cp.seed = seed
-        index.train(np.ascontiguousarray(sample @ turn.T))
+        turned = np.ascontiguousarray(sample @ turn.T)
+        index.train(np.resize(turned, (max(len(turned), _LEAST), axes)))
         codes = np.empty((source.count, index.pq.code_size), np.uint8)
         start = 0
         for chunk in source.chunks():

@@ -10,7 +10,7 @@ from medclip.files.outputs import new_folder
 from medclip.index import CaseIndex, Entry
 from medclip.index.structures.base import Spec
 
-STRUCTURE = Spec("ivf-flat", {"nlist": 4})
+STRUCTURE = Spec("ivf-pq4", {"nlist": 4})
 
 
 def build(folder: Path, entries: list[Entry]) -> None:

@@ -208,13 +208,12 @@ def test_one_changed_bit_of_the_manifest_is_noticed(fresh: dict[str, Path], tmp_
 @pytest.mark.slow
 def test_garbage_in_a_segment_is_named_and_mended(fresh: dict[str, Path], tmp_path: Path) -> None:
     before = _held(fresh["large"])
-    [segment] = (fresh["large"] / "segments").iterdir()
-    for file in sorted(segment.iterdir()):
+    for file in sorted((fresh["large"] / "segments").rglob("*.*")):
         for content in (None, b"", b"[]", b'{"1.0": "x"}', b"null", b"\xff" * 200, _DEEP.encode()):
             folder = tmp_path / "index"
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(fresh["large"], folder)
-            damaged = folder / "segments" / segment.name / file.name
+            damaged = folder / file.relative_to(fresh["large"])
             damaged.unlink() if content is None else damaged.write_bytes(content)
             assert _said(folder, *USES, CaseIndex.verify) != []
         index = CaseIndex.open_for_repair(folder)
@@ -229,10 +228,10 @@ def test_a_segment_that_the_catalogue_names_elsewhere_is_not_looked_for_there(
 ) -> None:
     folder = tmp_path / "index"
     shutil.copytree(fresh["large"], folder)
-    [segment] = (folder / "segments").iterdir()
+    segment = min((folder / "segments").iterdir())
     segment.rename(tmp_path / segment.name)
     connection = sqlite3.connect(folder / "catalogue.sqlite")
-    connection.execute("UPDATE segments SET name = ?", (f"../../{segment.name}",))
+    connection.execute("UPDATE segments SET name = ? WHERE name = ?", (f"../../{segment.name}", segment.name))
     connection.commit()
     connection.close()
     assert "segment" in str(_said(folder, lambda index: index.search(QUERY, 1)))
