@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import Any
 import peers as package
 from peers.base import peers
 from peers.environments import InstallError, python_of
-from peers.running import Run, StepError, say
+from peers.running import STUCK, Run, StepError, say
 from peers.table import table
 
 _TURNS, _TRIALS, _CROWD = 3, 5, 10.0  # changes, kills, seconds that two ask for
@@ -55,6 +56,8 @@ def measured(run: Run, found: dict[str, Any], keep: Any, only_steps: list[str]) 
             failed[name] = str(error)
             if error.reached:
                 found[name] = error.reached
+        except (OSError, subprocess.SubprocessError) as error:
+            failed[name] = f"{type(error).__name__}: {error}"
         keep()
         return name in found
 
@@ -64,11 +67,10 @@ def measured(run: Run, found: dict[str, Any], keep: Any, only_steps: list[str]) 
 
     if not step("build", run.build):
         return
-    if not step("ask", lambda: run.step("ask", keep=reached)):
-        return
+    step("ask", lambda: run.step("ask", keep=reached))
     effort = _tuned(found["ask"]) if "line" in found.get("ask", {}) else {}
     step("crowd", lambda: run.crowd(effort, _CROWD))
-    step("change", lambda: run.step("change", effort=effort, turns=_TURNS))
+    step("change", lambda: run.step("change", within=STUCK, effort=effort, turns=_TURNS))
     step("syncs", run.syncs)
     step("kill", lambda: run.kills(_TRIALS, effort))
     for name, given in run.peer.variants.items():
@@ -100,6 +102,8 @@ def main() -> int:
     results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     if not options.table:
         results = _measure(options, results)
+    elif not results:
+        raise SystemExit(f"{options.out}: is not there; measure first, without --table")
     print(table(results))
     if options.picture:
         from peers.picture import draw_picture

@@ -48,6 +48,7 @@ class Data:
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text())
         self.folder, self.count, self.d = folder, int(meta["cases"]), int(meta["d"])
+        self._base: np.ndarray | None = None
 
     def vectors(self) -> np.ndarray:
         """(cases, d) float32 unit vectors, in memory."""
@@ -84,7 +85,9 @@ class Data:
     def new(self, start: int, count: int) -> tuple[list[Row], np.ndarray]:
         """Cases to add, numbered from `NEW` + `start`: near archived ones, each vector made from its number."""
         rng = np.random.default_rng([start, count])
-        base = next(self.chunks(min(CHUNK, self.count)))[1]
+        if self._base is None:
+            self._base = next(self.chunks())[1]
+        base = self._base
         x = base[rng.integers(len(base), size=count)] + 0.05 * rng.normal(size=(count, self.d)).astype(np.float32)
         x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
         return [row(NEW + start + i) for i in range(count)], x

@@ -33,6 +33,8 @@ def draw_picture(results: dict[str, Any], file: Path) -> None:
     panel.set_xscale("log")
     panel.set_yscale("function", functions=(lambda r: -_log(1.003 - r), lambda v: 1.003 - 10 ** (-v)))
     panel.set_yticks([0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0])
+    panel.set_ylim(0, 1.0004)
+    panel.xaxis.set_major_formatter("{x:g}")
     panel.axhline(0.98, color="grey", lw=0.7)
     panel.set_xlabel("ms a query, median, one core")
     panel.set_ylabel("recall@10")

@@ -18,11 +18,12 @@ from typing import Any
 from peers.base import Peer, peers
 from peers.step import BEGIN, END, family
 
-__all__ = ["Run", "StepError"]
+__all__ = ["STUCK", "Run", "StepError"]
 
 HERE = Path(__file__).parents[1]
 SYNCS = re.compile(r"\b(fsync|fdatasync|msync|sync_file_range|syncfs|sync)\(")
-BATCH, BATCHES = 100, 200  # cases that are added in one go while a process waits to be killed
+STUCK = 300.0  # seconds after which changing some thousand cases, or opening after a kill, is said not to end
+BATCH, BATCHES = 100, 100  # cases that are added in one go while a process waits to be killed
 
 
 class StepError(Exception):
@@ -40,7 +41,7 @@ class Run:
         self.name, self.python, self.data = name, python, data
         self.peer: type[Peer] = peers()[name]
         self.folder = work / name
-        self.end = time.monotonic() + limit
+        self.limit, self.end = limit, time.monotonic() + limit
         self.cores = cores  # to build with
         self.pair = sorted(os.sched_getaffinity(0))[-2:]  # two ask here, one on the last
 
@@ -55,9 +56,8 @@ class Run:
     def _start(self, step: str, arguments: dict[str, Any], *, folder: Path | None = None, before: tuple[str, ...] = (),
                stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":  # fmt: skip
         threads = str(len(arguments.get("cores", [0])))
-        names = ("OMP", "OPENBLAS", "MKL", "RAYON", "LANCE_CPU", "LANCE_IO", "TOKIO_WORKER")
-        limits = {f"{n}_THREADS" if n != "RAYON" and n != "OMP" else f"{n}_NUM_THREADS": threads for n in names}
-        limits |= {"OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        # Others size their pools by the cores that they may use; told to have one thread, LanceDB waits for itself.
+        limits = {f"{name}_NUM_THREADS": threads for name in ("OMP", "OPENBLAS", "MKL")} | {"TF_CPP_MIN_LOG_LEVEL": "3"}
         paths = [str(HERE), os.environ.get("PYTHONPATH", "")] if not self.peer.packages else [str(HERE)]
         environment = {**os.environ, **limits, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         return subprocess.Popen(
@@ -66,21 +66,25 @@ class Run:
             text=True, env=environment, cwd=self.folder.parent, start_new_session=True,
         )  # fmt: skip
 
-    def step(self, step: str, *, folder: Path | None = None, before: tuple[str, ...] = (),
+    def step(self, step: str, *, folder: Path | None = None, before: tuple[str, ...] = (), within: float = 1e9,
              keep: Callable[[dict[str, Any]], None] = lambda _: None, **arguments: Any) -> dict[str, Any]:  # fmt: skip
         """Run one step to its end.
 
         Args:
             folder: another one than the peer's.
             before: a command that runs it.
+            within: seconds that it may take, if there are so many left.
             keep: told what is reached, as it comes.
 
         Raises:
             StepError: it failed, or there was no time left.
         """
+        if time.monotonic() >= self.end:
+            raise StepError(f"not begun: the {self.limit / 60:g} minutes were over", {})
         process = self._start(step, arguments, folder=folder, before=before)
         reached: dict[str, Any] = {}
-        late = threading.Timer(self.left(), lambda: self._end(process))
+        stopped = threading.Event()
+        late = threading.Timer(min(within, self.left()), lambda: (stopped.set(), self._end(process)))
         late.start()
         assert process.stdout is not None
         for line in process.stdout:
@@ -88,12 +92,15 @@ class Run:
                 reached = json.loads(line[1:])
                 keep(reached)
         code = process.wait()
-        in_time = late.is_alive()
         late.cancel()
         if code:
             self._end(process)
-            raise StepError(self._why(code) if in_time else "no time was left", reached)
+            raise StepError(self._late(within) if stopped.is_set() else self._why(code), reached)
         return reached
+
+    def _late(self, within: float) -> str:
+        over = time.monotonic() >= self.end
+        return f"the {self.limit / 60:g} minutes were over" if over else f"did not end within {within:.0f} s"
 
     def _why(self, code: int) -> str:
         """The last line of what the step wrote to its errors."""
@@ -166,7 +173,8 @@ class Run:
                     return line
         finally:
             late.cancel()
-        raise StepError(self._why(worker.wait()), {})
+        code = worker.wait()
+        raise StepError(self._late(0) if time.monotonic() >= self.end else self._why(code), {})
 
     def syncs(self) -> dict[str, Any]:
         """How often adding 1,000 cases waits for the disk, as strace counts."""
@@ -175,11 +183,13 @@ class Run:
         trace = self.folder.parent / f"{self.name}.strace"
         calls = "fsync,fdatasync,msync,sync_file_range,syncfs,sync,stat,newfstatat,access,faccessat,faccessat2"
         before = ("strace", "-f", "-qq", "-o", str(trace), "-e", f"trace=?{calls.replace(',', ',?')}")
-        reached = self.step("once", before=before, start=900_000)
+        reached = self.step("once", before=before, within=STUCK, start=900_000)
         if "cannot" in reached:
             return reached
         text = trace.read_text(errors="replace")
         trace.unlink()
+        if BEGIN not in text or END not in text:
+            return {"cannot": "strace showed no mark"}
         within = text[text.index(BEGIN) : text.index(END)]
         counts: dict[str, int] = {}
         for name in SYNCS.findall(within):
@@ -206,7 +216,7 @@ class Run:
             out["trials"] += 1
             out["acknowledged"] += acks * BATCH
             try:
-                seen = self.step("look", start=start, size=BATCH, acks=acks, effort=effort)
+                seen = self.step("look", within=STUCK, start=start, size=BATCH, acks=acks, effort=effort)
             except StepError as error:
                 out["error"] = str(error)
                 break
@@ -253,7 +263,7 @@ class Run:
         if process.wait() != -signal.SIGKILL:
             raise StepError(self._why(process.returncode), {})
         if acks == 0:
-            raise StepError("no time was left", {})
+            raise StepError(self._late(0), {})
         return acks, None
 
 

@@ -21,7 +21,7 @@ from peers.base import CannotError, Effort, Peer, peers
 from peers.data import FILTERS, NEW, Data, overlap, row
 
 ROUNDS, REACH = 3, (0.98, 0.99)
-PATIENCE = 60.0  # seconds that one row may ask for; less than all its questions are then asked, and said
+PATIENCE = 30.0  # seconds that one row may ask for; less than all its questions are then asked, and said
 BEGIN, END = "/peers/begin", "/peers/end"  # looked for on the disk, so that a trace of calls shows where a change is
 
 
@@ -160,12 +160,17 @@ def ask(peer: Peer, data: Data, _: Any) -> None:
             done.append(same)
         out[name] = same
         say(out)
-    for name in ("default", f"{REACH[0]:.2f}"):
-        for share in FILTERS if peer.filtering != "none" and chosen[name] is not None else ():
-            out.setdefault("filters", {}).setdefault(name, {})[share] = filtered(
-                peer, data, share, chosen[name], name != "default"
-            )
-            say(out)
+    shares = FILTERS if peer.filtering != "none" else {}
+    by_default, tuned = {}, {}
+    out["filters"] = {"default": by_default, f"{REACH[0]:.2f}": tuned}
+    for share in shares:
+        by_default[share] = filtered(peer, data, share, {}, tune=False)
+        say(out)
+    effort = chosen[f"{REACH[0]:.2f}"]
+    for share in shares if effort is not None else {}:
+        enough = effort == {} and by_default[share]["recall"] >= REACH[0]
+        tuned[share] = by_default[share] if enough else filtered(peer, data, share, effort, tune=True)
+        say(out)
     out["peak"] = memory.peak()
     say(out)
     peer.close()
@@ -177,12 +182,14 @@ def filtered(peer: Peer, data: Data, share: str, effort: Effort, tune: bool) -> 
     first = timed(lambda: peer.search(data.queries()[-1], 10, effort, below))
     efforts = list(peer.efforts)
     more = efforts[efforts.index(effort) + 1 :] if effort in efforts else efforts
-    best = asked(peer, data, effort, below, truth, 1)
-    for one in more if tune else ():
-        if best["recall"] >= REACH[0]:
-            break
-        best = max(best, asked(peer, data, one, below, truth, 1), key=lambda found: found["recall"])
-    return {"first": first, **asked(peer, data, best["effort"], below, truth, ROUNDS)}
+    if tune:
+        best = asked(peer, data, effort, below, truth, 1)
+        for one in more:
+            if best["recall"] >= REACH[0]:
+                break
+            best = max(best, asked(peer, data, one, below, truth, 1), key=lambda found: found["recall"])
+        effort = best["effort"]
+    return {"first": first, **asked(peer, data, effort, below, truth, ROUNDS)}
 
 
 def variant(peer: Peer, data: Data, _: Any) -> None:
@@ -277,10 +284,10 @@ def once(peer: Peer, data: Data, arguments: dict[str, Any]) -> None:
 
 def adding(peer: Peer, data: Data, arguments: dict[str, Any]) -> None:
     """Add batches until killed, saying each that was acknowledged."""
-    peer.open()
-    print("pids", *(p for pid in peer.servers() for p in family(pid)), flush=True)
     start, size = arguments["start"], arguments["size"]
     made = [data.new(start + i * size, size) for i in range(arguments["batches"])]
+    peer.open()
+    print("pids", *(p for pid in peer.servers() for p in family(pid)), flush=True)
     try:
         for number, (rows, x) in enumerate(made):
             peer.add(rows, x)
@@ -328,6 +335,7 @@ def main() -> None:
     made.server_cores = arguments.get("server cores", arguments["cores"])
     STEPS[name](made, Data(Path(data)), arguments)
     sys.stdout.flush()
+    os._exit(0)  # what was to be closed is closed; a library whose threads keep its process alive is not waited for
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ class Lance(Peer):
     modules = ("lancedb", "pyarrow")
     title = "LanceDB"
     packages = ("lancedb==0.40.*", "numpy")
-    distributions = ("lancedb", "pylance")
+    distributions = ("lancedb",)
     environment = "lancedb"
     setup = "create_index(metric='cosine'): IVF_PQ with its defaults; BTREE on age, patient and id"
-    durable = "each change is a new version of the table"
+    durable = "each change is a new version of the table, in new files"
     efforts = tuple(
         {"nprobes": n, "refine_factor": f}
         for n, f in ((20, 1), (20, 4), (20, 10), (20, 20), (40, 20), (80, 20), (160, 20), (320, 40))

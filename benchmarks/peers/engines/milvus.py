@@ -43,6 +43,7 @@ class Milvus(Peer):
         index = self.client.prepare_index_params()
         given = {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}} | self.given
         index.add_index("vector", metric_type="COSINE", **given)
+        index.add_index("age", index_type="INVERTED")
         self.client.create_collection("cases", schema=schema, index_params=index, consistency_level="Strong")
         for start, x in data.chunks():
             self._insert([row(start + i) for i in range(len(x))], x)

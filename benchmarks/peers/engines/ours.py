@@ -31,14 +31,15 @@ class Ours(Peer):
     )
     durable = "SQLite in WAL mode, one transaction a change"
     variants: ClassVar[dict[str, dict[str, Any]]] = {
-        f"recall {recall}": {"recall": recall} for recall in (0.9, 0.95, 0.99, 0.995)
+        **{f"recall {recall}": {"recall": recall} for recall in (0.9, 0.95, 0.99, 0.995)},
+        **{f"{latency * 1e3:g} ms": {"latency": latency} for latency in (2e-3, 9e-4)},
     }
 
     def build(self, data: Data) -> None:
         from medclip.index import CaseIndex, Demands
         from peers.data import row
 
-        demands = Demands(recall=self.given["recall"]) if "recall" in self.given else None
+        demands = Demands(**self.given) if self.given else None
         rows = (row(start + i) for start, chunk in data.chunks() for i in range(len(chunk)))
         vectors = (vector for _, chunk in data.chunks() for vector in chunk)
         CaseIndex.create(self.folder, _entries(rows, vectors), fingerprint="bench", demands=demands)
