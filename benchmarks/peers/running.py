@@ -214,13 +214,13 @@ class Run:
             if cannot:
                 return {"cannot": cannot}
             out["trials"] += 1
-            out["acknowledged"] += acks * BATCH
             try:
                 seen = self.step("look", within=STUCK, start=start, size=BATCH, acks=acks, effort=effort)
             except StepError as error:
                 out["error"] = str(error)
                 break
             out["opened"] += 1
+            out["acknowledged"] += acks * BATCH  # of stores that open: of one that does not, all is lost
             out["lost"] += seen["lost"]
             out["old lost"] += seen["old lost"]
             out["half"] += int(0 < seen["under way"] < BATCH)

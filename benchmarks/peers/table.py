@@ -96,10 +96,9 @@ def _changing(one: dict[str, Any]) -> list[str]:
 def _killed(kill: dict[str, Any]) -> str:
     if "cannot" in kill:
         return "-"
-    said = [
-        f"opens {kill['opened']} of {kill['trials']}",
-        f"lost {kill['lost']:,} of {kill['acknowledged']:,} acknowledged",
-    ]
+    said = [f"opens {kill['opened']} of {kill['trials']} times"]
+    if kill["opened"]:
+        said.append(f"then lost {kill['lost']:,} of {kill['acknowledged']:,} acknowledged")
     said += [f"half a batch {kill['half']} times"] if kill["half"] else []
     said += [f"*{kill['old lost']} older ones lost*"] if kill["old lost"] else []
     if "recall" in kill:

@@ -28,7 +28,7 @@ class ClipRetrieval(Peer):
     durable = "its files are written whole"
     filtering = "after"
     crowd = "processes"
-    efforts = tuple({"scale": s} for s in (0.25, 0.5, 2, 4, 8, 16))
+    efforts = tuple({"scale": s} for s in (0.02, 0.05, 0.1, 0.25, 0.5, 2, 4, 8))
 
     def build(self, data: Data) -> None:
         import pyarrow as pa
