@@ -21,7 +21,9 @@ from peers.base import CannotError, Effort, Peer, peers
 from peers.data import FILTERS, NEW, Data, overlap, row
 
 ROUNDS, REACH = 3, (0.98, 0.99)
-PATIENCE = 30.0  # seconds that one row may ask for; less than all its questions are then asked, and said
+# Seconds that a row of the table may ask for, a point of the line, and a try under a filter; fewer queries than all are
+# asked where these are not enough, but twenty.
+PATIENCE, GLANCE, TRY = 20.0, 10.0, 5.0
 BEGIN, END = "/peers/begin", "/peers/end"  # looked for on the disk, so that a trace of calls shows where a change is
 
 
@@ -108,10 +110,14 @@ def versions(kind: type[Peer]) -> dict[str, str]:
     return found
 
 
-def asked(peer: Peer, data: Data, effort: Effort, below: float | None, truth: Any, rounds: int) -> dict[str, Any]:
+def asked(
+    peer: Peer, data: Data, effort: Effort, below: float | None, truth: Any, patience: float, rounds: int = 1
+) -> dict[str, Any]:
     """Latency over all queries, some rounds of them; the first answers are checked and give the recall."""
-    queries, times, found = data.queries(), [], []
-    end = time.perf_counter() + PATIENCE
+    queries, found = data.queries(), []
+    first: list[float] = []
+    times: list[float] = []
+    end = time.perf_counter() + patience
     for turn in range(rounds + 1):  # the first is for warmth and recall
         for q in queries:
             start = time.perf_counter()
@@ -123,11 +129,10 @@ def asked(peer: Peer, data: Data, effort: Effort, below: float | None, truth: An
                     record = row(int(one[0][5:]))
                     if tuple(one) != record.shown[: len(one)] or (below is not None and record.age >= below):
                         raise AssertionError(f"answers with a record that was never stored, or does not pass: {one}")
-            if turn or rounds == 0:
-                times.append(taken)
+            (times if turn else first).append(taken)
             if time.perf_counter() > end and len(found) >= 20:
                 break
-    out = spread(times or [taken])
+    out = spread(times if len(times) >= 20 else first + times)
     return {"effort": effort, "recall": overlap(found, truth[: len(found)]), **out}
 
 
@@ -139,7 +144,7 @@ def ask(peer: Peer, data: Data, _: Any) -> None:
     out["first"] = timed(lambda: peer.search(query, 10, {}, None))
     truth, line = data.truth(), []
     for effort in ({}, *peer.efforts):
-        line.append(asked(peer, data, effort, None, truth, 1))
+        line.append(asked(peer, data, effort, None, truth, GLANCE))
         out["line"] = line
         say(out)
         if line[-1]["recall"] >= 0.9995 and len(line) > 1:
@@ -155,7 +160,7 @@ def ask(peer: Peer, data: Data, _: Any) -> None:
             continue
         same = next((one for one in done if one["effort"] == effort), None)
         if same is None:
-            same = asked(peer, data, effort, None, truth, ROUNDS)
+            same = asked(peer, data, effort, None, truth, PATIENCE, ROUNDS)
             out[name] = same
             done.append(same)
         out[name] = same
@@ -183,13 +188,13 @@ def filtered(peer: Peer, data: Data, share: str, effort: Effort, tune: bool) -> 
     efforts = list(peer.efforts)
     more = efforts[efforts.index(effort) + 1 :] if effort in efforts else efforts
     if tune:
-        best = asked(peer, data, effort, below, truth, 1)
+        best = asked(peer, data, effort, below, truth, TRY)
         for one in more:
             if best["recall"] >= REACH[0]:
                 break
-            best = max(best, asked(peer, data, one, below, truth, 1), key=lambda found: found["recall"])
+            best = max(best, asked(peer, data, one, below, truth, TRY), key=lambda found: found["recall"])
         effort = best["effort"]
-    return {"first": first, **asked(peer, data, effort, below, truth, ROUNDS)}
+    return {"first": first, **asked(peer, data, effort, below, truth, PATIENCE, ROUNDS)}
 
 
 def variant(peer: Peer, data: Data, _: Any) -> None:
@@ -197,7 +202,7 @@ def variant(peer: Peer, data: Data, _: Any) -> None:
     out: dict[str, Any] = {"seconds": timed(lambda: peer.build(data)), "bytes": disk(peer.folder), "line": []}
     peer.open()
     for effort in ({}, *peer.efforts):
-        out["line"].append(asked(peer, data, effort, None, data.truth(), 1))
+        out["line"].append(asked(peer, data, effort, None, data.truth(), GLANCE))
         say(out)
         if out["line"][-1]["recall"] >= 0.9995:
             break
