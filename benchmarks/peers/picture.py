@@ -5,6 +5,11 @@ from typing import Any
 
 __all__ = ["draw_picture"]
 
+_COLOURS = (
+    "tab:orange", "tab:cyan", "tab:red", "tab:purple", "tab:brown", "gold", "tab:pink", "tab:gray", "tab:olive", "navy",
+    "tab:blue", "limegreen", "darkgreen", "magenta", "teal",
+)  # fmt: skip
+
 
 def draw_picture(results: dict[str, Any], file: Path) -> None:
     """A point an effort, higher and further left is better; a star marks a peer's default."""
@@ -23,7 +28,7 @@ def draw_picture(results: dict[str, Any], file: Path) -> None:
         points = sorted(points)
         ours = one["title"] == "medclip"
         style = "-" if one["records"] else "--"
-        colour = "black" if ours else f"C{number % 10}"
+        colour = "black" if ours else _COLOURS[number % len(_COLOURS)]
         marker = "os^vD<>"[number // 10]
         label = one["title"] + ("" if one["records"] else " (no records)")
         panel.plot(

@@ -54,30 +54,35 @@ class Pgvector(Peer):
         except (OSError, ValueError):
             return None
 
+    def _start(self) -> None:
+        # The socket lies where the server may write; a path of over 107 bytes is refused.
+        command = [self._program("postgres"), "-D", str(self._data), "-h", "", "-k", str(self._data),
+                   "-c", "shared_buffers=1GB", "-c", "max_wal_size=8GB", "-c", "shared_memory_type=mmap"]  # fmt: skip
+        cores = self.server_cores
+        with (self.folder / "log").open("ab") as log:
+            self.server = subprocess.Popen(
+                command, stdout=log, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, cores), **self._user()
+            )
+
     def _connect(self) -> None:
         import psycopg
         from pgvector.psycopg import register_vector
 
-        self.started = False
-        if self._postmaster() is None:
-            # A socket's path must be short, and lie where the server may write.
-            command = [self._program("postgres"), "-D", str(self._data), "-h", "", "-k", str(self._data),
-                       "-c", "shared_buffers=1GB", "-c", "max_wal_size=8GB", "-c", "shared_memory_type=mmap"]  # fmt: skip
-            log = (self.folder / "log").open("ab")
-            cores = self.server_cores
-            self.server = subprocess.Popen(
-                command, stdout=log, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, cores), **self._user()
-            )
-            self.started = True
-        end = time.monotonic() + 120
+        self.started = self._postmaster() is None
+        if self.started:
+            self._start()
+        end = time.monotonic() + 60
         while True:
             try:
                 self.db = psycopg.connect(host=str(self._data), user="postgres", dbname="postgres", autocommit=True)
                 break
             except psycopg.OperationalError:
-                if time.monotonic() > end or (self.started and self.server.poll() is not None):
+                if time.monotonic() > end:
                     raise
                 time.sleep(0.02)
+                if self.started and self.server.poll() is not None:
+                    time.sleep(0.3)  # after a kill it refuses to start until the last of the old processes is gone
+                    self._start()
         self.db.execute("CREATE EXTENSION IF NOT EXISTS vector")
         register_vector(self.db)
         self.spent: Effort = {}
