@@ -210,13 +210,19 @@ class Run:
         }
         for trial in range(trials):
             start = 1_000_000 + trial * BATCH * BATCHES
-            acks, cannot = self._killed(rng, start)
+            try:
+                acks, cannot = self._killed(rng, start)
+            except StepError as error:
+                raise StepError(str(error), out if out["trials"] else {}) from error
             if cannot:
                 return {"cannot": cannot}
             out["trials"] += 1
             try:
                 seen = self.step("look", within=STUCK, start=start, size=BATCH, acks=acks, effort=effort)
             except StepError as error:
+                if time.monotonic() >= self.end:  # which says nothing of the store
+                    out["trials"] -= 1
+                    raise StepError(str(error), out if out["trials"] else {}) from error
                 out["error"] = str(error)
                 break
             out["opened"] += 1
