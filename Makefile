@@ -6,6 +6,8 @@ export HF_HUB_OFFLINE := 1
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo check test coverage lint types bench bench-burned-in bench-copies bench-embedding bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-privacy bench-serve bench-settings \
+
+.PHONY: setup demo check test coverage lint types bench bench-burned-in bench-copies bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-peers bench-privacy bench-serve bench-settings \
   bench-speech bench-viewer browser crash docs fuzz light screenshots clean
 
 setup: $(VENV)/.ready
@@ -65,6 +67,14 @@ bench: setup
 # The index engine at 1,000,000 cases beside FAISS, autofaiss (if installed) and exact search: some 8 minutes, 6 GB of disk.
 bench-index: demo/model
 	$(BIN)/python benchmarks/bench_index.py --growth docs/growth.png
+
+# The index engine beside its peers (FAISS, autofaiss, ScaNN, usearch, hnswlib; LanceDB, zvec, Qdrant Edge, Chroma, sqlite-vec,
+# pgvector, Milvus Lite; clip-retrieval), each in an environment of its own in ~/.cache/medclip-peers, which pip fills (some
+# 9 GB, most of it clip-retrieval's torch): at 1,000,000 cases up to 20 minutes a peer, so some 5 hours, 12 GB of disk and
+# 12 GB of memory, on a machine that does nothing else. Results are kept as they come, so it goes on where it was stopped.
+# PEERS="--cases 50000 --only ours faiss-ivf" for less; PEERS="--table" prints what was measured.
+bench-peers: demo/model
+	PYTHONPATH=.:benchmarks $(BIN)/python -P -m peers --out peers.json --picture docs/peers.png $(PEERS)
 
 # The memory that building and adding take, by the number of cases (64 to 100,000): some 15 minutes, 6 GB of disk.
 bench-memory: demo/model

@@ -71,8 +71,7 @@ class Entry:
     thumbnails: dict[int, bytes]
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """A case found, by the view of it that is most similar to the query."""
 
     case_id: str

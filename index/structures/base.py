@@ -159,14 +159,16 @@ class Structure(ABC):
         """Write the structure into an existing folder."""
 
     @abstractmethod
-    def nearest(self, query: Vectors, k: int, mask: Mask | None = None) -> Nearest:
+    def nearest(self, query: Vectors, k: int, mask: Mask | None = None, least: int | None = None) -> Nearest:
         """The k nearest positions of (d,) a unit vector, of all or of the allowed ones.
 
-        k come back wherever there are so many.
+        Args:
+            least: how many come back wherever there are so many; k where None.
         """
 
-    def nearest_of_many(self, queries: Vectors, k: int) -> list[Nearest]:
+    def nearest_of_many(self, queries: Vectors, k: int, least: int | None = None) -> list[Nearest]:
         """The k nearest of all positions to each of (q, d) unit vectors: searched for together where that is quicker."""
+        del least
         return [self.nearest(query, k) for query in queries]
 
     def reach(self, k: int) -> int:
@@ -223,7 +225,7 @@ _WIDER = 8
 
 def refined(structure: Structure, query: Vectors, k: int, mask: Mask | None, compare: Compare) -> Nearest:
     """The k nearest by their true similarity: of a lossy structure more are asked, which are compared again."""
-    got = structure.nearest(query, structure.reach(k), mask)
+    got = structure.nearest(query, structure.reach(k), mask, k)
     return again(got, query, k, compare) if structure.lossy else got
 
 
@@ -236,17 +238,10 @@ def again(rough: Nearest, query: Vectors, k: int, compare: Compare) -> Nearest:
 
 def compared_with(vectors: Vectors) -> Compare:
     """Compare with (n, d) vectors, which may be mapped from a file: only those that are asked for are read."""
-    n, d = vectors.shape
-    module = faiss()
 
     def compare(positions: Positions, query: Vectors) -> Vectors:
-        wanted = np.ascontiguousarray(positions, np.int64)
-        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < n:
-            raise IndexError("there is no such position")
-        similarities = np.empty(len(wanted), np.float32)
-        pointers = [module.swig_ptr(one) for one in (similarities, np.ascontiguousarray(query), vectors, wanted)]
-        module.fvec_inner_products_by_idx(*pointers, d, 1, len(wanted))
-        return similarities
+        found: Vectors = vectors[positions] @ query
+        return found
 
     return compare
 

@@ -54,14 +54,16 @@ class FlatStructure(Structure):
             raise TypeError("vectors in memory alone are not saved; build over them")
         faiss().write_index(self.index, str(folder / _FILE))
 
-    def nearest(self, query: Vectors, k: int, mask: Mask | None = None) -> Nearest:
+    def nearest(self, query: Vectors, k: int, mask: Mask | None = None, least: int | None = None) -> Nearest:
+        del least  # k come back in any case
         if self._vectors is not None:
             return _compared(self._vectors, query, k, mask)
         chosen = faiss().SearchParameters(sel=mask.selector) if mask is not None else None
         similarities, positions = self.index.search(query[None], k, params=chosen)
         return found(positions[0], similarities[0])
 
-    def nearest_of_many(self, queries: Vectors, k: int) -> list[Nearest]:
+    def nearest_of_many(self, queries: Vectors, k: int, least: int | None = None) -> list[Nearest]:
+        del least
         if self._vectors is not None:
             return super().nearest_of_many(queries, k)
         similarities, positions = self.index.search(queries, k)

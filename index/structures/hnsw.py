@@ -51,7 +51,8 @@ class HnswStructure(Structure):
         faiss().write_index(self.index, str(folder / _FILE))
         (folder / _EFFORT).write_text(json.dumps({"ef": self._ef}) + "\n")
 
-    def nearest(self, query: Vectors, k: int, mask: Mask | None = None) -> Nearest:
+    def nearest(self, query: Vectors, k: int, mask: Mask | None = None, least: int | None = None) -> Nearest:
+        del least  # k come back in any case
         allowed = self.count if mask is None else mask.count
         k = min(k, allowed)
         # The graph is walked through what is not allowed, too, so a filter needs a wider search; below some share

@@ -88,19 +88,22 @@ class IvfFlatStructure(Structure):
         np.save(folder / _LISTS, self._lists)
         (folder / _EFFORT).write_text(json.dumps({str(k): v for k, v in self._probes.items()}) + "\n")
 
-    def nearest_of_many(self, queries: Vectors, k: int) -> list[Nearest]:
-        k, turned = min(k, self.count), np.ascontiguousarray(self._turned(queries))
+    def nearest_of_many(self, queries: Vectors, k: int, least: int | None = None) -> list[Nearest]:
+        k, least, turned = min(k, self.count), min(least or k, self.count), np.ascontiguousarray(self._turned(queries))
         similarities, positions = self._searcher.search(turned, k, params=self._parameters_for(self._probes[FULL]))
         got = [found(*one) for one in zip(positions, similarities, strict=True)]
-        return [one if len(one.positions) == k else self.nearest(q, k) for one, q in zip(got, queries, strict=True)]
+        return [
+            one if len(one.positions) >= least else self.nearest(query, k, None, least)
+            for one, query in zip(got, queries, strict=True)
+        ]
 
-    def nearest(self, query: Vectors, k: int, mask: Mask | None = None) -> Nearest:
+    def nearest(self, query: Vectors, k: int, mask: Mask | None = None, least: int | None = None) -> Nearest:
         turned = self._turned(query)
         if mask is not None:
-            return self._nearest_allowed(turned, k, mask)
-        k = min(k, self.count)
+            return self._nearest_allowed(turned, min(k, mask.count), mask, min(least or k, mask.count))
+        k, least = min(k, self.count), min(least or k, self.count)
         got = self._probe(turned, k, self._probes[FULL])
-        return got if len(got.positions) == k else self._probe(turned, k, self.index.nlist)
+        return got if len(got.positions) >= least else self._probe(turned, k, self.index.nlist)
 
     def _turned(self, vectors: Vectors) -> Vectors:
         """(..., d) vectors as the lists hold them."""
@@ -115,9 +118,8 @@ class IvfFlatStructure(Structure):
             self._parameters[probes] = faiss().SearchParametersIVF(nprobe=probes)
         return self._parameters[probes]
 
-    def _nearest_allowed(self, query: Vectors, k: int, mask: Mask) -> Nearest:
+    def _nearest_allowed(self, query: Vectors, k: int, mask: Mask, least: int) -> Nearest:
         """Probe as many lists as hold, of what is allowed, what tuning found to be enough."""
-        k = min(k, mask.count)
         if k == 0:
             return Nearest(np.empty(0, np.int64), np.empty(0, np.float32))
         if "in list" not in mask.notes:
@@ -125,15 +127,17 @@ class IvfFlatStructure(Structure):
         in_list = mask.notes["in list"]
         share = mask.count / self.count
         probes = self._probes_for(share)
-        enough = max(k, int(probes * mask.count / self.index.nlist / 2))
+        enough = max(least, int(probes * mask.count / self.index.nlist / 2))
         while True:
             coarse, lists = self.index.quantizer.search(query[None], probes)
             if probes == self.index.nlist or in_list[lists[0]].sum() >= enough:
                 break
             probes = min(self.index.nlist, probes * 2)
-        return self._search_lists(query, k, lists, coarse, mask)
+        return self._search_lists(query, k, lists, coarse, mask, least)
 
-    def _search_lists(self, query: Vectors, k: int, lists: Positions, coarse: Vectors, mask: Mask) -> Nearest:
+    def _search_lists(
+        self, query: Vectors, k: int, lists: Positions, coarse: Vectors, mask: Mask, least: int
+    ) -> Nearest:
         chosen = faiss().SearchParametersIVF(nprobe=lists.shape[1], sel=mask.selector)
         similarities, positions = np.empty((1, k), np.float32), np.empty((1, k), np.int64)
         given = [faiss().swig_ptr(np.ascontiguousarray(a)) for a in (query[None], lists, coarse)]
@@ -141,10 +145,10 @@ class IvfFlatStructure(Structure):
         # The wrapper that takes arrays takes no selector.
         self.index.search_preassigned_c(1, given[0], k, given[1], given[2], *into, False, chosen)
         got = found(positions[0], similarities[0])
-        if len(got.positions) == k or lists.shape[1] == self.index.nlist:
+        if len(got.positions) >= least or lists.shape[1] == self.index.nlist:
             return got
         coarse, lists = self.index.quantizer.search(query[None], self.index.nlist)
-        return self._search_lists(query, k, lists, coarse, mask)
+        return self._search_lists(query, k, lists, coarse, mask, least)
 
     def _probes_for(self, share: float) -> int:
         """Interpolated between the selectivities that were tuned; all lists where much less is allowed."""

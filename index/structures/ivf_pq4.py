@@ -123,18 +123,18 @@ class IvfPq4Structure(IvfFlatStructure):
     def _turned(self, vectors: Vectors) -> Vectors:
         return vectors @ self._turn.T
 
-    def nearest_of_many(self, queries: Vectors, k: int) -> list[Nearest]:
+    def nearest_of_many(self, queries: Vectors, k: int, least: int | None = None) -> list[Nearest]:
         if k >= self.count:
             return [self.nearest(query, k) for query in queries]
-        return super().nearest_of_many(queries, k)
+        return super().nearest_of_many(queries, k, least)
 
-    def nearest(self, query: Vectors, k: int, mask: Mask | None = None) -> Nearest:
+    def nearest(self, query: Vectors, k: int, mask: Mask | None = None, least: int | None = None) -> Nearest:
         if k >= (self.count if mask is None else mask.count):
             every = np.arange(self.count) if mask is None else np.flatnonzero(mask.allowed)
             return Nearest(every, np.zeros(len(every), np.float32))  # in whatever order: they are compared again
         if mask is not None and mask.count <= self._passed(mask.count / self.count):
             return self._among(query, k, mask)
-        return super().nearest(query, k, mask)
+        return super().nearest(query, k, mask, least)
 
     def _passed(self, share: float) -> int:
         """As many codes as cost what a search of the lists does where a share is allowed."""

@@ -359,7 +359,7 @@ class LocalBackend(Backend):
         if self.state.mask(part, scope) is not None:
             return [self._of_part(part, query, want, scope) for query in queries]
         with in_segment():
-            many = part.structure.nearest_of_many(queries, part.structure.reach(want))
+            many = part.structure.nearest_of_many(queries, part.structure.reach(want), want)
             if not part.structure.lossy:
                 return many
             compare = self._comparer(part)

@@ -1,0 +1,1 @@
+"""The peers: a module registers its classes by naming them in ``PEERS``."""
