@@ -5,10 +5,9 @@ export HF_HUB_OFFLINE := 1
 # A file's tests in one process, in the order that tests/quick.py gives the files.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo check test coverage lint types bench bench-burned-in bench-copies bench-embedding bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-privacy bench-serve bench-settings \
-
-.PHONY: setup demo check test coverage lint types bench bench-burned-in bench-copies bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-peers bench-privacy bench-serve bench-settings \
-  bench-speech bench-viewer browser crash docs fuzz light screenshots clean
+.PHONY: setup demo check test coverage lint types \
+  bench bench-burned-in bench-copies bench-embedding bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-peers bench-privacy bench-serve bench-settings bench-speech bench-viewer \
+  browser clean crash docs fuzz light screenshots
 
 setup: $(VENV)/.ready
 

@@ -33,13 +33,14 @@ __all__ = [
     "read_array",
     "read_faiss",
     "refined",
+    "refined_together",
     "structure_names",
 ]
 
 Positions = NDArray[np.int64]
 _CHUNK = 16 << 20  # bytes of vectors that are handled at a time
 Compare = Callable[[Positions, Vectors], Vectors]
-"""(n,) positions, a (d,) query → (n,) similarities, by the vectors themselves."""
+"""(..., n) positions and (..., d) queries → (..., n) similarities, by the vectors themselves."""
 
 _PACKAGE = "medclip.index.structures"
 
@@ -236,11 +237,25 @@ def again(rough: Nearest, query: Vectors, k: int, compare: Compare) -> Nearest:
     return Nearest(rough.positions[order], similarities[order])
 
 
+def refined_together(structure: Structure, queries: Vectors, k: int, compare: Compare) -> list[Nearest]:
+    """`refined` for each of (q, d) unit vectors, without a mask."""
+    many = structure.nearest_of_many(queries, structure.reach(k), k)
+    if not structure.lossy:
+        return many
+    if len({len(got.positions) for got in many}) != 1:
+        return [again(got, query, k, compare) for got, query in zip(many, queries, strict=True)]
+    positions = np.stack([got.positions for got in many])
+    similarities = compare(positions, queries)
+    order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+    best = [np.take_along_axis(one, order, 1) for one in (positions, similarities)]
+    return [Nearest(*one) for one in zip(*best, strict=True)]
+
+
 def compared_with(vectors: Vectors) -> Compare:
     """Compare with (n, d) vectors, which may be mapped from a file: only those that are asked for are read."""
 
-    def compare(positions: Positions, query: Vectors) -> Vectors:
-        found: Vectors = vectors[positions] @ query
+    def compare(positions: Positions, queries: Vectors) -> Vectors:
+        found: Vectors = (vectors[positions] @ queries[..., None])[..., 0]
         return found
 
     return compare

@@ -9,7 +9,7 @@ import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -31,7 +31,7 @@ from medclip.index.ordering import Listed, Order
 from medclip.index.planner import SMALL, build_structure
 from medclip.index.records import Counts, Entry, Kept, Near, Record, Removed, Vectors, VectorView
 from medclip.index.stored import GarbledError
-from medclip.index.structures.base import Compare, Mask, Nearest, Positions, again, refined
+from medclip.index.structures.base import Compare, Mask, Nearest, Positions, refined, refined_together
 from medclip.index.structures.flat import FlatStructure
 
 __all__ = ["LocalBackend"]
@@ -39,6 +39,7 @@ __all__ = ["LocalBackend"]
 _CATALOGUE, _SEGMENTS = "catalogue.sqlite", "segments"
 _SPARE = 8  # deleted vectors that may be among the nearest before a mask is used
 _TRIES = 5
+_AT_ONCE = 64  # queries that are searched for together
 _MASKS = 16  # filters whose answers are remembered
 _TOGETHER = 16 << 20  # bytes of vectors up to which what a filter allows is put together
 _FEW_WORDS = 50_000  # cases up to which deleted words are erased at once; `compact` does it in any case
@@ -348,22 +349,24 @@ class LocalBackend(Backend):
         if scope.where is not None or scope.exclude_patient is not None:
             return super().nearest_of_many(queries, want, scope)
         with self.snapshot():
-            found: list[list[list[Near]]] = [[] for _ in queries]
-            for part in self.state.parts_of(scope.kinds):
-                for one, got in zip(found, self._of_part_for_many(part, queries, want, scope), strict=True):
-                    one.append(part.columns.near(got.positions, got.similarities))
-            return [_merged(one, want) for one in found]
+            found: list[list[Near]] = []
+            for start in range(0, len(queries), _AT_ONCE):
+                some = queries[start : start + _AT_ONCE]
+                of_parts = [self._near_in_part(part, some, want, scope) for part in self.state.parts_of(scope.kinds)]
+                found += [_merged([one[n] for one in of_parts], want) for n in range(len(some))]
+            return found
 
-    def _of_part_for_many(self, part: Part, queries: Vectors, want: int, scope: Scope) -> list[Nearest]:
+    def _near_in_part(self, part: Part, queries: Vectors, want: int, scope: Scope) -> list[list[Near]]:
+        """What of one part is near each query; what is known of it is read together, which is quicker."""
         want = min(want, len(part.columns))
-        if self.state.mask(part, scope) is not None:
-            return [self._of_part(part, query, want, scope) for query in queries]
-        with in_segment():
-            many = part.structure.nearest_of_many(queries, part.structure.reach(want), want)
-            if not part.structure.lossy:
-                return many
-            compare = self._comparer(part)
-            return [again(got, query, want, compare) for got, query in zip(many, queries, strict=True)]
+        if self.state.mask(part, scope) is None:
+            with in_segment():
+                many = refined_together(part.structure, queries, want, self._comparer(part))
+        else:
+            many = [self._of_part(part, query, want, scope) for query in queries]
+        positions, similarities = ([getattr(got, of) for got in many] for of in ("positions", "similarities"))
+        near = iter(part.columns.near(np.concatenate(positions), np.concatenate(similarities)))
+        return [list(islice(near, len(got.positions))) for got in many]
 
     def _of_part(self, part: Part, query: Vectors, want: int, scope: Scope) -> Nearest:
         """The nearest of one part; where only a few are deleted, some more are asked and the deleted left out."""
@@ -402,7 +405,9 @@ class LocalBackend(Backend):
         if part.compare is not None:
             return part.compare
         take = self._taker(part.columns)
-        return lambda positions, query: np.asarray(take(positions) @ query)
+        return lambda positions, query: np.asarray(
+            take(positions.ravel()).reshape(*positions.shape, -1) @ query[..., None]
+        )[..., 0]
 
     def views_in(self, scope: Scope) -> int:
         with self.snapshot():
