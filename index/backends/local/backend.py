@@ -6,10 +6,8 @@ one beside it, and what was deleted since is masked, until `compact` makes the s
 """
 
 import shutil
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -19,8 +17,9 @@ import numpy as np
 from medclip.errors import ArchiveError, MedclipError
 from medclip.index.backends.base import Backend, Making, Scope
 from medclip.index.backends.local import listing
-from medclip.index.backends.local.columns import Columns, in_segment
+from medclip.index.backends.local.columns import Columns
 from medclip.index.backends.local.segment import Part, is_segment, load_segment, segment_faults, write_segments
+from medclip.index.backends.local.state import State, joined, merged
 from medclip.index.backends.local.words import write_words
 from medclip.index.catalogue.access import DAMAGE, translated
 from medclip.index.catalogue.check import catalogue_faults
@@ -31,64 +30,16 @@ from medclip.index.ordering import Listed, Order
 from medclip.index.planner import SMALL, build_structure
 from medclip.index.records import Counts, Entry, Kept, Near, Record, Removed, Vectors, VectorView
 from medclip.index.stored import GarbledError
-from medclip.index.structures.base import Compare, Mask, Nearest, Positions, refined, refined_together
+from medclip.index.structures.base import Nearest
 from medclip.index.structures.flat import FlatStructure
 
 __all__ = ["LocalBackend"]
 
 _CATALOGUE, _SEGMENTS = "catalogue.sqlite", "segments"
-_SPARE = 8  # deleted vectors that may be among the nearest before a mask is used
 _TRIES = 5
 _AT_ONCE = 64  # queries that are searched for together
-_MASKS = 16  # filters whose answers are remembered
-_TOGETHER = 16 << 20  # bytes of vectors up to which what a filter allows is put together
 _FEW_WORDS = 50_000  # cases up to which deleted words are erased at once; `compact` does it in any case
 _FOLD_SHARE = 0.05  # of the vectors that came or went since the segment was made, from which compacting is advised
-
-
-class _State:
-    """What one generation of the index looks like to a search."""
-
-    def __init__(
-        self, cases: int, generation: int, base: int, segments: list[Part], recent: dict[str, Part], last_dead: int
-    ) -> None:
-        self.cases, self.generation, self.base, self.last_dead = cases, generation, base, last_dead
-        self.segments, self.recent = segments, recent
-        self.parts = [part for part in (*segments, *recent.values()) if len(part.columns)]
-        self.alone = all(part.structure.exact or part.vectors is not None for part in self.parts)
-        self.masks: OrderedDict[tuple[int, object, object], Mask] = OrderedDict()
-
-    def parts_of(self, kinds: Collection[str] | None) -> list[Part]:
-        """Those that may hold views of these kinds; all where None."""
-        return [part for part in self.parts if kinds is None or part.kind is None or part.kind in kinds]
-
-    def mask(self, part: Part, scope: Scope) -> Mask | None:
-        """Which vectors of a part a search goes over; None where all."""
-        kinds = scope.kinds if part.kind is None else None
-        if kinds is None and scope.where is None and not part.dead:
-            return None
-        key = (id(part), kinds, scope.where)
-        if key not in self.masks:
-            allowed = part.alive
-            if kinds is not None:
-                allowed = allowed & part.columns.among_kinds(kinds)
-            if scope.where is not None:
-                allowed = allowed & part.columns.matching(scope.where)
-            self.masks[key] = Mask(allowed)
-            if len(self.masks) > _MASKS:
-                self.masks.popitem(last=False)
-        self.masks.move_to_end(key)
-        return self.masks[key]
-
-    @property
-    def beside(self) -> int:
-        """How many living vectors stand in no segment."""
-        return sum(len(part.columns) - part.dead for part in self.recent.values())
-
-    @property
-    def masked(self) -> int:
-        """How many deleted ones the segments hold."""
-        return sum(part.dead for part in self.segments)
 
 
 class _Snapshot:
@@ -116,7 +67,7 @@ class LocalBackend(Backend):
         making = Making.of(dimension, stored)
         self._demands, self._spec, self._seed = making.demands, making.spec, making.seed
         self._catalogue = catalogue
-        self._state: _State | None = None
+        self._state: State | None = None
         self._fresh = False  # whether the state is that of the snapshot that is open
         self._version: int | None = None  # of the catalogue, when the state was that of its latest change
         self._lock = RLock()
@@ -220,7 +171,7 @@ class LocalBackend(Backend):
             other.close()
 
     @property
-    def state(self) -> _State:
+    def state(self) -> State:
         """The state of the snapshot that is open."""
         if not self._fresh:
             self._refresh()
@@ -245,13 +196,17 @@ class LocalBackend(Backend):
             segments, recent, seq = self._segments(), {}, 0
         last = max((int(p.columns.rows[-1]) for p in (*segments, *recent.values()) if len(p.columns)), default=0)
         for kind, fresh in self._recent(last).items():
-            recent[kind] = _joined(recent[kind], fresh) if kind in recent else fresh
+            recent[kind] = joined(recent[kind], fresh) if kind in recent else fresh
         dead = self._catalogue.dead_after(seq)
         if dead:
             rows = np.asarray([row for _, row in dead], np.int64)
             for part in (*segments, *recent.values()):
                 part.bury(rows)
-        self._state = _State(self._catalogue.cases(), generation, base, segments, recent, dead[-1][0] if dead else seq)
+        last_dead = dead[-1][0] if dead else seq
+        self._state = State(self._catalogue.cases(), generation, base, segments, recent, last_dead, self._read)
+
+    def _read(self, rows: list[int]) -> Vectors:
+        return self._catalogue.vectors_of(rows, self._dimension)
 
     def _segments(self) -> list[Part]:
         return [
@@ -338,12 +293,12 @@ class LocalBackend(Backend):
             )
             parts, found = self.state.parts_of(scope.kinds), []
             for part in parts:
-                got = self._of_part(part, query, min(want + extra, len(part.columns)), scope)
+                got = self.state.nearest_in(part, query, min(want + extra, len(part.columns)), scope)
                 if extra:
                     kept = part.columns.patients[got.positions] != patient
                     got = Nearest(got.positions[kept], got.similarities[kept])
                 found.append(part.columns.near(got.positions, got.similarities))
-            return _merged(found, want)
+            return merged(found, want)
 
     def nearest_of_many(self, queries: Vectors, want: int, scope: Scope) -> list[list[Near]]:
         if scope.where is not None or scope.exclude_patient is not None:
@@ -352,62 +307,9 @@ class LocalBackend(Backend):
             found: list[list[Near]] = []
             for start in range(0, len(queries), _AT_ONCE):
                 some = queries[start : start + _AT_ONCE]
-                of_parts = [self._near_in_part(part, some, want, scope) for part in self.state.parts_of(scope.kinds)]
-                found += [_merged([one[n] for one in of_parts], want) for n in range(len(some))]
+                of_parts = [self.state.near_in(part, some, want, scope) for part in self.state.parts_of(scope.kinds)]
+                found += [merged([one[n] for one in of_parts], want) for n in range(len(some))]
             return found
-
-    def _near_in_part(self, part: Part, queries: Vectors, want: int, scope: Scope) -> list[list[Near]]:
-        """What of one part is near each query; what is known of it is read together, which is quicker."""
-        want = min(want, len(part.columns))
-        if self.state.mask(part, scope) is None:
-            with in_segment():
-                many = refined_together(part.structure, queries, want, self._comparer(part))
-        else:
-            many = [self._of_part(part, query, want, scope) for query in queries]
-        positions, similarities = ([getattr(got, of) for got in many] for of in ("positions", "similarities"))
-        near = iter(part.columns.near(np.concatenate(positions), np.concatenate(similarities)))
-        return [list(islice(near, len(got.positions))) for got in many]
-
-    def _of_part(self, part: Part, query: Vectors, want: int, scope: Scope) -> Nearest:
-        """The nearest of one part; where only a few are deleted, some more are asked and the deleted left out."""
-        with in_segment():
-            compare, whole = self._comparer(part), part.kind is not None or scope.kinds is None
-            if part.dead and whole and scope.where is None:
-                got = refined(part.structure, query, min(want + _SPARE, len(part.columns)), None, compare)
-                alive = part.alive[got.positions]
-                if np.count_nonzero(alive) >= want:
-                    return Nearest(got.positions[alive][:want], got.similarities[alive][:want])
-            mask = self.state.mask(part, scope)
-            narrows = mask is None or part.structure.exact or part.structure.narrows
-            if mask is not None and not narrows and mask.count * self._dimension * 4 <= _TOGETHER:
-                return self._compared(query, want, mask, self._taker(part.columns))
-            return refined(part.structure, query, want, mask, compare)
-
-    def _compared(self, query: Vectors, want: int, mask: Mask, take: Callable[[Positions], Vectors]) -> Nearest:
-        """Exactly, among the few that are allowed: they are put together once, and found quicker than in any structure."""
-        if "together" not in mask.notes:
-            allowed = np.flatnonzero(mask.allowed)
-            mask.notes["together"] = (allowed, FlatStructure.of(take(allowed)))
-        allowed, together = mask.notes["together"]
-        got = together.nearest(query, max(1, want))
-        return Nearest(allowed[got.positions], got.similarities)
-
-    def _taker(self, columns: Columns) -> Callable[[Positions], Vectors]:
-        """Reads vectors by their positions in the columns."""
-
-        def take(positions: Positions) -> Vectors:
-            return self._catalogue.vectors_of(columns.rows[positions].tolist(), self._dimension)
-
-        return take
-
-    def _comparer(self, part: Part) -> Compare:
-        """Compares with the vectors of a part by their positions: mapped ones, or those of the catalogue."""
-        if part.compare is not None:
-            return part.compare
-        take = self._taker(part.columns)
-        return lambda positions, query: np.asarray(
-            take(positions.ravel()).reshape(*positions.shape, -1) @ query[..., None]
-        )[..., 0]
 
     def views_in(self, scope: Scope) -> int:
         with self.snapshot():
@@ -576,8 +478,8 @@ class LocalBackend(Backend):
             for part in self.state.parts:
                 at = np.flatnonzero(part.alive)
                 at = at[:: max(1, len(at) // 500)]
-                for vector in self._taker(part.columns)(at):
-                    got = self._of_part(part, vector, 1, Scope())
+                for vector in self.state.stored(part, at):
+                    got = self.state.nearest_in(part, vector, 1, Scope())
                     lost += not len(got.positions) or got.similarities[0] < 0.999
             return [f"{lost} vectors do not find themselves"] if lost else []
 
@@ -599,20 +501,3 @@ class LocalBackend(Backend):
                 (folder / _SEGMENTS).mkdir(exist_ok=True)
                 copy_plain(self.folder / _SEGMENTS / name, folder / _SEGMENTS / name)
         self._catalogue.copy_to(folder / _CATALOGUE)
-
-
-def _joined(first: Part, then: Part) -> Part:
-    assert isinstance(first.structure, FlatStructure)
-    assert isinstance(then.structure, FlatStructure)
-    structure = first.structure.followed_by(then.structure)
-    part = Part(first.kind, first.columns.followed_by(then.columns), structure)
-    part.alive[: len(first.alive)] = first.alive
-    part.dead = first.dead
-    return part
-
-
-def _merged(found: list[list[Near]], want: int) -> list[Near]:
-    """The nearest of what several parts found, each in its order."""
-    if len(found) == 1:
-        return found[0][:want]
-    return sorted(chain(*found), key=lambda near: -near.similarity)[:want]
