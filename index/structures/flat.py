@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from medclip.index.records import Vectors
-from medclip.index.structures.base import Mask, Nearest, Source, Structure, Tuning, faiss, found, read_faiss
+from medclip.index.structures.base import Mask, Nearest, Source, Structure, Tuning, faiss, found, read_faiss, similar
 
 __all__ = ["FlatStructure"]
 
@@ -90,7 +90,7 @@ def _compared(vectors: Vectors, query: Vectors, k: int, mask: Mask | None) -> Ne
     query = np.asarray(query, np.float32)
     positions = np.arange(len(vectors)) if mask is None else np.flatnonzero(mask.allowed)
     few = len(positions) < _FEW * len(vectors)
-    ranked = -(vectors[positions] @ query) if few else -(vectors @ query)[positions]
+    ranked = -similar(vectors[positions], query) if few else -similar(vectors, query)[positions]
     if k < len(positions):
         least = np.partition(ranked, k - 1)[k - 1]
         kept = np.flatnonzero(ranked <= least)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medclip.errors import ArchiveError
 from medclip.files.sealed import strict_json
 from medclip.index.records import Vectors
-from medclip.index.structures.base import Mask, Nearest, Source, Tuning, faiss, found, read_array, read_faiss
+from medclip.index.structures.base import Mask, Nearest, Source, Tuning, faiss, found, read_array, read_faiss, similar
 from medclip.index.structures.ivf import FULL, IvfFlatStructure, read_lists, sampled, set_clustering
 
 __all__ = ["IvfPq4Structure", "code_bytes"]
@@ -121,7 +121,7 @@ class IvfPq4Structure(IvfFlatStructure):
         return int(self._turn.shape[1])
 
     def _turned(self, vectors: Vectors) -> Vectors:
-        return vectors @ self._turn.T
+        return similar(self._turn, vectors)
 
     def nearest_of_many(self, queries: Vectors, k: int, least: int | None = None) -> list[Nearest]:
         if k >= self.count:

@@ -10,7 +10,7 @@ from medclip.index.backends.base import Scope
 from medclip.index.backends.local.columns import in_segment
 from medclip.index.backends.local.segment import Part
 from medclip.index.records import Near, Vectors
-from medclip.index.structures.base import Compare, Mask, Nearest, Positions, refined, refined_together
+from medclip.index.structures.base import Compare, Mask, Nearest, Positions, refined, refined_together, similar
 from medclip.index.structures.flat import FlatStructure
 
 __all__ = ["State", "joined", "merged"]
@@ -126,9 +126,7 @@ class State:
             return part.compare
 
         def compare(positions: Positions, queries: Vectors) -> Vectors:
-            read = self.stored(part, positions.ravel()).reshape(*positions.shape, -1)
-            found: Vectors = (read @ queries[..., None])[..., 0]
-            return found
+            return similar(self.stored(part, positions.ravel()).reshape(*positions.shape, -1), queries)
 
         return compare
 
