@@ -16,6 +16,8 @@ from medclip.errors import MedclipError
 
 __all__ = ["app", "main", "run"]
 
+_ASKING = ("query", "similar", "explain", "serve")
+
 app = typer.Typer(
     help=f"Similar cases from your own archive, and what they turned out to be. {DISCLAIMER}",
     no_args_is_help=True,
@@ -34,11 +36,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand in _ASKING:
+        # What a question multiplies is small: threads of BLAS would only wait for each other, milliseconds beside a busy
+        # process. Numpy reads this when it is loaded.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 app.add_typer(cases.app, name="cases")
