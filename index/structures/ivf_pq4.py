@@ -77,7 +77,7 @@ class IvfPq4Structure(IvfFlatStructure):
         index = faiss().IndexIVFPQFastScan(centres, axes, nlist, codes_of_pairs, 4, faiss().METRIC_INNER_PRODUCT)
         index.by_residual = False  # so that codes compare whatever their list
         set_clustering(index, seed)
-        index.pq.cp.seed = seed
+        index.pq.cp.seed, index.pq.cp.min_points_per_centroid = seed, 1
         turned = np.ascontiguousarray(sample @ turn.T)
         index.train(np.resize(turned, (max(len(turned), _LEAST), axes)))
         codes = np.empty((source.count, index.pq.code_size), np.uint8)
