@@ -444,22 +444,24 @@ class CaseIndex:
             raise ArchiveError(f"{self.folder}: a query holds NaN or infinity")
         queries = np.ascontiguousarray(queries, np.float32)
         among = Scope(None if kinds is None else tuple(kinds), where)
-        if not any(words) and not any(exclude_patients):
-            return self._searched_together(queries, k, among, one_per_patient)
         excluded = list(exclude_patients) or [None] * len(queries)
-        texts = list(words) or [""] * len(queries)
+        if not any(words):
+            return self._searched_together(queries, k, among, excluded, one_per_patient)
         with self.snapshot():
             found = []
-            for query, patient, text in zip(queries, excluded, texts, strict=True):
+            for query, patient, text in zip(queries, excluded, words, strict=True):
                 ranking = Ranking(self._backend, query, replace(among, exclude_patient=patient))
                 found.append(ranking.fused(k, text, one_per_patient) if text else ranking.nearest(k, one_per_patient))
             return found
 
-    def _searched_together(self, queries: Vectors, k: int, scope: Scope, one_per_patient: bool) -> list[list[Hit]]:
-        with self._backend.searching(scope):
-            rankings = [Ranking(self._backend, query, scope) for query in queries]
-            if len(queries) == 1:
+    def _searched_together(
+        self, queries: Vectors, k: int, among: Scope, excluded: Sequence[str | None], one_per_patient: bool
+    ) -> list[list[Hit]]:
+        scopes = [replace(among, exclude_patient=patient) for patient in excluded]
+        with self._backend.searching(scopes[0]) if len(scopes) == 1 else self.snapshot():
+            rankings = [Ranking(self._backend, *one) for one in zip(queries, scopes, strict=True)]
+            if len(rankings) == 1:
                 return [rankings[0].nearest(k, one_per_patient)]
-            want = wanted_at_first(self._backend, scope, k, one_per_patient)
-            first = self._backend.nearest_of_many(queries, want, scope)
+            want = wanted_at_first(self._backend, among, k, one_per_patient)
+            first = self._backend.nearest_of_many(queries, want, among, excluded)
             return [one.nearest(k, one_per_patient, near) for one, near in zip(rankings, first, strict=True)]

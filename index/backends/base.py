@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -154,9 +154,16 @@ class Backend(ABC):
     def nearest(self, query: Vectors, want: int, scope: Scope) -> list[Near]:
         """The views in scope nearest to a (d,) unit vector, nearest first; fewer than `want` only if there are no more."""
 
-    def nearest_of_many(self, queries: Vectors, want: int, scope: Scope) -> list[list[Near]]:
-        """The same for each of (q, d) unit vectors, searched for together where that is quicker."""
-        return [self.nearest(query, want, scope) for query in queries]
+    def nearest_of_many(
+        self, queries: Vectors, want: int, scope: Scope, excluded: Sequence[str | None]
+    ) -> list[list[Near]]:
+        """The same for each of (q, d) unit vectors, searched for together where that is quicker.
+
+        Args:
+            excluded: for each query a patient whose views are left out, or None.
+        """
+        scopes = [replace(scope, exclude_patient=patient) for patient in excluded]
+        return [self.nearest(query, want, own) for query, own in zip(queries, scopes, strict=True)]
 
     @abstractmethod
     def words(self, text: str, want: int, scope: Scope) -> dict[str, str]:

@@ -6,7 +6,18 @@ from typing import Any
 import numpy as np
 
 from medclip.index.records import Vectors
-from medclip.index.structures.base import Mask, Nearest, Source, Structure, Tuning, faiss, found, read_faiss, similar
+from medclip.index.structures.base import (
+    Mask,
+    Nearest,
+    Positions,
+    Source,
+    Structure,
+    Tuning,
+    faiss,
+    found,
+    read_faiss,
+    similar,
+)
 
 __all__ = ["FlatStructure"]
 
@@ -65,7 +76,8 @@ class FlatStructure(Structure):
     def nearest_of_many(self, queries: Vectors, k: int, least: int | None = None) -> list[Nearest]:
         del least
         if self._vectors is not None:
-            return super().nearest_of_many(queries, k)
+            every = np.arange(len(self._vectors))
+            return [_best(every, -row, k) for row in queries @ self._vectors.T]
         similarities, positions = self.index.search(queries, k)
         return [found(*one) for one in zip(positions, similarities, strict=True)]
 
@@ -91,6 +103,11 @@ def _compared(vectors: Vectors, query: Vectors, k: int, mask: Mask | None) -> Ne
     positions = np.arange(len(vectors)) if mask is None else np.flatnonzero(mask.allowed)
     few = len(positions) < _FEW * len(vectors)
     ranked = -similar(vectors[positions], query) if few else -similar(vectors, query)[positions]
+    return _best(positions, ranked, k)
+
+
+def _best(positions: Positions, ranked: Vectors, k: int) -> Nearest:
+    """The first k by (n,) negative similarities, nearest first; of equal ones those that stand first."""
     if k < len(positions):
         least = np.partition(ranked, k - 1)[k - 1]
         kept = np.flatnonzero(ranked <= least)

@@ -87,12 +87,18 @@ def test_an_earlier_index_is_searched_as_it_is_and_compact_gives_each_kind_its_s
 
 def test_queries_together_find_what_each_finds_alone(index: CaseIndex) -> None:
     queries = unit(np.random.default_rng(2), 150, 8)
-    for kinds in KINDS:
-        together = index.search(queries, 5, kinds=kinds)
-        for query, found in zip(queries, together, strict=True):
-            [alone] = index.search(query[None], 5, kinds=kinds)
+    patients = [None, *sorted({record.patient for record in index.records()})]
+    excluded = [patients[number % len(patients)] for number in range(len(queries))]
+    for number, kinds in enumerate(KINDS * 2):
+        of_all = excluded if number < len(KINDS) else [None] * len(queries)
+        together = index.search(queries, 5, kinds=kinds, exclude_patients=of_all, one_per_patient=number % 2 == 0)
+        for query, patient, found in zip(queries, of_all, together, strict=True):
+            [alone] = index.search(
+                query[None], 5, kinds=kinds, exclude_patients=[patient], one_per_patient=number % 2 == 0
+            )
             assert [hit.case_id for hit in found] == [hit.case_id for hit in alone]
             assert [hit.similarity for hit in found] == pytest.approx([hit.similarity for hit in alone], abs=1e-5)
+            assert patient not in {hit.patient for hit in found}
     index.close()
 
 

@@ -300,15 +300,19 @@ class LocalBackend(Backend):
                 found.append(part.columns.near(got.positions, got.similarities))
             return merged(found, want)
 
-    def nearest_of_many(self, queries: Vectors, want: int, scope: Scope) -> list[list[Near]]:
-        if scope.where is not None or scope.exclude_patient is not None:
-            return super().nearest_of_many(queries, want, scope)
+    def nearest_of_many(
+        self, queries: Vectors, want: int, scope: Scope, excluded: Sequence[str | None]
+    ) -> list[list[Near]]:
         with self.snapshot():
+            views = {patient: self._catalogue.rows_of_patient(patient)[1] for patient in {*excluded} - {None}}  # type: ignore[arg-type]
             found: list[list[Near]] = []
             for start in range(0, len(queries), _AT_ONCE):
-                some = queries[start : start + _AT_ONCE]
-                of_parts = [self.state.near_in(part, some, want, scope) for part in self.state.parts_of(scope.kinds)]
-                found += [merged([one[n] for one in of_parts], want) for n in range(len(some))]
+                some, left_out = queries[start : start + _AT_ONCE], excluded[start : start + _AT_ONCE]
+                wider = want + max((views[patient] for patient in left_out if patient is not None), default=0)
+                of_parts = [self.state.near_in(part, some, wider, scope) for part in self.state.parts_of(scope.kinds)]
+                for number, patient in enumerate(left_out):
+                    near = merged([one[number] for one in of_parts], wider)
+                    found.append([one for one in near if one.patient != patient][:want])
             return found
 
     def views_in(self, scope: Scope) -> int:
