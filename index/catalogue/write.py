@@ -38,7 +38,8 @@ class Catalogue(CatalogueReader):
         """Begin a new catalogue in a folder that nobody sees yet; `finish` makes it durable."""
         access = Access(file.resolve(), new=True)
         access.connection.executescript(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536;" + SCHEMA
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA mmap_size = 0;"
+            + SCHEMA
         )
         return cls(access)
 

@@ -94,11 +94,19 @@ class Source:
     take: Callable[[Positions], Vectors]  # some
 
     @classmethod
-    def of(cls, vectors: Vectors) -> "Source":
-        """From (n, d) vectors, which may be mapped from a file."""
-        n, d = vectors.shape
+    def in_file(cls, file: Path) -> "Source":
+        """From (n, d) float32 vectors that numpy saved; read anew for each pass, since what is mapped counts as memory."""
+        mapped = np.load(file, mmap_mode="r", allow_pickle=False)
+        (n, d), begin, vectors = mapped.shape, mapped.offset, np.asarray(mapped)
         step = max(1, _CHUNK // (4 * d))
-        return cls(n, d, lambda: (vectors[start : start + step] for start in range(0, n, step)), vectors.__getitem__)
+
+        def chunks() -> Iterator[Vectors]:
+            with file.open("rb") as handle:
+                handle.seek(begin)
+                for start in range(0, n, step):
+                    yield np.fromfile(handle, "<f4", min(step, n - start) * d).reshape(-1, d)
+
+        return cls(n, d, chunks, vectors.__getitem__)
 
     def compare(self, positions: Positions, query: Vectors) -> Vectors:
         """(n,) similarities of some to a (d,) query."""

@@ -114,7 +114,7 @@ def write_segments(
 
 def _written(folder: Path, kind: str, columns: Columns, build: Callable[[Source], Built]) -> dict[str, Any]:
     """Fill the folder of a segment, in which its vectors lie already; returns its manifest."""
-    built = build(Source.of(read_array(folder / _VECTORS)))
+    built = build(Source.in_file(folder / _VECTORS))
     columns.save(folder)
     built.structure.save(folder)
     if not built.structure.lossy:
