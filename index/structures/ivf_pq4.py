@@ -157,7 +157,7 @@ class IvfPq4Structure(IvfFlatStructure):
     def tune(self, check: Tuning) -> None:
         """First how many lists, comparing again as many as may be; then how few of these are enough."""
         self._reach = _REACHES[-1]
-        super().tune(replace(check, recall=(1 + 2 * check.recall) / 3))
+        super().tune(replace(check, recall=(1 + 9 * check.recall) / 10))
         for self._reach in _REACHES:
             if all(check.reached(self, share) >= check.recall for share in check.truth):
                 return
