@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from medclip.bundle.layout import FORMAT, Layout, ServingLayout, ServingManifest
-from medclip.bundle.serving import ServingTowers
+from medclip.bundle.serving import ServingModel, ServingTowers
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, choose_fold
 from medclip.files.outputs import check_free, named_failures, new_folder, replaced_file
@@ -33,6 +33,7 @@ from medclip.training.joint import train_fuser
 from medclip.training.orientation import fit_orientation, told, turned_features
 from medclip.training.save import save_bundle
 from medclip.training.settings import FuserSettings, OrientationSettings, Settings, TuneSettings
+from medclip.training.timing import Stopwatch, Work
 from medclip.training.towers import Towers, copy_tokenizer, load_towers
 from medclip.training.trainer import Epoch, Trained, train_projection
 from medclip.training.unfinished import request_of, working
@@ -61,6 +62,8 @@ class TrainingReport:
     epochs: int
     choice: Choice  # what chose the epoch
     figures: dict[str, float]  # retrieval on the dev cases, by name
+    seconds: dict[str, float]  # by stage, in their order; of a resumed training those of the run that ended it
+    work: dict[str, float]  # seconds of reading scans and texts, by kind of work, summed over the threads that do it
 
 
 def _token_sample(towers: Towers, tokenizer: Path) -> Tensor:
@@ -179,6 +182,8 @@ def train_model(
             what is to be resumed was begun with other cases or settings, or another process is training `out`.
     """
     settings, fuser, report = settings or Settings(), fuser or FuserSettings(), report or Reporter()
+    watch = Stopwatch(report.stage)
+    report = replace(report, stage=watch.stage)
     require_fuser(fuser.name)
     check_free(out, force=force, marker=Layout(out).manifest.name)
     fold = choose_fold(cases, settings.seed)
@@ -207,7 +212,8 @@ def train_model(
                 report,
             )
         cleared(work)
-        return trained
+        watch.end()
+        return replace(trained, seconds=watch.seconds)
 
 
 def _train(
@@ -248,10 +254,11 @@ def _train(
         sorted(ServingManifest.model_validate_json((exported / "serving.json").read_bytes()).sha256.items())
     )
     report.stage("reading scans and texts")
+    reading = Work()
     features = [
         compute_features(
             part, cases_folder, runner, augmentations=augmentations, seed=settings.seed, cache=work / "features",
-            fingerprint=f"{fingerprint}{device}{crops}", progress=report.features,
+            fingerprint=f"{fingerprint}{device}{crops}", progress=report.features, work=reading,
         )
         for part, augmentations in ((fold.held_out, 0), (fold.train, settings.augmentations))
     ]  # fmt: skip
@@ -273,7 +280,7 @@ def _train(
     unseen, turned = (
         turned_features(
             part, cases_folder, runner, seed=settings.seed, cache=work / "features",
-            fingerprint=f"{fingerprint}{device}{crops}", progress=report.features, most=most,
+            fingerprint=f"{fingerprint}{device}{crops}", progress=report.features, work=reading, most=most,
         )
         for part, most in (
             (fold.held_out, OrientationSettings.dev_pictures),
@@ -281,7 +288,7 @@ def _train(
         )
     )  # fmt: skip
     orientation = fit_orientation(turned, trained.projection, fused.fuser())
-    report.stage("exporting and verifying the model")
+    report.stage("exporting the model")
     with new_folder(out, force=force, marker=Layout(out).manifest.name) as folder:
         serving = Layout(folder).serving.root
         shutil.copytree(exported, serving)
@@ -301,6 +308,8 @@ def _train(
             told=None if orientation is None else told(orientation, unseen, trained.projection, fused.fuser()),
         )
         save_bundle(folder, towers, trained.projection, fused, provenance, cases_folder, orientation)
+        report.stage("verifying the model")
+        ServingModel(serving).verify_references()
     return TrainingReport(
         train_cases=len(fold.train),
         dev_cases=len(fold.held_out),
@@ -309,4 +318,6 @@ def _train(
         epochs=len(trained.epochs),
         choice=trained.choice,
         figures=figures,
+        seconds={},
+        work=reading.seconds,
     )
