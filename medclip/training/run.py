@@ -27,9 +27,10 @@ from medclip.modalities.text.tokens import TextTokenizer
 from medclip.training.attention import attention_of
 from medclip.training.card import Provenance
 from medclip.training.choosing import Choice, measured_kind, retrieval_of
-from medclip.training.export import export_fuser, export_heads, export_towers
+from medclip.training.export import export_fuser, export_graph, export_heads
 from medclip.training.features import CaseFeatures, Progress, TowerRunner, compute_features
 from medclip.training.joint import train_fuser
+from medclip.training.kept_graphs import kept_graph
 from medclip.training.orientation import fit_orientation, told, turned_features
 from medclip.training.save import save_bundle
 from medclip.training.settings import FuserSettings, OrientationSettings, Settings, TuneSettings
@@ -73,8 +74,17 @@ def _token_sample(towers: Towers, tokenizer: Path) -> Tensor:
     return torch.from_numpy(TextTokenizer(tokenizer, towers.reading).windows(texts).ids)
 
 
-def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None) -> ServingTowers:
-    """Export the towers into `folder` (unless they are there) and open them in onnxruntime."""
+def _picture_sample(size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (2, size, size), dtype=torch.uint8, generator=generator)
+
+
+def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None, kept: bool = True) -> ServingTowers:
+    """Export the towers into `folder` (unless they are there) and open them in onnxruntime.
+
+    Args:
+        kept: in the user's cache folder, too, for the next training; not for towers that are of this training alone.
+    """
     layout = ServingLayout(folder)
     if not layout.manifest.is_file():
         shutil.rmtree(folder, ignore_errors=True)
@@ -82,9 +92,10 @@ def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None)
         copy_tokenizer(towers, folder)
         scan = ScanTower(towers.model.visual, towers.preprocessing)  # type: ignore[arg-type]
         text = TextTower(towers.model, towers.reading)
-        sample = _token_sample(towers, layout.tokenizer)
-        fixed = towers.reading.fixed_length
-        export_towers(scan, text, sample, layout.scan_tower, layout.text_tower, fixed_length=fixed)
+        export = kept_graph if kept else export_graph
+        export(scan, _picture_sample(scan.size), layout.scan_tower)
+        tokens = _token_sample(towers, layout.tokenizer)
+        export(text, tokens, layout.text_tower, free_length=not towers.reading.fixed_length)
         manifest = ServingManifest(
             format=FORMAT,
             preprocessing=towers.preprocessing,
@@ -248,7 +259,7 @@ def _train(
         )
     report.stage("exporting the towers")
     exported = work / "towers"
-    served = exported_towers(towers, exported, threads=threads)
+    served = exported_towers(towers, exported, threads=threads, kept=tune is None)
     runner = _runner(towers, served, exported, device)
     fingerprint = json.dumps(
         sorted(ServingManifest.model_validate_json((exported / "serving.json").read_bytes()).sha256.items())
