@@ -127,6 +127,9 @@ def train(
     )
     for name, value in report.figures.items():
         render.say(f"  dev {name}: {value:.3f}" if value < 1 else f"  dev {name}: {value:g}")
+    for heading, parts in (("seconds", report.seconds), ("reading, over all threads", report.work)):
+        if parts:
+            render.say(f"  {heading}: {', '.join(f'{name} {seconds:.1f}' for name, seconds in parts.items())}")
 
 
 def _train_baseline(cases: Path, out: Path, name: str, *, seed: int, force: bool, threads: int | None) -> None:

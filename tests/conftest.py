@@ -26,9 +26,11 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What medclip remembers of one command in the next, apart from what the user's own do."""
+    """What medclip remembers of one command in the next, apart from what the user's own do; one for all processes."""
     os.environ.setdefault("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
-    folder = tmp_path_factory.mktemp("cache")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder

@@ -30,7 +30,9 @@ LEAST_COSINE = 0.999
 """Between a reference output's embedding and the one computed now; below it the model is not the one that was trained."""
 
 _REMEDY = "copy the folder again, or train or build it again"
-_WINDOWS_AT_ONCE = 16
+_TOKENS_AT_ONCE = (
+    512  # what becomes of more does not fit into a processor's cache; of fewer, the weights pass too often
+)
 
 
 def session(file: Path) -> Any:
@@ -130,7 +132,8 @@ class ServingTowers:
 
     def scan_features(self, pictures: NDArray[np.uint8]) -> Array:
         """(n, size, size) uint8 → (n, scan_features)."""
-        return self.run(self._layout.scan_tower, pictures)
+        # One at a time, since what becomes of one picture fits into a processor's cache: 7 % sooner than eight together.
+        return np.concatenate([self.run(self._layout.scan_tower, pictures[i : i + 1]) for i in range(len(pictures))])
 
     def text_features(self, texts: Sequence[str]) -> Array:
         """n cleaned texts → (n, text_features); a long text is the token-weighted mean of its windows.
@@ -138,23 +141,17 @@ class ServingTowers:
         Raises:
             TextError: a text is empty.
         """
-        tokenizer = self._tokenizer()
-        pooled: list[Array] = []
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together: less padding
-        for start in range(0, len(order), _WINDOWS_AT_ONCE):
-            batch = [texts[i] for i in order[start : start + _WINDOWS_AT_ONCE]]
-            windows = tokenizer.windows(batch)
-            features = np.concatenate(
-                [
-                    self.run(self._layout.text_tower, windows.ids[i : i + _WINDOWS_AT_ONCE])
-                    for i in range(0, len(windows.ids), _WINDOWS_AT_ONCE)
-                ]
-            )
-            pooled.append(pool_windows(features, windows, len(batch)))
-        result = np.concatenate(pooled)
-        back = np.empty(len(order), np.int64)
-        back[order] = np.arange(len(order))
-        return np.asarray(result[back], np.float32)
+        windows = self._tokenizer().windows(texts)
+        order = np.argsort(windows.length, kind="stable")  # like lengths together: less padding
+        parts: list[Array] = []
+        start = 0
+        while start < len(order):
+            own = order[start : start + max(1, _TOKENS_AT_ONCE // int(windows.length[order[start]]))]
+            parts.append(self.run(self._layout.text_tower, windows.ids[own, : windows.length[own].max()]))
+            start += len(own)
+        features = np.concatenate(parts)
+        features[order] = features.copy()
+        return pool_windows(features, windows, len(texts))
 
 
 class ServingModel:

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from medclip.modalities.scan.pictures import GreyPicture
@@ -48,9 +49,15 @@ def augment(
     moved = Image.fromarray(square).transform(
         (how.size, how.size), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
     )
-    x = np.asarray(moved, np.float32) / 255
-    x = x ** math.exp(rng.uniform(-by.gamma, by.gamma))
-    x = (x - 0.5) * rng.uniform(*by.contrast) + 0.5 + rng.uniform(-by.brightness, by.brightness)
+    tone = np.arange(256, dtype=np.float32) / 255  # a grey value at a time: a picture has three hundred times as many
+    tone = tone ** math.exp(rng.uniform(-by.gamma, by.gamma))
+    tone = (tone - 0.5) * rng.uniform(*by.contrast) + 0.5 + rng.uniform(-by.brightness, by.brightness)
     if rng.random() < by.noisy:
-        x = x + rng.normal(0, by.noise, x.shape)
+        x = tone[np.asarray(moved)]
+        return _stored(x + rng.normal(0, by.noise, x.shape))
+    return np.asarray(_stored(tone)[np.asarray(moved)], np.uint8)
+
+
+def _stored(x: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """0..1 → 0..255, what lies outside clipped."""
     return np.asarray(np.clip(x, 0, 1) * 255, np.uint8)

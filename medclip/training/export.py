@@ -13,7 +13,7 @@ from medclip.bundle.layout import ServingLayout
 from medclip.bundle.serving import session
 from medclip.errors import BundleError, MissingDependencyError
 
-__all__ = ["export_fuser", "export_graph", "export_heads", "export_towers"]
+__all__ = ["export_fuser", "export_graph", "export_heads", "require_equal"]
 
 _TOLERANCE = 1e-3  # relative to the largest output
 
@@ -76,7 +76,6 @@ def export_graph(module: nn.Module, sample: Tensor, file: Path, *, free_length: 
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
-        expected = module(sample).numpy()
         try:
             torch.onnx.export(
                 module,
@@ -92,26 +91,27 @@ def export_graph(module: nn.Module, sample: Tensor, file: Path, *, free_length: 
         except torch.onnx.OnnxExporterError as error:
             detail = " ".join(str(error).split())[:150]
             raise BundleError(f"{file.name}: these towers cannot be exported to ONNX ({detail})") from error
+    require_equal(module, sample, file)
+
+
+def require_equal(module: nn.Module, sample: Tensor, file: Path) -> None:
+    """Hold an exported graph against torch, on `sample` and on its first row alone.
+
+    Raises:
+        BundleError: it cannot be run, or gives other numbers.
+    """
+    with torch.inference_mode():
+        expected = module.eval()(sample).numpy()
     graph = session(file)
     for rows in (len(sample), 1):
-        got = graph.run(None, {"input": sample[:rows].numpy()})[0]
-        if np.abs(got - expected[:rows]).max() > _TOLERANCE * max(1.0, float(np.abs(expected).max())):
+        try:
+            got = graph.run(None, {"input": sample[:rows].numpy()})[0]
+        except Exception as error:  # onnxruntime's are of many kinds
+            raise BundleError(f"{file.name}: the exported graph does not run ({type(error).__name__})") from error
+        if got.shape != expected[:rows].shape or not np.abs(got - expected[:rows]).max() <= _TOLERANCE * max(
+            1.0, float(np.abs(expected).max())
+        ):
             raise BundleError(f"{file.name}: the exported graph differs from torch; these towers cannot be served")
-
-
-def export_towers(
-    scan_tower: Any, text_tower: Any, token_sample: Tensor, scan_file: Path, text_file: Path, *, fixed_length: bool
-) -> None:
-    """Export both towers.
-
-    Args:
-        token_sample: (n ≥ 2, tokens) int64 ids of real text.
-        fixed_length: whether the text tower takes windows of one length alone.
-    """
-    generator = torch.Generator().manual_seed(0)
-    pictures = torch.randint(0, 256, (2, scan_tower.size, scan_tower.size), dtype=torch.uint8, generator=generator)
-    export_graph(scan_tower, pictures, scan_file)
-    export_graph(text_tower, token_sample, text_file, free_length=not fixed_length)
 
 
 def export_heads(projection: Any, layout: ServingLayout) -> None:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -25,8 +24,10 @@ from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.scan.read import read_scan
 from medclip.modalities.text.clean import require_readable
 from medclip.training.augmentation import augment
+from medclip.training.timing import Work
 
 __all__ = [
+    "READING",
     "CaseFeatures",
     "CaseRows",
     "PictureFeatures",
@@ -44,8 +45,11 @@ Progress = Callable[[int, int], None]
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+|[•·]")
 _LEAST_SENTENCE = 12  # characters; anything shorter names nothing
-_BATCH = 8
-_TEXTS = 64
+_SHARD = 128  # scans, with all of their copies: what a kill takes away was done in seconds
+_TEXTS = 128  # at a time
+
+READING = "reading"
+"""Kind of `Work`: files → prepared pictures."""
 
 
 class TowerRunner(Protocol):
@@ -202,26 +206,28 @@ def run_pictures(
     runner: TowerRunner,
     workers: ThreadPoolExecutor,
     prepared: Callable[[int], list[GreyPicture]],
-    number: int,
+    scans: Sequence[int],
     progress: Callable[[int], None],
+    work: Work,
 ) -> tuple[Array, list[int]]:
-    """Tower features of all prepared pictures of `number` scans, in order, (p, d), and how many of them each has.
+    """Tower features of all prepared pictures of `scans`, in order, (p, d), and how many of them each has.
 
     Args:
-        prepared: position of a scan → its prepared pictures.
+        prepared: number of a scan → its prepared pictures, one or more; called once for each.
         progress: called with scans done.
+        work: counts the seconds of the tower.
     """
 
-    def block(start: int) -> tuple[Array, list[int]]:
-        parts = [prepared(i) for i in range(start, min(start + _BATCH, number))]
-        return picture_features(runner.scan_features, parts), [len(part) for part in parts]
+    def one(scan: int) -> Array:
+        pictures = prepared(scan)
+        with work.of("image tower"):
+            return picture_features(runner.scan_features, [pictures])
 
-    blocks, counts = [], list[int]()
-    for features, found in workers.map(block, range(0, number, _BATCH)):
+    blocks: list[Array] = []
+    for features in workers.map(one, scans):
         blocks.append(features)
-        counts += found
-        progress(len(counts))
-    return np.concatenate(blocks), counts
+        progress(len(blocks))
+    return np.concatenate(blocks), [len(block) for block in blocks]
 
 
 def compute_features(
@@ -234,14 +240,18 @@ def compute_features(
     cache: Path,
     fingerprint: str,
     progress: Progress = lambda _done, _total: None,
+    work: Work | None = None,
 ) -> PictureFeatures:
     """Tower features of every scan and text of `cases`; finished parts are taken from `cache` after a kill.
+
+    A scan is read once, for itself and all of its augmentations.
 
     Args:
         augmentations: how many augmentations of each scan to add.
         cache: a folder; parts are named by what they depend on.
         fingerprint: names the towers' weights.
-        progress: called with scans done and scans to do, augmentations counted.
+        progress: called with scans done and scans to do.
+        work: counts the seconds of reading, of augmenting, and of either tower.
 
     Raises:
         CaseError: no case has a scan.
@@ -252,39 +262,50 @@ def compute_features(
     if not files:
         raise CaseError("no case has a scan; scans and texts are what training aligns")
     key = features_key(cases, folder, augmentations, seed, fingerprint)
-    total = len(files) * (augmentations + 1)
+    copies, work = augmentations + 1, work or Work()
 
     def part(name: str, compute: Callable[[], Array]) -> Array:
         return kept_on_disk(cache / f"{key}-{name}.npy", compute)
 
-    def prepared(number: int, i: int) -> list[GreyPicture]:
+    def prepared(i: int) -> list[GreyPicture]:
+        """All pictures of the scan as it is, then all of its first augmentation, and so on."""
         how = runner.preprocessing
-        pictures = with_crops(read_scan(files[i]).pictures, how.crops)
-        if not number:
-            return [prepare_scan(picture, how) for picture in pictures]
-        # every slice of a volume moves alike
-        return [augment(picture, how, np.random.default_rng((seed, number, i))) for picture in pictures]
-
-    def copied(number: int) -> Array:
-        found, counts = run_pictures(
-            runner,
-            workers,
-            partial(prepared, number),
-            len(files),
-            lambda done: progress(number * len(files) + done, total),
-        )
-        if not number:  # a scan has as many pictures in every copy
-            part("counts", lambda: np.asarray(counts, np.float32))
+        with work.of(READING):
+            pictures = with_crops(read_scan(files[i]).pictures, how.crops)
+            found = [prepare_scan(picture, how) for picture in pictures]
+        with work.of("augmenting"):
+            for number in range(1, copies):  # every slice of a volume moves alike
+                found += [augment(picture, how, np.random.default_rng((seed, number, i))) for picture in pictures]
         return found
 
+    def shard(start: int) -> Array:
+        """(copies, p, 1 + d_scan): which of all scans each picture is of, and its features."""
+        scans = range(start, min(start + _SHARD, len(files)))
+        found, counts = run_pictures(
+            runner, workers, prepared, scans, lambda done: progress(start + done, len(files)), work
+        )
+        ends = np.cumsum(counts)[:-1]
+        own = [block.reshape(copies, -1, block.shape[1]) for block in np.split(found, ends)]
+        number = np.repeat(np.asarray(scans, np.float32), [block.shape[1] for block in own])
+        return np.concatenate(
+            [np.broadcast_to(number[:, None], (copies, len(number), 1)), np.concatenate(own, axis=1)], axis=2
+        )
+
+    def read(texts: Sequence[str]) -> Array:
+        with work.of("text tower"):
+            return runner.text_features(texts)
+
     def written() -> Array:
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together: less padding
-        parts = [[texts[i] for i in order[start : start + _TEXTS]] for start in range(0, len(texts), _TEXTS)]
-        return np.concatenate(list(workers.map(runner.text_features, parts)))[np.argsort(order)]
+        alone = list(dict.fromkeys(texts))  # findings of one sentence are that sentence, too
+        order = sorted(range(len(alone)), key=lambda i: len(alone[i]))  # like lengths together: less padding
+        parts = [[alone[i] for i in order[start : start + _TEXTS]] for start in range(0, len(alone), _TEXTS)]
+        place = {alone[i]: row for row, i in enumerate(order)}
+        return np.concatenate(list(workers.map(read, parts)))[[place[text] for text in texts]]
 
     with ThreadPoolExecutor(runner.threads) as workers:
-        found = [part(f"pictures{number}", lambda number=number: copied(number)) for number in range(augmentations + 1)]  # type: ignore[misc]
+        starts = range(0, len(files), _SHARD)
+        shards = [part(f"scans{start}", lambda start=start: shard(start)) for start in starts]  # type: ignore[misc]
         text_rows = part("texts", written)
-    progress(total, total)
-    counts = np.load(cache / f"{key}-counts.npy", allow_pickle=False).astype(np.int64)
-    return PictureFeatures(rows, np.stack(found), np.repeat(np.arange(len(files)), counts), text_rows)
+    progress(len(files), len(files))
+    pictures = np.concatenate([one[..., 1:] for one in shards], axis=1)
+    return PictureFeatures(rows, pictures, np.concatenate([one[0, :, 0] for one in shards]).astype(np.int64), text_rows)

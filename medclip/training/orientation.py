@@ -5,7 +5,7 @@ cases usually lie, as far as the frozen image tower sees it. Golan and El-Yaniv 
 what is unlike the training pictures.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,9 +23,10 @@ from medclip.modalities.scan.crops import with_crops
 from medclip.modalities.scan.pictures import GreyPicture, attend
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.scan.read import read_scan
-from medclip.training.features import Progress, TowerRunner, features_key, kept_on_disk, run_pictures
+from medclip.training.features import READING, Progress, TowerRunner, features_key, kept_on_disk, run_pictures
 from medclip.training.projection import Projection
 from medclip.training.settings import OrientationSettings
+from medclip.training.timing import Work
 
 __all__ = ["Told", "Turned", "fit_orientation", "scan_vectors", "told", "turned_features"]
 
@@ -104,6 +105,7 @@ def turned_features(
     fingerprint: str,
     progress: Progress = lambda _done, _total: None,
     most: int = OrientationSettings.pictures,
+    work: Work | None = None,
 ) -> Turned:
     """Tower features of at most `most` turned scans of `cases`; what is finished is taken from `cache` after a kill.
 
@@ -111,6 +113,7 @@ def turned_features(
         cache: a folder; files are named by what they depend on.
         fingerprint: names the towers' weights.
         progress: called with scans done and scans to do.
+        work: counts the seconds of reading and of the tower.
 
     Raises:
         ScanError: a scan cannot be read.
@@ -122,15 +125,31 @@ def turned_features(
         return Turned(ids, names, np.empty((0, 0), np.float32), np.empty(0, np.int64))
     file = cache / f"{features_key(cases, folder, most, seed, fingerprint)}-turned.npy"
 
-    def prepared(i: int) -> list[GreyPicture]:
-        picture = items[i].way.turn(read_scan(items[i].file).middle)
-        return [prepare_scan(one, runner.preprocessing) for one in with_crops([picture], runner.preprocessing.crops)]
+    of_scan = defaultdict[Path, list[int]](list)  # each is read once, however often it is turned
+    for i, item in enumerate(items):
+        of_scan[item.file].append(i)
+    scans, work = list(of_scan.items()), work or Work()
+
+    def prepared(number: int) -> list[GreyPicture]:
+        """The scan, turned in one way, and its crops, then in the next."""
+        path, wanted = scans[number]
+        with work.of(READING):
+            middle, how = read_scan(path).middle, runner.preprocessing
+            return [
+                prepare_scan(one, how) for i in wanted for one in with_crops([items[i].way.turn(middle)], how.crops)
+            ]
 
     def computed() -> Array:
-        """(p, 1 + d_scan): which of the scans each picture is of, and its features."""
+        """(p, 1 + d_scan): which of the items each picture is of, and its features."""
         with ThreadPoolExecutor(runner.threads) as workers:
-            found, counts = run_pictures(runner, workers, prepared, len(items), lambda done: progress(done, len(items)))
-        return np.column_stack([np.repeat(np.arange(len(items)), counts).astype(np.float32), found])
+            found, counts = run_pictures(
+                runner, workers, prepared, range(len(scans)), lambda done: progress(done, len(scans)), work
+            )
+        # turned in whatever way, a picture has as many crops
+        number = [np.repeat(own, count // len(own)) for (_, own), count in zip(scans, counts, strict=True)]
+        whose = np.concatenate(number)
+        order = np.argsort(whose, kind="stable")
+        return np.column_stack([whose[order].astype(np.float32), found[order]])
 
     stored = kept_on_disk(file, computed)
     return Turned(ids, names, stored[:, 1:], np.bincount(stored[:, 0].astype(np.int64), minlength=len(items)))

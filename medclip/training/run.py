@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from medclip.bundle.layout import FORMAT, Layout, ServingLayout, ServingManifest
-from medclip.bundle.serving import ServingTowers
+from medclip.bundle.serving import ServingModel, ServingTowers
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, choose_fold
 from medclip.files.outputs import check_free, named_failures, new_folder, replaced_file
@@ -27,12 +27,14 @@ from medclip.modalities.text.tokens import TextTokenizer
 from medclip.training.attention import attention_of
 from medclip.training.card import Provenance
 from medclip.training.choosing import Choice, measured_kind, retrieval_of
-from medclip.training.export import export_fuser, export_heads, export_towers
+from medclip.training.export import export_fuser, export_graph, export_heads
 from medclip.training.features import CaseFeatures, Progress, TowerRunner, compute_features
 from medclip.training.joint import train_fuser
+from medclip.training.kept_graphs import kept_graph
 from medclip.training.orientation import fit_orientation, told, turned_features
 from medclip.training.save import save_bundle
 from medclip.training.settings import FuserSettings, OrientationSettings, Settings, TuneSettings
+from medclip.training.timing import Stopwatch, Work
 from medclip.training.towers import Towers, copy_tokenizer, load_towers
 from medclip.training.trainer import Epoch, Trained, train_projection
 from medclip.training.unfinished import request_of, working
@@ -61,6 +63,8 @@ class TrainingReport:
     epochs: int
     choice: Choice  # what chose the epoch
     figures: dict[str, float]  # retrieval on the dev cases, by name
+    seconds: dict[str, float]  # by stage, in their order; of a resumed training those of the run that ended it
+    work: dict[str, float]  # seconds of reading scans and texts, by kind of work, summed over the threads that do it
 
 
 def _token_sample(towers: Towers, tokenizer: Path) -> Tensor:
@@ -70,8 +74,17 @@ def _token_sample(towers: Towers, tokenizer: Path) -> Tensor:
     return torch.from_numpy(TextTokenizer(tokenizer, towers.reading).windows(texts).ids)
 
 
-def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None) -> ServingTowers:
-    """Export the towers into `folder` (unless they are there) and open them in onnxruntime."""
+def _picture_sample(size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (2, size, size), dtype=torch.uint8, generator=generator)
+
+
+def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None, kept: bool = True) -> ServingTowers:
+    """Export the towers into `folder` (unless they are there) and open them in onnxruntime.
+
+    Args:
+        kept: in the user's cache folder, too, for the next training; not for towers that are of this training alone.
+    """
     layout = ServingLayout(folder)
     if not layout.manifest.is_file():
         shutil.rmtree(folder, ignore_errors=True)
@@ -79,9 +92,10 @@ def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None)
         copy_tokenizer(towers, folder)
         scan = ScanTower(towers.model.visual, towers.preprocessing)  # type: ignore[arg-type]
         text = TextTower(towers.model, towers.reading)
-        sample = _token_sample(towers, layout.tokenizer)
-        fixed = towers.reading.fixed_length
-        export_towers(scan, text, sample, layout.scan_tower, layout.text_tower, fixed_length=fixed)
+        export = kept_graph if kept else export_graph
+        export(scan, _picture_sample(scan.size), layout.scan_tower)
+        tokens = _token_sample(towers, layout.tokenizer)
+        export(text, tokens, layout.text_tower, free_length=not towers.reading.fixed_length)
         manifest = ServingManifest(
             format=FORMAT,
             preprocessing=towers.preprocessing,
@@ -179,6 +193,8 @@ def train_model(
             what is to be resumed was begun with other cases or settings, or another process is training `out`.
     """
     settings, fuser, report = settings or Settings(), fuser or FuserSettings(), report or Reporter()
+    watch = Stopwatch(report.stage)
+    report = replace(report, stage=watch.stage)
     require_fuser(fuser.name)
     check_free(out, force=force, marker=Layout(out).manifest.name)
     fold = choose_fold(cases, settings.seed)
@@ -207,7 +223,8 @@ def train_model(
                 report,
             )
         cleared(work)
-        return trained
+        watch.end()
+        return replace(trained, seconds=watch.seconds)
 
 
 def _train(
@@ -242,16 +259,17 @@ def _train(
         )
     report.stage("exporting the towers")
     exported = work / "towers"
-    served = exported_towers(towers, exported, threads=threads)
+    served = exported_towers(towers, exported, threads=threads, kept=tune is None)
     runner = _runner(towers, served, exported, device)
     fingerprint = json.dumps(
         sorted(ServingManifest.model_validate_json((exported / "serving.json").read_bytes()).sha256.items())
     )
     report.stage("reading scans and texts")
+    reading = Work()
     features = [
         compute_features(
             part, cases_folder, runner, augmentations=augmentations, seed=settings.seed, cache=work / "features",
-            fingerprint=f"{fingerprint}{device}{crops}", progress=report.features,
+            fingerprint=f"{fingerprint}{device}{crops}", progress=report.features, work=reading,
         )
         for part, augmentations in ((fold.held_out, 0), (fold.train, settings.augmentations))
     ]  # fmt: skip
@@ -273,7 +291,7 @@ def _train(
     unseen, turned = (
         turned_features(
             part, cases_folder, runner, seed=settings.seed, cache=work / "features",
-            fingerprint=f"{fingerprint}{device}{crops}", progress=report.features, most=most,
+            fingerprint=f"{fingerprint}{device}{crops}", progress=report.features, work=reading, most=most,
         )
         for part, most in (
             (fold.held_out, OrientationSettings.dev_pictures),
@@ -281,7 +299,7 @@ def _train(
         )
     )  # fmt: skip
     orientation = fit_orientation(turned, trained.projection, fused.fuser())
-    report.stage("exporting and verifying the model")
+    report.stage("exporting the model")
     with new_folder(out, force=force, marker=Layout(out).manifest.name) as folder:
         serving = Layout(folder).serving.root
         shutil.copytree(exported, serving)
@@ -301,6 +319,8 @@ def _train(
             told=None if orientation is None else told(orientation, unseen, trained.projection, fused.fuser()),
         )
         save_bundle(folder, towers, trained.projection, fused, provenance, cases_folder, orientation)
+        report.stage("verifying the model")
+        ServingModel(serving).verify_references()
     return TrainingReport(
         train_cases=len(fold.train),
         dev_cases=len(fold.held_out),
@@ -309,4 +329,6 @@ def _train(
         epochs=len(trained.epochs),
         choice=trained.choice,
         figures=figures,
+        seconds={},
+        work=reading.seconds,
     )

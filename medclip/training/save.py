@@ -17,7 +17,6 @@ from medclip.bundle.layout import (
     TensorSpec,
 )
 from medclip.bundle.orientation import Orientation
-from medclip.bundle.serving import ServingModel
 from medclip.cases.case import Case
 from medclip.errors import ScanError, TextError
 from medclip.files.plain import digest_of
@@ -83,11 +82,7 @@ def save_bundle(
     cases_folder: Path,
     orientation: Orientation | None,
 ) -> None:
-    """Complete a model folder whose ``serving/`` holds the exported graphs, and verify it as a user will.
-
-    Raises:
-        BundleError: torch and the exported graphs disagree.
-    """
+    """Complete a model folder whose ``serving/`` holds the exported graphs."""
     layout = Layout(folder)
     serving = layout.serving
     module = TorchModel(towers.model, projection, fused.network).eval().cpu()
@@ -143,4 +138,3 @@ def save_bundle(
         sha256={path.relative_to(folder).as_posix(): digest_of(path) for path in stored},
     )
     layout.manifest.write_text(bundle.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    ServingModel(serving.root).verify_references()

@@ -32,7 +32,10 @@ class TextReading(BaseModel):
 class Windows:
     """The windows of several texts, in one batch."""
 
-    ids: NDArray[np.int64]  # (windows, tokens)
+    ids: NDArray[np.int64]  # (windows, tokens), padded
+    length: NDArray[
+        np.int64
+    ]  # (windows,) tokens the tower has to be shown of each: all but the padding it can go without
     owner: NDArray[np.int64]  # (windows,) which text each belongs to, ascending
     weight: NDArray[np.float32]  # (windows,) its share of its text's tokens; sums to 1 for each text
 
@@ -77,7 +80,8 @@ class TextTokenizer:
         ids = np.full((len(framed), width), r.pad, np.int64)
         for row, window in enumerate(framed):
             ids[row, : len(window)] = window
-        return Windows(ids, np.asarray(owner, np.int64), np.asarray(weight, np.float32))
+        length = [r.context_length if r.fixed_length else len(window) for window in framed]
+        return Windows(ids, np.asarray(length, np.int64), np.asarray(owner, np.int64), np.asarray(weight, np.float32))
 
 
 def pool_windows(features: NDArray[np.float32], windows: Windows, texts: int) -> NDArray[np.float32]:
