@@ -80,7 +80,7 @@ class Settings:
     learning_rate: float = 1e-3  # AdamW's usual; 0.65, 0.65, 0.65
     weight_decay: float = 1.0  # strong, for some hundred cases; not tuned
     augmentations: int = 3  # of each scan; 1, 2, 3, 4, 5: 0.641, 0.648, 0.655, 0.654, 0.656 (three seeds, the mean of
-    # epochs 11 to 20); 0 cost 0.06 (docs/figures.md, "What helped"), and each takes a seventh of the time
+    # epochs 11 to 20); 0 cost 0.06 (docs/figures.md, "What helped")
     findings_share: float = 0.3  # of texts in a batch that are the case's findings; not tuned
     sentence_share: float = 0.3  # of texts in a batch that are one sentence of its report; not tuned
     text_noise: float = 0.3  # standard deviation, in units of the text features' mean spread; not tuned
