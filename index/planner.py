@@ -96,6 +96,8 @@ def build_structure(source: Source, demands: Demands, seed: int, *, wanted: Spec
     Args:
         wanted: this structure and no other.
     """
+    if source.count < 2:  # one cannot be measured against others
+        wanted = Spec("flat")
     specs = [wanted] if wanted is not None else candidates(source.count, source.dimension, demands)
     best: Built | None = None
     tried: list[dict[str, Any]] = []

@@ -51,10 +51,12 @@ class Access:
         self.writable = new or (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
         self._waited = new
         self._lock: int | None = None  # the folder, while this reader relies on nobody's writing
+        self._opened = 0
         self._open("mode=rwc" if new else None)
 
     def _open(self, mode: str | None = None) -> None:
         self._frozen = None if self.writable or self._logged() else self._stamp()
+        self._opened += 1  # each connection counts for itself
         known = "mode=rw" if self.writable else "mode=ro" if self._frozen is None else "immutable=1"
         self.connection = _connect(self.file, mode or known)
         self._closing = weakref.finalize(self, close, self.connection, self.file)
@@ -105,14 +107,19 @@ class Access:
             self.connection.execute("ROLLBACK")
         self._release()
 
-    def version(self) -> int | None:
-        """Another number once another connection has changed the file, at the cost of one look at SQLite's shared memory.
+    def version(self) -> tuple[int, int] | None:
+        """Another one once another connection has changed the file, at the cost of one look at SQLite's shared memory.
 
-        None where this connection cannot tell, since it relies on nobody's writing.
+        None where this connection cannot tell: it relies on nobody's writing, or somebody is just beginning to write.
         """
         if self._frozen is not None:
             return None
-        return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
+        try:
+            return self._opened, int(self.connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname in _PASSING:
+                return None
+            raise
 
     def _hold(self) -> None:
         """See that nobody writes until `end`, where this connection relies on it."""

@@ -87,7 +87,7 @@ class CatalogueReader:
         """Reads see the latest state again."""
         self._access.end()
 
-    def version(self) -> int | None:
+    def version(self) -> tuple[int, int] | None:
         """Another number once another connection has changed the catalogue; None where that cannot be told."""
         with self.named():
             return self._access.version()

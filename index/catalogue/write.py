@@ -27,7 +27,7 @@ __all__ = ["Catalogue"]
 
 _BATCH = 64  # cases that are inserted at a time, with their vectors and thumbnails
 
-_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False).encode
 
 
 class Catalogue(CatalogueReader):

@@ -300,7 +300,7 @@ def read_faiss(file: Path, flags: int, kind: str) -> Any:
         raise ArchiveError(f"{file}: not found; mend it with  medclip index verify --repair")
     try:
         index = faiss().read_index(str(file), flags)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise ArchiveError(f"{file}: is damaged; mend it with  medclip index verify --repair") from error
     if not isinstance(index, getattr(faiss(), kind)):
         raise ArchiveError(f"{file}: is damaged; mend it with  medclip index verify --repair")

@@ -1,10 +1,10 @@
 """Exact search: every vector is compared."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from medclip.errors import ArchiveError
 from medclip.index.records import Vectors
 from medclip.index.structures.base import (
     Mask,
@@ -14,96 +14,89 @@ from medclip.index.structures.base import (
     Structure,
     Tuning,
     faiss,
-    found,
+    read_array,
     read_faiss,
     similar,
-)
+)  # fmt: skip
 
 __all__ = ["FlatStructure"]
 
-_FILE = "flat.faiss"
+_FILE, _EARLIER = "flat.npy", "flat.faiss"
 _FEW = 0.3  # share of the vectors up to which those that are allowed are put together first
+_ROUNDING = 1e-5  # by which the products of matrices may differ from those of vectors
 
 
 class FlatStructure(Structure):
-    """FAISS ``IndexFlatIP``: the inner product of unit vectors is their cosine.
+    """(n, d) unit vectors, in memory or mapped, compared by numpy: the inner product of unit vectors is their cosine.
 
-    What is in memory already (`of`) is compared by numpy, for which a small index need not load FAISS.
+    A pair of vectors has one similarity to the last bit, however it is searched for, so that ties are ties.
     """
 
     name = "flat"
     exact = True
 
-    def __init__(self, index: Any, vectors: Vectors | None = None) -> None:
-        self.index, self._vectors = index, vectors
+    def __init__(self, vectors: Vectors) -> None:
+        self._vectors = vectors
 
     @classmethod
     def build(cls, source: Source, settings: dict[str, int], seed: int) -> "FlatStructure":
         del settings, seed
-        index = faiss().IndexFlatIP(source.dimension)
-        for chunk in source.chunks():
-            index.add(chunk)
-        return cls(index)
+        return cls(np.concatenate([np.empty((0, source.dimension), np.float32), *source.chunks()]))
 
     @classmethod
     def of(cls, vectors: Vectors) -> "FlatStructure":
         """Over (n, d) unit vectors in memory, which are not copied."""
-        return cls(None, np.ascontiguousarray(vectors, np.float32))
+        return cls(np.ascontiguousarray(vectors, np.float32))
 
     def followed_by(self, other: "FlatStructure") -> "FlatStructure":
-        """Over the vectors of both, which are in memory."""
-        if self._vectors is None or other._vectors is None:
-            raise TypeError("only vectors in memory can be put together")
+        """Over the vectors of both, in memory."""
         return FlatStructure.of(np.concatenate([self._vectors, other._vectors]))
 
     @classmethod
     def load(cls, folder: Path, mmap: bool) -> "FlatStructure":
-        return cls(read_faiss(folder / _FILE, faiss().IO_FLAG_MMAP_IFC if mmap else 0, "IndexFlat"))
+        if (folder / _EARLIER).exists():
+            index = read_faiss(folder / _EARLIER, 0, "IndexFlat")
+            return cls(np.array(faiss().rev_swig_ptr(index.get_xb(), index.ntotal * index.d)).reshape(-1, index.d))
+        vectors = read_array(folder / _FILE)
+        if vectors.ndim != 2 or vectors.dtype != np.float32 or not vectors.flags.c_contiguous:
+            raise ArchiveError(f"{folder / _FILE}: is damaged; mend it with  medclip index verify --repair")
+        return cls(vectors if mmap else np.array(vectors))
 
     def save(self, folder: Path) -> None:
-        if self._vectors is not None:
-            raise TypeError("vectors in memory alone are not saved; build over them")
-        faiss().write_index(self.index, str(folder / _FILE))
+        np.save(folder / _FILE, self._vectors)
 
     def nearest(self, query: Vectors, k: int, mask: Mask | None = None, least: int | None = None) -> Nearest:
         del least  # k come back in any case
-        if self._vectors is not None:
-            return _compared(self._vectors, query, k, mask)
-        chosen = faiss().SearchParameters(sel=mask.selector) if mask is not None else None
-        similarities, positions = self.index.search(query[None], k, params=chosen)
-        return found(positions[0], similarities[0])
+        vectors, query = self._vectors, np.asarray(query, np.float32)
+        positions = np.arange(len(vectors)) if mask is None else np.flatnonzero(mask.allowed)
+        few = len(positions) < _FEW * len(vectors)
+        ranked = -similar(vectors[positions], query) if few else -similar(vectors, query)[positions]
+        return _best(positions, ranked, k)
 
     def nearest_of_many(self, queries: Vectors, k: int, least: int | None = None) -> list[Nearest]:
         del least
-        if self._vectors is not None:
-            every = np.arange(len(self._vectors))
-            return [_best(every, -row, k) for row in queries @ self._vectors.T]
-        similarities, positions = self.index.search(queries, k)
-        return [found(*one) for one in zip(positions, similarities, strict=True)]
+        found = []
+        for query, row in zip(queries, -(queries @ self._vectors.T), strict=True):
+            positions = np.arange(len(row))
+            if k < len(row):
+                positions = np.flatnonzero(row <= np.partition(row, k - 1)[k - 1] + _ROUNDING)
+            found.append(_best(positions, -similar(self._vectors[positions], query), k))
+        return found
 
     def tune(self, check: Tuning) -> None:
         """Nothing can be tuned: it is exact."""
 
     @property
     def count(self) -> int:
-        return int(self.index.ntotal) if self._vectors is None else len(self._vectors)
+        return len(self._vectors)
 
     @property
     def dimension(self) -> int:
-        return super().dimension if self._vectors is None else self._vectors.shape[1]
+        return int(self._vectors.shape[1])
 
     @property
     def search_parameters(self) -> dict[str, int]:
         return {}
-
-
-def _compared(vectors: Vectors, query: Vectors, k: int, mask: Mask | None) -> Nearest:
-    """The k most similar of (n, d) vectors; of equally similar ones those that stand first."""
-    query = np.asarray(query, np.float32)
-    positions = np.arange(len(vectors)) if mask is None else np.flatnonzero(mask.allowed)
-    few = len(positions) < _FEW * len(vectors)
-    ranked = -similar(vectors[positions], query) if few else -similar(vectors, query)[positions]
-    return _best(positions, ranked, k)
 
 
 def _best(positions: Positions, ranked: Vectors, k: int) -> Nearest:

@@ -6,7 +6,8 @@ processes at once cannot be in each other's way, and a file that changed has ano
 
 Files are told by path, device, inode, size, and the times of their last change (mtime) and of their inode's (ctime): the
 last is set by the kernel, at every write and rename and when another time is put back, and no call sets it. So do Git's
-index and Make's kin; what changes below the file system, a disk that rots, only a new look at the bytes finds.
+index and Make's kin; what changes below the file system (a disk that rots) or through memory that a program had mapped for
+writing, only a new look at the bytes finds.
 """
 
 import contextlib

@@ -150,6 +150,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in passing and p.stat().st_size)
 
 
+@pytest.mark.slow
 def test_every_damaged_file_is_named_and_structures_are_made_anew(tmp_path: Path) -> None:
     build(tmp_path / "fresh", _entries(60))
     before = _state(tmp_path / "fresh")

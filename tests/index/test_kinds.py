@@ -2,11 +2,13 @@
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from medclip.index import CaseIndex
+from medclip.errors import ArchiveError
+from medclip.index import CaseIndex, Entry, Record, VectorView
 from medclip.index.ordering import Order
 from medclip.index.structures.base import Spec
 
@@ -115,3 +117,83 @@ def test_a_search_sees_every_change_whoever_made_it(index: CaseIndex) -> None:
             assert (reader.search(query, 1)[0][0].case_id == new[0].record.id) == there
     index.close()
     other.close()
+
+
+def test_a_state_that_cannot_be_read_is_said_each_time(index: CaseIndex) -> None:
+    """And the state before it, which holds a case that is gone, is never asked again."""
+    gone = next(index.entries())
+    query = gone.views[0].vector[None]
+    assert index.search(query, 1)[0][0].case_id == gone.record.id
+    other = CaseIndex.open(index.folder)
+    other.remove([gone.record.id])
+    other.compact()
+    other.close()
+    for file in index.folder.glob("segments/*/reach.json"):
+        file.unlink()
+    for _ in range(3):
+        with pytest.raises(ArchiveError, match="--repair"):
+            index.search(query, 1)
+    index.close()
+
+
+def test_a_connection_that_was_opened_anew_is_not_taken_for_the_one_before(index: CaseIndex) -> None:
+    """SQLite counts the changes of others for each connection from the same number on."""
+    backend: Any = index._backend
+    access = backend._catalogue._access
+    gone = next(index.entries())
+    query = gone.views[0].vector[None]
+    assert index.search(query, 1)[0][0].case_id == gone.record.id
+    other = CaseIndex.open(index.folder)
+    other.remove([gone.record.id])
+    access._closing()
+    access._open()  # as a reader does that may not write, when a writer begins
+    for _ in range(2):
+        assert index.search(query, 1)[0][0].case_id != gone.record.id
+    index.close()
+    other.close()
+
+
+@pytest.mark.parametrize("name", ["flat", "hnsw", "ivf-flat", "ivf-pq4"])
+def test_an_index_may_be_emptied_and_a_kind_may_have_one_view(name: str, tmp_path: Path) -> None:
+    settings = {"hnsw": {"m": 16, "ef_construction": 40}}.get(name, {"nlist": 4})
+    entries = make_entries(0, 30)
+    lone = Entry(
+        Record("lone", "pl", {}, {}), [VectorView("measurements", 0, unit(np.random.default_rng(1), 1, 8)[0], {})], {}
+    )
+    CaseIndex.create(tmp_path, [*entries, lone], fingerprint="f", structure=Spec(name, settings))
+    index = CaseIndex.open(tmp_path)
+    assert index.search(lone.views[0].vector[None], 1)[0][0].case_id == "lone"
+    index.remove([record.id for record in index.records()])
+    index.compact()
+    assert index.search(lone.views[0].vector[None], 5) == [[]]
+    assert index.verify() == []
+    index.add(entries[:3])
+    assert len(index.search(lone.views[0].vector[None], 5)[0]) == 3
+    index.close()
+
+
+@pytest.mark.parametrize("name", ["flat", "ivf-pq4"])
+def test_equal_vectors_tie_wherever_they_stand_and_however_they_are_searched_for(name: str, tmp_path: Path) -> None:
+    """As two cases of one report text do: the case id decides, not a last bit."""
+    rng = np.random.default_rng(0)
+    d = 65
+    same = unit(rng, 1, d)[0]
+
+    def equal(case_id: str) -> Entry:
+        return Entry(Record(case_id, f"p{case_id}", {}, {}), [VectorView("scan", 0, same, {})], {})
+
+    CaseIndex.create(
+        tmp_path,
+        [*make_entries(0, 200, d=d), *map(equal, ("z1", "b1", "y1"))],
+        fingerprint="f",
+        structure=Spec(name, {"nlist": 4}),
+    )
+    index = CaseIndex.open(tmp_path)
+    index.add([equal("a2"), equal("z2"), equal("c2")])
+    for noise in unit(rng, 30, d):
+        query = same + 0.3 * noise
+        query /= np.linalg.norm(query)
+        [alone] = index.search(query[None], 6)
+        assert [hit.case_id for hit in alone] == ["a2", "b1", "c2", "y1", "z1", "z2"]
+        assert index.search(np.stack([query] * 3), 6)[1] == alone
+    index.close()

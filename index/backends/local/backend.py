@@ -69,7 +69,7 @@ class LocalBackend(Backend):
         self._catalogue = catalogue
         self._state: State | None = None
         self._fresh = False  # whether the state is that of the snapshot that is open
-        self._version: int | None = None  # of the catalogue, when the state was that of its latest change
+        self._version: tuple[int, int] | None = None  # of the catalogue, when the state was that of its latest change
         self._lock = RLock()
         self._depth = 0
 
@@ -181,8 +181,10 @@ class LocalBackend(Backend):
     def _refresh(self) -> None:
         """Read what a search needs, as far as it has changed."""
         with self._catalogue.named():
-            self._version = self._catalogue.version()
+            # Not before the state is read: what fails to be read is not the latest.
+            self._version, version = None, self._catalogue.version()
             self._read_state()
+            self._version = version
         self._fresh = True
 
     def _read_state(self) -> None:
@@ -271,7 +273,7 @@ class LocalBackend(Backend):
     def _make_segments(self) -> None:
         count = self._catalogue.counts().views
         segments = {}
-        if count > SMALL or self._spec is not None:
+        if count and (count > SMALL or self._spec is not None):
             segments = write_segments(
                 self.folder / _SEGMENTS,
                 Columns.by_kind(self._catalogue.keys_after(0)),
