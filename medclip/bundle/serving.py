@@ -144,11 +144,14 @@ class ServingTowers:
         windows = self._tokenizer().windows(texts)
         order = np.argsort(windows.length, kind="stable")  # like lengths together: less padding
         parts: list[Array] = []
-        start = 0
+        start, lengths = 0, windows.length[order].tolist()
         while start < len(order):
-            own = order[start : start + max(1, _TOKENS_AT_ONCE // int(windows.length[order[start]]))]
+            end = start + 1
+            while end < len(order) and (end + 1 - start) * lengths[end] <= _TOKENS_AT_ONCE:
+                end += 1
+            own = order[start:end]
             parts.append(self.run(self._layout.text_tower, windows.ids[own, : windows.length[own].max()]))
-            start += len(own)
+            start = end
         features = np.concatenate(parts)
         features[order] = features.copy()
         return pool_windows(features, windows, len(texts))
