@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from medclip.modalities.scan.pictures import GreyPicture, attend, picture_featur
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
 
-__all__ = ["LEAST_COSINE", "ServingModel", "ServingTowers", "require_alike", "session", "stored_texts"]
+__all__ = ["LEAST_COSINE", "ServingModel", "ServingTowers", "require_alike", "session", "stored_texts", "together"]
 
 Array = NDArray[np.float32]
 
@@ -33,6 +33,15 @@ _REMEDY = "copy the folder again, or train or build it again"
 _TOKENS_AT_ONCE = (
     512  # what becomes of more does not fit into a processor's cache; of fewer, the weights pass too often
 )
+
+
+def together(lengths: Sequence[int]) -> Iterator[slice]:
+    """Windows of rising lengths that are read together: with their padding at most `_TOKENS_AT_ONCE` tokens, or one alone."""
+    start = 0
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or (end + 1 - start) * lengths[end] > _TOKENS_AT_ONCE:
+            yield slice(start, end)
+            start = end
 
 
 def session(file: Path) -> Any:
@@ -144,14 +153,9 @@ class ServingTowers:
         windows = self._tokenizer().windows(texts)
         order = np.argsort(windows.length, kind="stable")  # like lengths together: less padding
         parts: list[Array] = []
-        start, lengths = 0, windows.length[order].tolist()
-        while start < len(order):
-            end = start + 1
-            while end < len(order) and (end + 1 - start) * lengths[end] <= _TOKENS_AT_ONCE:
-                end += 1
-            own = order[start:end]
+        for place in together(windows.length[order].tolist()):
+            own = order[place]
             parts.append(self.run(self._layout.text_tower, windows.ids[own, : windows.length[own].max()]))
-            start = end
         features = np.concatenate(parts)
         features[order] = features.copy()
         return pool_windows(features, windows, len(texts))

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from medclip.bundle.layout import Layout, ServingManifest
-from medclip.bundle.serving import LEAST_COSINE, ServingModel
+from medclip.bundle.serving import LEAST_COSINE, ServingModel, together
 from medclip.bundle.verify import verify_bundle
 from medclip.cases import Case
 from medclip.embedding.embedder import EmbeddedCase, Embedder
@@ -160,3 +160,16 @@ def test_the_stored_head_tells_how_a_scan_lies(model: Path, sample: Path, sample
     told = json.loads(Layout(model).training.read_text())["orientation"]["right"]
     assert np.mean(right) > told - 0.15
     assert told > 0.5, "by chance one in six"
+
+
+def test_windows_are_read_together_as_the_longest_allows() -> None:
+    """The short ends of long texts would be padded to full length, a hundred at a time: gigabytes of it."""
+    rng = np.random.default_rng(0)
+    for lengths in ([], [256], [3] * 100 + [256] * 50, [512, 700], sorted(rng.integers(1, 256, 300).tolist())):
+        places = list(together(lengths))
+        assert [n for place in places for n in range(place.start, place.stop)] == list(range(len(lengths)))
+        assert all(
+            place.stop - place.start == 1 or (place.stop - place.start) * lengths[place.stop - 1] <= 512
+            for place in places
+        )
+        assert len(places) <= 2 * sum(lengths) / 512 + 2 + sum(length > 512 for length in lengths)
