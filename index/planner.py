@@ -18,7 +18,7 @@ from medclip.index.structures.base import (
     faiss,
     load_structure,
     refined,
-)  # fmt: skip
+)
 from medclip.index.structures.hnsw import memory_of
 
 __all__ = ["SMALL", "Built", "Demands", "build_structure", "candidates"]

@@ -17,7 +17,7 @@ from medclip.index.structures.base import (
     read_array,
     read_faiss,
     similar,
-)  # fmt: skip
+)
 
 __all__ = ["FlatStructure"]
 
