@@ -344,8 +344,8 @@ class LocalBackend(Backend):
 
     def kept(self, case_ids: Sequence[str]) -> list[Kept]:
         with self._reading():
-            found = [(self._catalogue.record(one), tuple(sorted(self._catalogue.thumbnails(one)))) for one in case_ids]
-        return [Kept(record, numbers) for record, numbers in found if record is not None]
+            records, numbers = self._catalogue.records_of(case_ids), self._catalogue.pictured(case_ids)
+        return [Kept(records[one], numbers.get(one, ())) for one in case_ids if one in records]
 
     def records(self) -> Iterator[Record]:
         with self._reading():
