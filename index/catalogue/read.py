@@ -169,14 +169,14 @@ class CatalogueReader:
             ),
         )
 
-    def vectors_after(
-        self, row: int, dimension: int, *, batch: int = 4096
-    ) -> Iterator[tuple[tuple[str, ...], Vectors]]:
-        """The views of higher rows, in their order, some at a time: (n,) kinds, (n, d) vectors."""
+    def vectors_after(self, row: int, dimension: int, *, batch: int = 4096) -> Iterator[tuple[str, Vectors]]:
+        """(kind, (n, d) vectors) of the views of higher rows, those of a kind in their order, some at a time."""
         cursor = self.connection.execute("SELECT kind, vector FROM views WHERE row > ? ORDER BY row", (row,))
         while rows := cursor.fetchmany(batch):
-            kinds, vectors = zip(*rows, strict=True)
-            yield kinds, _matrix(vectors, dimension)
+            kinds, blobs = zip(*rows, strict=True)
+            vectors, of_kinds = _matrix(blobs, dimension), np.asarray(kinds)
+            for kind in sorted(stored.text(kind, "a kind") for kind in set(kinds)):
+                yield kind, vectors[of_kinds == kind]
 
     def vectors_of(self, rows: Sequence[int], dimension: int) -> Vectors:
         """(n, d) vectors of n rows."""

@@ -27,6 +27,7 @@ __all__ = [
     "Tuning",
     "again",
     "compared_with",
+    "damaged",
     "faiss",
     "found",
     "load_structure",
@@ -275,6 +276,11 @@ def compared_with(vectors: Vectors) -> Compare:
     return lambda positions, queries: similar(vectors[positions], queries)
 
 
+def damaged(place: Path) -> ArchiveError:
+    """What is said of a file or folder of a segment that is not as medclip writes it."""
+    return ArchiveError(f"{place}: is damaged; mend it with  medclip index verify --repair")
+
+
 def read_array(file: Path) -> NDArray[Any]:
     """Map an array as numpy saves it, as a plain one: numpy's class for mapped arrays takes microseconds for each access.
 
@@ -283,8 +289,19 @@ def read_array(file: Path) -> NDArray[Any]:
     """
     try:
         return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError, SyntaxError, TokenError, AttributeError, TypeError, OverflowError) as error:
-        raise ArchiveError(f"{file}: is damaged; mend it with  medclip index verify --repair") from error
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        LookupError,
+        RecursionError,
+        SyntaxError,
+        TokenError,
+        AttributeError,
+        TypeError,
+        OverflowError,
+    ) as error:
+        raise damaged(file) from error
 
 
 def read_faiss(file: Path, flags: int, kind: str) -> Any:
@@ -301,9 +318,9 @@ def read_faiss(file: Path, flags: int, kind: str) -> Any:
     try:
         index = faiss().read_index(str(file), flags)
     except (RuntimeError, MemoryError) as error:
-        raise ArchiveError(f"{file}: is damaged; mend it with  medclip index verify --repair") from error
+        raise damaged(file) from error
     if not isinstance(index, getattr(faiss(), kind)):
-        raise ArchiveError(f"{file}: is damaged; mend it with  medclip index verify --repair")
+        raise damaged(file)
     return index
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from medclip.errors import ArchiveError
 from medclip.index.records import Vectors
 from medclip.index.structures.base import (
     Mask,
@@ -13,6 +12,7 @@ from medclip.index.structures.base import (
     Source,
     Structure,
     Tuning,
+    damaged,
     faiss,
     read_array,
     read_faiss,
@@ -59,7 +59,7 @@ class FlatStructure(Structure):
             return cls(np.array(faiss().rev_swig_ptr(index.get_xb(), index.ntotal * index.d)).reshape(-1, index.d))
         vectors = read_array(folder / _FILE)
         if vectors.ndim != 2 or vectors.dtype != np.float32 or not vectors.flags.c_contiguous:
-            raise ArchiveError(f"{folder / _FILE}: is damaged; mend it with  medclip index verify --repair")
+            raise damaged(folder / _FILE)
         return cls(vectors if mmap else np.array(vectors))
 
     def save(self, folder: Path) -> None:

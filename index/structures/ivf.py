@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.errors import ArchiveError
 from medclip.files.sealed import strict_json
 from medclip.index.records import Vectors
 from medclip.index.structures.base import (
@@ -17,6 +16,7 @@ from medclip.index.structures.base import (
     Source,
     Structure,
     Tuning,
+    damaged,
     faiss,
     found,
     read_array,
@@ -238,7 +238,7 @@ def read_lists(folder: Path, index: Any) -> tuple[NDArray[np.int32], dict[float,
         if len(lists) and not 0 <= lists.min() <= lists.max() < index.nlist:
             raise ValueError("names lists that are not there")
     except (OSError, ValueError, AttributeError, TypeError, OverflowError) as error:
-        raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair") from error
+        raise damaged(folder) from error
     return lists, probes
 
 

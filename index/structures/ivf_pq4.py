@@ -14,13 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.errors import ArchiveError
 from medclip.files.sealed import strict_json
 from medclip.index.records import Vectors
-from medclip.index.structures.base import Mask, Nearest, Source, Tuning, faiss, found, read_array, read_faiss, similar
+from medclip.index.structures.base import (
+    Mask,
+    Nearest,
+    Source,
+    Tuning,
+    damaged,
+    faiss,
+    found,
+    read_array,
+    read_faiss,
+    similar,
+)
 from medclip.index.structures.ivf import FULL, IvfFlatStructure, read_lists, sampled, set_clustering
 
-__all__ = ["IvfPq4Structure", "code_bytes"]
+__all__ = ["IvfPq4Structure"]
 
 _FILE, _TURN, _CODES, _REACH = "ivf-pq4.faiss", "turn.npy", "codes.npy", "reach.json"
 _AXES = 256
@@ -33,11 +43,6 @@ _CENTRE, _LIST = 16, 500  # a list's centre and the beginning of its search cost
 def _axes(dimension: int) -> int:
     """How many axes are kept: an even number, where there are two."""
     return min(_AXES, dimension - dimension % 2 or 1)
-
-
-def code_bytes(dimension: int) -> int:
-    """Bytes that the code of a vector takes."""
-    return -(-_axes(dimension) // 4)
 
 
 class IvfPq4Structure(IvfFlatStructure):
@@ -103,7 +108,7 @@ class IvfPq4Structure(IvfFlatStructure):
             if codes.dtype != np.uint8 or codes.shape != (index.ntotal, index.pq.code_size):
                 raise ValueError("is not what belongs to the index")
         except (OSError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
-            raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair") from error
+            raise damaged(folder) from error
         return cls(index, lists, probes, turn, codes, reach)
 
     def save(self, folder: Path) -> None:

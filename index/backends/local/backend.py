@@ -219,10 +219,8 @@ class LocalBackend(Backend):
     def _recent(self, last: int) -> dict[str, Part]:
         """Kind → its views after a row."""
         found: dict[str, list[Vectors]] = {}
-        for some, batch in self._catalogue.vectors_after(last, self._dimension):
-            of_kinds = np.asarray(some)
-            for kind in set(some):
-                found.setdefault(kind, []).append(batch[of_kinds == kind])
+        for kind, some in self._catalogue.vectors_after(last, self._dimension):
+            found.setdefault(kind, []).append(some)
         columns = Columns.by_kind(self._catalogue.keys_after(last))
         return {k: Part(k, c, FlatStructure.of(np.concatenate(found[k]))) for k, c in columns.items()}
 

@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError  # by numpy, of a header that is no Python literal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.errors import ArchiveError
 from medclip.index import stored
 from medclip.index.filters import Filter, Join
 from medclip.index.records import Key, Near
 from medclip.index.stored import GarbledError, GarbledSegmentError
+from medclip.index.structures.base import damaged, read_array
 
 __all__ = ["Coded", "Columns", "Strings", "in_segment"]
 
@@ -104,11 +103,6 @@ class Columns:
             growing.setdefault(kind, _Growing()).add(key, key.case != case)
             case = key.case
         return {kind: cls._of(columns) for kind, columns in sorted(growing.items())}
-
-    @classmethod
-    def none(cls) -> "Columns":
-        """Of no vector."""
-        return cls._of(_Growing())
 
     @classmethod
     def _of(cls, growing: _Growing) -> "Columns":
@@ -205,38 +199,26 @@ class Columns:
         Raises:
             ArchiveError: a file is missing or damaged.
         """
-
-        def mapped(name: str) -> Any:
-            # As a plain array: numpy's class for mapped ones takes microseconds for each element.
-            return np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False))
-
         try:
-            keys, codes = mapped(_KEYS), mapped(_FACTS)
+            keys, codes = read_array(folder / _KEYS), read_array(folder / _FACTS)
             values = json.loads((folder / _VALUES).read_bytes())
             coded = {
                 name: Coded(row, [stored.fact(one) for one in values[name]])
                 for name, row in zip(sorted(values), codes, strict=True)
             }
-            ids = [Strings(mapped(f"{what}-ends.npy"), mapped(f"{what}-text.npy")) for what in ("cases", "patients")]
+            ids = [
+                Strings(*(read_array(folder / f"{what}-{part}.npy") for part in ("ends", "text")))
+                for what in ("cases", "patients")
+            ]
             if (folder / _FIRST).exists():
-                first = mapped(_FIRST)
+                first = read_array(folder / _FIRST)
             else:  # an earlier version kept all views of a case together
                 first = np.concatenate([[True], keys[1, 1:] != keys[1, :-1]]) if len(keys[1]) else np.empty(0, bool)
             self = cls(keys[0], keys[1], keys[2], keys[3], first, coded, *ids)
             self._check()
             return self
-        except (
-            OSError,
-            ValueError,
-            EOFError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-            SyntaxError,
-            TokenError,
-        ) as error:
-            raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair") from error
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise damaged(folder) from error
 
     def _check(self) -> None:
         """Shapes and types, which cost nothing to look at, however many there are.

@@ -20,17 +20,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tokenize import TokenError  # by numpy, of a header that is no Python literal
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medclip.errors import ArchiveError
+from medclip.index.backends.local.arrays import ArrayStream
 from medclip.index.backends.local.bm25 import K1, Stands, norms, share
 from medclip.index.catalogue.words import Occurrences
 from medclip.index.stored import GarbledError, GarbledSegmentError
+from medclip.index.structures.base import damaged, read_array
 
 __all__ = ["Postings", "write_postings"]
 
@@ -39,35 +38,10 @@ _FEWEST = (
     1 / 8
 )  # of the texts: from there on one byte for every text is read faster than five for each that has the term
 _LARGEST = 255
-_HEADER = 128  # bytes that numpy's header of one dimension takes, whatever its length
 _CHUNK = 1 << 20
 _SIGNPOST = 32
 _ROUNDED = 1 + 1e-6  # up, against float32
 _HIGHEST = (K1 + 1) * _ROUNDED
-
-
-class _Stream:
-    """A .npy file of one dimension, written piece by piece."""
-
-    def __init__(self, file: Path, kind: type[np.generic], width: int = 0) -> None:
-        self._out, self._kind, self._width, self.count = file.open("wb"), np.dtype(kind), width, 0
-
-    def __enter__(self) -> Self:
-        self._out.write(b"\0" * _HEADER)
-        return self
-
-    def append(self, values: NDArray[Any]) -> None:
-        self._out.write(np.ascontiguousarray(values, self._kind).data)
-        self.count += len(values)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        with self._out:
-            if error is None:
-                shape = (self.count // self._width, self._width) if self._width else (self.count,)
-                self._out.seek(0)
-                header = {"descr": self._kind.str, "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(self._out, header)
-                assert self._out.tell() == _HEADER
 
 
 def write_postings(
@@ -90,10 +64,10 @@ def write_postings(
     dense: list[int] = []
     terms = 0
     with (
-        _Stream(folder / f"{_PREFIX}terms.npy", np.uint8) as names,
-        _Stream(folder / f"{_PREFIX}texts.npy", np.uint32) as texts,
-        _Stream(folder / f"{_PREFIX}times.npy", np.uint8) as times,
-        _Stream(folder / f"{_PREFIX}all.npy", np.uint8, max(m, 1)) as everywhere,
+        ArrayStream(folder / f"{_PREFIX}terms.npy", np.uint8) as names,
+        ArrayStream(folder / f"{_PREFIX}texts.npy", np.uint32) as texts,
+        ArrayStream(folder / f"{_PREFIX}times.npy", np.uint8) as times,
+        ArrayStream(folder / f"{_PREFIX}all.npy", np.uint8, max(m, 1)) as everywhere,
     ):
         for some in found:
             at = np.minimum(np.searchsorted(cases, some.cases), max(m - 1, 0))
@@ -165,23 +139,12 @@ class Postings:
         Raises:
             ArchiveError: a file is missing or damaged.
         """
+        self = cls(*(read_array(folder / name) for name in Postings.names()))
         try:
-            # As plain arrays: numpy's class for mapped ones takes microseconds for each element.
-            found = [np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False)) for name in Postings.names()]
-            self = cls(*found)
             self._check()
-            return self
-        except (
-            OSError,
-            ValueError,
-            EOFError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            SyntaxError,
-            TokenError,
-        ) as error:
-            raise ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair") from error
+        except (ValueError, LookupError, TypeError) as error:
+            raise damaged(folder) from error
+        return self
 
     def _check(self) -> None:
         """Shapes and types, which cost nothing to look at, however many there are.

@@ -4,7 +4,7 @@ import json
 import re
 import stat
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from medclip.errors import ArchiveError
 from medclip.files.plain import digest_of, open_regular, sync, unreadable
+from medclip.index.backends.local.arrays import ArrayStream
 from medclip.index.backends.local.columns import Columns
 from medclip.index.backends.local.postings import Postings
 from medclip.index.backends.local.words import Words
 from medclip.index.filters import Filter
 from medclip.index.planner import Built
 from medclip.index.records import Vectors
-from medclip.index.structures.base import Source, Structure, compared_with, load_structure, read_array
+from medclip.index.structures.base import Source, Structure, compared_with, damaged, load_structure, read_array
 
 __all__ = ["Part", "is_segment", "load_segment", "segment_faults", "write_segments"]
 
@@ -50,7 +51,7 @@ class Part:
             vectors: (n, d) of a lossy structure, mapped; None where the structure or the catalogue has them.
             postings: of the words of all cases, whatever their views; one segment has them.
         """
-        self.kind, self.columns, self.structure, self.vectors = kind, columns, structure, vectors
+        self.kind, self.columns, self.structure = kind, columns, structure
         self.compare = None if vectors is None else compared_with(vectors)
         self._postings = postings
         self.alive: NDArray[np.bool_] = np.ones(len(columns), bool)
@@ -81,7 +82,7 @@ class Part:
 def write_segments(
     parent: Path,
     kinds: dict[str, Columns],
-    vectors: Iterable[tuple[Sequence[str], Vectors]],
+    vectors: Iterable[tuple[str, Vectors]],
     dimension: int,
     build: Callable[[Source], Built],
     write_words: Callable[[Path], None],
@@ -90,7 +91,7 @@ def write_segments(
 
     Args:
         kinds: kind → the columns of its views.
-        vectors: the views' vectors in the order of rows, some at a time: (n,) kinds, (n, d).
+        vectors: (kind, (n, d) vectors), some at a time, those of a kind in the order of its columns.
         build: chooses and builds the search structure of one kind.
         write_words: writes the words of all cases into a folder.
     """
@@ -99,13 +100,9 @@ def write_segments(
         opened = {}
         for kind, folder in folders.items():
             folder.mkdir(parents=True)
-            opened[kind] = files.enter_context((folder / _VECTORS).open("wb"))
-            shape = (len(kinds[kind]), dimension)
-            np.lib.format.write_array_header_1_0(opened[kind], {"descr": "<f4", "fortran_order": False, "shape": shape})
-        for some, batch in vectors:
-            of_kinds = np.asarray(some)
-            for kind in set(some):
-                opened[kind].write(np.ascontiguousarray(batch[of_kinds == kind]).data)
+            opened[kind] = files.enter_context(ArrayStream(folder / _VECTORS, np.float32, dimension))
+        for kind, some in vectors:
+            opened[kind].append(some)
     write_words(next(iter(folders.values())))
     manifests = {folder.name: _written(folder, kind, kinds[kind], build) for kind, folder in folders.items()}
     sync(parent)
@@ -149,15 +146,14 @@ def load_segment(folder: Path, manifest: dict[str, Any], dimension: int, mmap: b
             raise ArchiveError(
                 f"{folder / name}: {unreadable(error)}; mend it with  medclip index verify --repair"
             ) from error
-    damaged = ArchiveError(f"{folder}: is damaged; mend it with  medclip index verify --repair")
     columns, structure = Columns.load(folder), load_structure(manifest["structure"]).load(folder, mmap)
     vectors = None
     if _VECTORS in manifest["sha256"]:
         vectors = read_array(folder / _VECTORS)
         if vectors.dtype != np.float32 or vectors.shape != (len(columns), dimension) or not vectors.flags.c_contiguous:
-            raise damaged
+            raise damaged(folder)
     if len(columns) != structure.count or structure.dimension != dimension:
-        raise damaged
+        raise damaged(folder)
     worded = any(name in manifest["sha256"] for name in Postings.names())
     postings = Postings.load(folder) if worded else None
     return Part(manifest.get("kind"), columns, structure, vectors, postings)

@@ -44,7 +44,7 @@ class State:
         self.cases, self.generation, self.base, self.last_dead = cases, generation, base, last_dead
         self.segments, self.recent = segments, recent
         self.parts = [part for part in (*segments, *recent.values()) if len(part.columns)]
-        self.alone = all(part.structure.exact or part.vectors is not None for part in self.parts)
+        self.alone = all(part.structure.exact or part.compare is not None for part in self.parts)
         self.masks: OrderedDict[tuple[int, object, object], Mask] = OrderedDict()
 
     def parts_of(self, kinds: Collection[str] | None) -> list[Part]:
@@ -95,7 +95,7 @@ class State:
         """The nearest of one part; where only a few are deleted, some more are asked and the deleted left out."""
         with in_segment():
             compare, whole = self._comparer(part), part.kind is not None or scope.kinds is None
-            keeps = part.vectors is not None or not part.structure.lossy  # what it takes to compare the deleted, too
+            keeps = part.compare is not None or not part.structure.lossy  # what it takes to compare the deleted, too
             if part.dead and keeps and whole and scope.where is None:
                 got = refined(part.structure, query, min(want + _SPARE, len(part.columns)), None, compare)
                 alive = part.alive[got.positions]
