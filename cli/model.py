@@ -30,32 +30,40 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
-def choose_towers(towers: str, text_tower: str) -> str:
-    """The name of both towers.
+def choose_towers(towers: str, image_tower: str | None, text_tower: str | None) -> str:
+    """One name of what the three options ask for.
 
     Raises:
-        BundleError: the text tower is not known, or the towers bring their own.
+        MissingDependencyError: torch is not installed.
     """
-    from medclip.errors import BundleError
+    from medclip.errors import MissingDependencyError
 
-    if text_tower not in ("english", "multilingual"):
-        raise BundleError(f"text tower {text_tower!r} is not known; choose english or multilingual")
-    if text_tower == "english":
-        return towers
-    if towers != "default":
-        raise BundleError(f"towers {towers} bring their own text tower; leave --text-tower out")
-    return "multilingual"
+    try:
+        from medclip.training.towers import named
+    except ImportError as error:
+        raise MissingDependencyError("training needs torch", "train") from error
+    return named(towers, image_tower, text_tower)
 
 
 def train(
     cases: Annotated[Path, typer.Argument(help="A cases folder.")],
     out: Annotated[Path, typer.Option("--out", help="The model folder to make.")] = ...,  # type: ignore[assignment]
     towers: Annotated[
-        str, typer.Option(help="default, hf-hub:ORG/REPO, local-dir:FOLDER or an open_clip NAME:TAG.")
+        str,
+        typer.Option(
+            help="default, hf-hub:ORG/REPO, local-dir:FOLDER, an open_clip NAME:TAG, or transformers:FOLDER or ORG/NAME."
+        ),
     ] = "default",
+    image_tower: Annotated[
+        str | None, typer.Option(help="Another image tower: as --towers, lite2, or one that reads scans alone.")
+    ] = None,
     text_tower: Annotated[
-        str, typer.Option(help="Of the default towers: english (MiniLM) or multilingual (16 languages).")
-    ] = "english",
+        str | None,
+        typer.Option(
+            help="Another text tower: english (MiniLM), multilingual (16 languages), mpnet, as --towers, or a "
+            "sentence-transformers FOLDER or ORG/NAME."
+        ),
+    ] = None,
     crops: Annotated[
         bool, typer.Option("--crops", help="Read overlapping crops of every picture too (ten times the work).")
     ] = False,
@@ -107,7 +115,7 @@ def train(
             loaded,
             cases,
             out,
-            towers_name=choose_towers(towers, text_tower),
+            towers_name=choose_towers(towers, image_tower, text_tower),
             crops=crops,
             settings=Settings(seed=seed, epochs=epochs),
             fuser=FuserSettings(fuser, weights),
@@ -167,6 +175,8 @@ def verify(model: Annotated[Path, typer.Argument(help="A model folder.")]) -> No
         by_torch = f"torch {verify_torch(model):.6f}"
     render.say(f"{model}: ", ("verified", "green"), f"; {found.files} files, {found.tensors} tensors")
     render.say(f"reference outputs recomputed: onnxruntime {found.onnx_cosine:.6f}, {by_torch} (least cosine)")
+    for line in found.licences:
+        render.say(f"weights: {line}")
     render.say(f"fingerprint {found.fingerprint[:16]}")
 
 

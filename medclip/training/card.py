@@ -19,6 +19,7 @@ from medclip.training.orientation import Told
 from medclip.training.projection import Shape
 from medclip.training.settings import Settings, TuneSettings
 from medclip.training.towers import Towers
+from medclip.training.towers.licence import restriction
 from medclip.training.trainer import Epoch
 
 __all__ = ["Provenance", "write_card"]
@@ -46,6 +47,9 @@ def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Sh
     facts: dict[str, Any] = {
         "towers": towers.name,
         "origin": towers.origin,
+        "image_tower": asdict(towers.image),
+        "text_tower": asdict(towers.text),
+        "restrictions": sorted({said for one in (towers.image, towers.text) if (said := restriction(one.licence))}),
         "shape": asdict(shape),
         "fuser": asdict(fused.settings),
         "fuser_shape": asdict(fused.shape),

@@ -56,7 +56,8 @@ def _name(module: nn.Module, sample: Tensor, free_length: bool) -> str:
     """What the graph depends on: every tensor, the layers, what computes with them, and what exports it."""
     digest = hashlib.sha256()
     about = [repr(module), list(sample.shape[1:]), str(sample.dtype), free_length]
-    made_by = [inspect.getsource(type(module)), inspect.getsource(export), *map(version, _EXPORTERS)]
+    ours = sorted({type(part) for part in module.modules() if type(part).__module__.startswith("medclip.")}, key=repr)
+    made_by = [*map(inspect.getsource, ours), inspect.getsource(export), *map(version, _EXPORTERS)]
     digest.update(json.dumps([about, made_by]).encode())
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())

@@ -90,7 +90,7 @@ def exported_towers(towers: Towers, folder: Path, *, threads: int | None = None,
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         copy_tokenizer(towers, folder)
-        scan = ScanTower(towers.model.visual, towers.preprocessing)  # type: ignore[arg-type]
+        scan = ScanTower(towers.model.visual, towers.preprocessing)
         text = TextTower(towers.model, towers.reading)
         export = kept_graph if kept else export_graph
         export(scan, _picture_sample(scan.size), layout.scan_tower)
@@ -123,7 +123,7 @@ class _TorchRunner:
     def __init__(self, towers: Towers, tokenizer: Path, device: str, threads: int) -> None:
         self.preprocessing, self.scripts, self.threads = towers.preprocessing, towers.reading.scripts, threads
         self._device = device
-        self._scan = ScanTower(towers.model.visual, towers.preprocessing).to(device).eval()  # type: ignore[arg-type]
+        self._scan = ScanTower(towers.model.visual, towers.preprocessing).to(device).eval()
         self._text = TextTower(towers.model, towers.reading).to(device).eval()
         self._tokenizer = TextTokenizer(tokenizer, towers.reading)
 

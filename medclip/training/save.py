@@ -29,7 +29,7 @@ from medclip.modalities.text.clean import require_readable
 from medclip.training.card import Provenance, write_card
 from medclip.training.joint import TrainedFuser
 from medclip.training.projection import Projection
-from medclip.training.towers import Towers, save_configs
+from medclip.training.towers import Towers, save_recipes
 from medclip.training.verify import TorchModel
 
 __all__ = ["save_bundle"]
@@ -88,7 +88,7 @@ def save_bundle(
     module = TorchModel(towers.model, projection, fused.network).eval().cpu()
     tensors = _tensors(module)
     write_tensors(layout.weights, tensors)
-    save_configs(towers, folder)
+    save_recipes(towers, folder)
     shape = projection.shape
     pictures, texts = _reference_inputs(provenance.fold.train, cases_folder, towers.reading.scripts)
     prepared = np.stack([prepare_scan(picture, towers.preprocessing) for picture in pictures])

@@ -29,7 +29,7 @@ _CASES = {"ids": "cases (or their order or split)", "records": "records of the c
 """Digests in the request → what differs where they do; a later one is only looked at where the earlier agree."""
 
 _NAMES = {
-    "towers": "--towers or --text-tower",
+    "towers": "--towers, --image-tower or --text-tower",
     "crops": "--crops",
     "unfreeze": "--unfreeze",
     "tune.epochs": "--unfreeze-epochs",

@@ -1,9 +1,9 @@
 """A grey picture as a tower was trained to see it. Part of the model: a bundle stores its `Preprocessing`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from medclip.modalities.scan.pictures import GreyPicture
 
@@ -21,6 +21,15 @@ class Preprocessing(BaseModel):
     mean: tuple[float, float, float]  # of each channel, on the 0..1 scale; the exported graph subtracts it
     std: tuple[float, float, float]
     crops: Annotated[int, Field(ge=0, le=16)] = 0  # along either axis, pooled with the picture (`...scan.crops`)
+    short: Annotated[int, Field(ge=1, le=4096)] | None = (
+        None  # with crop: pixels of the short side before it; None: `size`
+    )
+
+    @model_serializer(mode="wrap")
+    def _written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What earlier models lack is left out where it says nothing, so that they are the models that they were."""
+        found: dict[str, Any] = written(self)
+        return {name: value for name, value in found.items() if name != "short" or value is not None}
 
 
 def prepare_scan(picture: GreyPicture, how: Preprocessing) -> GreyPicture:
@@ -34,9 +43,14 @@ def prepare_scan(picture: GreyPicture, how: Preprocessing) -> GreyPicture:
         square = Image.new("L", (side, side), 0)
         square.paste(image, ((side - width) // 2, (side - height) // 2))
         image = square
-    elif how.resize == "crop":
+    elif how.resize == "crop" and how.short is None:
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         image = image.crop((left, top, left + side, top + side))
+    box = None
+    if how.short is not None:  # the middle of what a whole picture would become with that short side
+        kept = min(width, height) * how.size / how.short
+        left_, top_ = max(0.0, (width - kept) / 2), max(0.0, (height - kept) / 2)
+        box = (left_, top_, min(float(width), left_ + kept), min(float(height), top_ + kept))
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-    return np.asarray(image.resize((how.size, how.size), filters[how.interpolation]))
+    return np.asarray(image.resize((how.size, how.size), filters[how.interpolation], box=box))

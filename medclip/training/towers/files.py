@@ -1,0 +1,95 @@
+"""A folder of Hugging Face files, read with one-line errors."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from medclip.errors import BundleError
+
+__all__ = ["pretrained", "read_json", "tensors_in"]
+
+_WHOLE = "fetch the model whole, with  medclip model fetch"
+_SAFE = ("model.safetensors", "model.safetensors.index.json")
+_OTHERS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
+
+
+def read_json(folder: Path, name: str) -> Any:
+    """One JSON file of a folder.
+
+    Raises:
+        BundleError: it is missing or damaged.
+    """
+    file = folder / name
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{folder}: has no {name}; {_WHOLE}") from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{file}: is damaged; {_WHOLE}") from error
+
+
+def _require_safe(folder: Path) -> None:
+    """Weights are read from safetensors alone."""
+    if any((folder / name).is_file() for name in _SAFE):
+        return
+    other = next((name for name in _OTHERS if (folder / name).is_file()), None)
+    if other is None:
+        raise BundleError(f"{folder}: has no weights ({_SAFE[0]}); {_WHOLE}")
+    raise BundleError(f"{folder / other}: only safetensors are read; convert the folder with  medclip model fetch")
+
+
+def pretrained(folder: Path, **how: Any) -> nn.Module:
+    """The model that transformers makes of a folder, with its pretrained weights, every one of them; in eval mode, float32.
+
+    Args:
+        how: for `transformers.AutoModel.from_pretrained`.
+
+    Raises:
+        BundleError: there are no weights, they are damaged, or they are of another architecture than the configuration.
+    """
+    from transformers import AutoModel
+
+    _require_safe(folder)
+    try:
+        found, said = AutoModel.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **how,
+        )
+    except Exception as error:  # of many kinds
+        detail = " ".join(str(error).split())[:150]
+        raise BundleError(
+            f"{folder}: transformers cannot load it; {_WHOLE}, or choose another ({type(error).__name__}: {detail})"
+        ) from error
+    lost = sorted([*said["missing_keys"], *(name for name, *_ in said["mismatched_keys"])])
+    lost = [name for name in lost if not name.startswith("pooler.")]  # of an encoder whose last layer is what is asked
+    if lost:
+        raise BundleError(
+            f"{folder}: its weights are of another architecture than its config.json (of {len(lost)} tensors the first is "
+            f"{lost[0]}); {_WHOLE}"
+        )
+    model: nn.Module = found.eval()
+    return model
+
+
+def tensors_in(file: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a safetensors file.
+
+    Raises:
+        BundleError: it is missing or damaged.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(file))
+    except FileNotFoundError as error:
+        raise BundleError(f"{file.parent}: has no {file.name}; {_WHOLE}") from error
+    except Exception as error:  # safetensors' errors have no common type
+        raise BundleError(f"{file}: is damaged; {_WHOLE} ({type(error).__name__})") from error

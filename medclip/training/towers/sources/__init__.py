@@ -1,0 +1,1 @@
+"""Where towers come from: one file a source, which registers itself by standing here."""

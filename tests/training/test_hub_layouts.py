@@ -1,0 +1,113 @@
+"""Towers in the layouts of BiomedCLIP, MedSigLIP, SigLIP 2, CLIP, RAD-DINO and all-mpnet-base-v2, with no connection."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra train")
+
+from medclip.bundle.layout import Layout  # noqa: E402
+from medclip.bundle.serving import ServingModel  # noqa: E402
+from medclip.cases import read_cases  # noqa: E402
+from medclip.modalities.scan.prepare import prepare_scan  # noqa: E402
+from medclip.modalities.scan.read import read_scan  # noqa: E402
+from medclip.training.towers import load_towers, rebuild_towers, save_recipes  # noqa: E402
+from tests.conftest import Shared  # noqa: E402
+from tests.tiny_hub import LAYOUTS  # noqa: E402
+
+TEXTS = ["Axial CT of the chest.", "No effusion; the patient's liver is normal."]
+
+ALONE = """
+import json, sys
+
+def refuse(event, _):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
+        print(f"a connection was opened: {event}", file=sys.stderr)
+        sys.exit(9)
+
+sys.addaudithook(refuse)
+from medclip.cli.app import run
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["medclip", *arguments]
+    try:
+        run()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
+"""Runs commands one after another; whatever asks for a connection ends it."""
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest, shared: Shared) -> tuple[Path, str]:
+    """A folder in one of the layouts, and how it is named as towers."""
+    make, form = LAYOUTS[request.param]
+    folder = shared(f"layout-{request.param}", make)
+    return folder, form.format(folder)
+
+
+def alone(*commands: list[object]) -> subprocess.CompletedProcess[str]:
+    """Run commands in a process that may open no connection, as a user without HF_HUB_OFFLINE would."""
+    given = json.dumps([[str(one) for one in command] for command in commands])
+    free = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
+    return subprocess.run(
+        [sys.executable, "-P", "-c", ALONE, given], capture_output=True, text=True, env=free, check=False
+    )
+
+
+@pytest.mark.slow
+def test_each_layout_trains_is_verified_indexed_and_asked_without_a_connection(
+    layout: tuple[Path, str], few: Path, tmp_path: Path
+) -> None:
+    folder, towers = layout
+    model, index = tmp_path / "model", tmp_path / "index"
+    case = read_cases(few)[0]
+    scan = few / case.scans[0].file
+    done = alone(
+        ["train", few, "--out", model, "--towers", towers, "--epochs", 2, "--device", "cpu"],
+        ["model", "verify", model],
+        ["index", "build", few, "--model", model, "--out", index],
+        ["query", index, "--scan", scan, "--text", TEXTS[0]],
+    )
+    assert done.returncode == 0, done.stderr
+    assert case.id in done.stdout
+    facts = json.loads((model / "training.json").read_text())
+    assert str(folder) in facts["image_tower"]["name"] + facts["text_tower"]["name"]
+    card = (model / "README.md").read_text()
+    assert all(facts[half]["licence"] in card for half in ("image_tower", "text_tower"))
+    assert facts["image_tower"]["licence"] in done.stdout  # of model verify
+
+    loaded = load_towers(towers)  # what onnxruntime serves is what the library's own model gives
+    served = ServingModel(Layout(model).serving.root).towers
+    prepared = prepare_scan(read_scan(scan).middle, loaded.preprocessing)
+    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (loaded.preprocessing.mean, loaded.preprocessing.std))
+    with torch.inference_mode():
+        seen = loaded.model.encode_image(
+            (torch.from_numpy(prepared.copy())[None, None] / 255 - mean) / std, normalize=True
+        )
+    ours = served.scan_features(prepared[None])
+    if "default" not in towers.split("+")[0]:
+        assert float((ours[:, : seen.shape[1]] * seen.numpy()).sum()) > 0.999
+    assert served.text_features(TEXTS).shape[0] == 2
+
+
+def test_each_layout_is_rebuilt_from_its_recipe(layout: tuple[Path, str], tmp_path: Path) -> None:
+    loaded = load_towers(layout[1])
+    save_recipes(loaded, tmp_path)
+    built = rebuild_towers(tmp_path)
+    built.load_state_dict(loaded.model.state_dict(), strict=True)
+    size = loaded.preprocessing.size
+    with torch.inference_mode():
+        picture = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+        ids = torch.tensor([[*loaded.reading.prefix, 5, 6, *loaded.reading.suffix]])
+        if loaded.reading.fixed_length:
+            ids = torch.nn.functional.pad(
+                ids, (0, loaded.reading.context_length - ids.shape[1]), value=loaded.reading.pad
+            )
+        np.testing.assert_allclose(built.encode_image(picture), loaded.model.encode_image(picture), atol=1e-5)
+        np.testing.assert_allclose(built.encode_text(ids), loaded.model.encode_text(ids), atol=1e-5)
