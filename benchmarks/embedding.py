@@ -40,16 +40,14 @@ def main() -> None:
     model = ServingModel(Layout(options.model).serving.root, threads=1)
     embedder, how = Embedder(model), model.manifest.preprocessing
     read = [read_scan(file) for file in files]
-    prepared = [[prepare_scan(one, how) for one in with_crops(scan.pictures, how.crops)] for scan in read]
+    prepared = [[prepare_scan(one, how) for one in with_crops(scan.pictures, how.cut)] for scan in read]
     features = picture_features(model.towers.scan_features, prepared)[:1]
     head = ServingLayout(model.folder).scan_head
     embedder.scans(read[:1])
     stages: dict[str, Callable[[], object]] = {
         "decoding alone, in this process": lambda: [from_file(file) for file in files],
         "reading by a decoder (decoding is in its process)": lambda: [read_scan(file) for file in files],
-        "preparing": lambda: [
-            [prepare_scan(one, how) for one in with_crops(scan.pictures, how.crops)] for scan in read
-        ],
+        "preparing": lambda: [[prepare_scan(one, how) for one in with_crops(scan.pictures, how.cut)] for scan in read],
         "thumbnail": lambda: [thumbnail(scan.middle) for scan in read],
         "checksum": lambda: [digest_of(file) for file in files],
         "tower": lambda: [picture_features(model.towers.scan_features, [one]) for one in prepared],

@@ -120,7 +120,7 @@ class Embedder:
 
     def _prepare(self, scan: ScanPictures) -> list[GreyPicture]:
         how = self.model.manifest.preprocessing
-        return [prepare_scan(picture, how) for picture in with_crops(scan.pictures, how.crops)]
+        return [prepare_scan(picture, how) for picture in with_crops(scan.pictures, how.cut)]
 
     def _scans(self, prepared: Sequence[Sequence[GreyPicture]]) -> Array:
         return self.model.embed_scans(prepared) if prepared else self._none()

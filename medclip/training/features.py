@@ -271,7 +271,7 @@ def compute_features(
         """All pictures of the scan as it is, then all of its first augmentation, and so on."""
         how = runner.preprocessing
         with work.of(READING):
-            pictures = with_crops(read_scan(files[i]).pictures, how.crops)
+            pictures = with_crops(read_scan(files[i]).pictures, how.cut)
             found = [prepare_scan(picture, how) for picture in pictures]
         with work.of("augmenting"):
             for number in range(1, copies):  # every slice of a volume moves alike

@@ -135,9 +135,7 @@ def turned_features(
         path, wanted = scans[number]
         with work.of(READING):
             middle, how = read_scan(path).middle, runner.preprocessing
-            return [
-                prepare_scan(one, how) for i in wanted for one in with_crops([items[i].way.turn(middle)], how.crops)
-            ]
+            return [prepare_scan(one, how) for i in wanted for one in with_crops([items[i].way.turn(middle)], how.cut)]
 
     def computed() -> Array:
         """(p, 1 + d_scan): which of the items each picture is of, and its features."""

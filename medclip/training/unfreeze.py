@@ -89,7 +89,8 @@ def tune_towers(
     copy_tokenizer(towers, checkpoint.parent)
     tokenizer = TextTokenizer(checkpoint.parent / "tokenizer.json", towers.reading)
     train, dev = (_Data(cases, folder, towers, tokenizer) for cases in (fold.train, fold.held_out))
-    scan_tower = ScanTower(towers.model.visual, towers.preprocessing).to(device).eval()
+    whole = towers.preprocessing.model_copy(update={"crops": 0})
+    scan_tower = ScanTower(towers.model.visual, whole).to(device).eval()
     text_tower = TextTower(towers.model, towers.reading).to(device).eval()
     sampler = Sampler(
         train.rows,

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from medclip.bundle.layout import Layout, ServingManifest, read_model
 from medclip.bundle.serving import require_alike, stored_texts
@@ -32,6 +32,10 @@ class TorchModel(nn.Module):
         super().__init__()
         self.towers, self.projection, self.fuser = model, projection, fuser
 
+    def _pooled(self, rows: Tensor) -> Tensor:
+        """(r, d) features of one scan → (d,)."""
+        return (self.projection.attend(rows).softmax(0) * rows).sum(0)
+
     def embed(
         self, prepared: NDArray[np.uint8], texts: Sequence[str], manifest: ServingManifest, tokenizer: Path
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -42,8 +46,12 @@ class TorchModel(nn.Module):
         with torch.inference_mode():
             self.eval()
             seen = scan_tower(torch.from_numpy(prepared))
-            whole = (self.projection.attend(seen).softmax(0) * seen).sum(0, keepdim=True)
-            scans = self.projection.embed_scan(torch.cat([seen, whole]))
+            seen = seen.reshape(
+                len(prepared), -1, seen.shape[-1]
+            )  # rows of each picture: its crops, too, if it gives them
+            scans = self.projection.embed_scan(
+                torch.stack([*map(self._pooled, seen), self._pooled(seen.flatten(0, 1))])
+            )
             features = text_tower(torch.from_numpy(windows.ids)).numpy()
             pooled = pool_windows(features, windows, len(texts))
             return scans.numpy(), self.projection.embed_text(torch.from_numpy(pooled)).numpy()

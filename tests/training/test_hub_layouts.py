@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="needs the extra train")
 from medclip.bundle.layout import Layout  # noqa: E402
 from medclip.bundle.serving import ServingModel  # noqa: E402
 from medclip.cases import read_cases  # noqa: E402
+from medclip.modalities.scan.encoder import ScanTower  # noqa: E402
 from medclip.modalities.scan.prepare import prepare_scan  # noqa: E402
 from medclip.modalities.scan.read import read_scan  # noqa: E402
 from medclip.training.towers import load_towers, rebuild_towers, save_recipes  # noqa: E402
@@ -111,3 +112,56 @@ def test_each_layout_is_rebuilt_from_its_recipe(layout: tuple[Path, str], tmp_pa
             )
         np.testing.assert_allclose(built.encode_image(picture), loaded.model.encode_image(picture), atol=1e-5)
         np.testing.assert_allclose(built.encode_text(ids), loaded.model.encode_text(ids), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_crops_of_a_vit_come_from_one_forward_and_are_what_an_index_is_asked_by(
+    hub_layout: Path, few: Path, tmp_path: Path
+) -> None:
+    model, index = tmp_path / "model", tmp_path / "index"
+    case = read_cases(few)[0]
+    done = alone(
+        [
+            "train",
+            few,
+            "--out",
+            model,
+            "--towers",
+            f"local-dir:{hub_layout}",
+            "--crops",
+            "--epochs",
+            2,
+            "--device",
+            "cpu",
+        ],
+        ["model", "verify", model],
+        ["index", "build", few, "--model", model, "--out", index],
+        ["query", index, "--scan", few / case.scans[0].file],
+    )
+    assert done.returncode == 0, done.stderr
+    assert case.id in done.stdout
+    served = ServingModel(Layout(model).serving.root)
+    assert served.manifest.preprocessing.crops_of_map
+    prepared = prepare_scan(read_scan(few / case.scans[0].file).middle, served.manifest.preprocessing)
+    assert served.towers.scan_features(prepared[None]).shape[:2] == (1, 10)
+
+
+def test_a_crop_is_what_the_patches_below_it_say(hub_layout: Path) -> None:
+    towers = load_towers(f"local-dir:{hub_layout}", crops=True)
+    tower = ScanTower(towers.model.visual, towers.preprocessing)
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.randint(0, 256, (1, tower.size, tower.size), dtype=torch.uint8, generator=generator)
+    x = picture[:, None] * tower.scale + tower.shift
+    with torch.inference_mode():
+        rows = tower(picture)[0]
+        patches = towers.model.visual.forward_intermediates(x, indices=[0, 1], normalize_intermediates=True)
+    embedding, (halfway, last) = patches["image_features"], patches["image_intermediates"]
+    own, cells = embedding.shape[1], last.shape[1]
+    corner = tower.boxes[1]  # the first: top and left, half as long as the picture
+    assert corner == (0, 0, tower.size // 2, tower.size // 2)
+    normal = torch.nn.functional.normalize
+    expected = normal(last[0, :, :2, :2].mean((1, 2)), dim=0)  # of 4 x 4 patches
+    torch.testing.assert_close(rows[1, own : own + cells], expected)
+    torch.testing.assert_close(rows[1, -cells:], normal(halfway[0, :, :2, :2].mean((1, 2)), dim=0))
+    torch.testing.assert_close(rows[:, :own], normal(embedding, dim=-1).expand(len(rows), -1))
+    torch.testing.assert_close(rows[0, own : own + cells], normal(last[0].mean((1, 2)), dim=0))

@@ -120,7 +120,7 @@ def test_a_scan_of_other_contents_and_the_same_size_is_refused(train: Callable[.
         ({"tune": TuneSettings(epochs=2)}, r"else: --unfreeze \(was off\); repeat"),
         (
             {"crops": True, "towers_name": "multilingual"},
-            r"--towers or --text-tower \(was default\), --crops \(was off\)",
+            r"--towers, --image-tower or --text-tower \(was default\), --crops \(was off\)",
         ),
     ],
 )

@@ -82,13 +82,14 @@ def stretch(values: NDArray[Any], low: float, high: float) -> GreyPicture:
 def picture_features(
     run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], scans: Sequence[Sequence[GreyPicture]]
 ) -> NDArray[np.float32]:
-    """Features of all prepared pictures of n scans, in order: (p, d).
+    """Features of all prepared pictures of n scans, in order: (p, d); of a tower that gives k rows a picture, (k * p, d).
 
     Args:
-        run: (m, size, size) uint8 → (m, d).
+        run: (m, size, size) uint8 → (m, d) or (m, k, d).
     """
     flat = [picture for pictures in scans for picture in pictures]
-    return np.concatenate([run(np.stack(flat[i : i + _AT_ONCE])) for i in range(0, len(flat), _AT_ONCE)])
+    found = np.concatenate([run(np.stack(flat[i : i + _AT_ONCE])) for i in range(0, len(flat), _AT_ONCE)])
+    return found.reshape(-1, found.shape[-1])
 
 
 def attend(

@@ -25,11 +25,18 @@ class Preprocessing(BaseModel):
         None  # with crop: pixels of the short side before it; None: `size`
     )
 
+    crops_of_map: bool = False  # they are taken from what the tower saw of the whole picture, in one forward
+
+    @property
+    def cut(self) -> int:
+        """Crops along either axis that are read as pictures of their own."""
+        return 0 if self.crops_of_map else self.crops
+
     @model_serializer(mode="wrap")
     def _written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What earlier models lack is left out where it says nothing, so that they are the models that they were."""
         found: dict[str, Any] = written(self)
-        return {name: value for name, value in found.items() if name != "short" or value is not None}
+        return {name: value for name, value in found.items() if name not in ("short", "crops_of_map") or value}
 
 
 def prepare_scan(picture: GreyPicture, how: Preprocessing) -> GreyPicture:

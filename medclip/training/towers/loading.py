@@ -10,6 +10,7 @@ from torch import nn
 from medclip.errors import BundleError
 from medclip.files.plain import write_json
 from medclip.modalities.scan.crops import CROPS
+from medclip.modalities.scan.encoder import has_map
 from medclip.training.towers.earlier import rebuild_earlier
 from medclip.training.towers.halves import DualEncoder, Loaded, Recipe, Towers
 from medclip.training.towers.names import halves_named
@@ -60,10 +61,11 @@ def load_towers(name: str, *, crops: bool = False) -> Towers:
             raise BundleError(f"{second} reads scans alone; name a text tower, as in --text-tower english")
     if text is None:
         raise BundleError(f"{first} reads scans alone; name a text tower beside it, as in --text-tower english")
+    cropped = {"crops": CROPS, "crops_of_map": has_map(image.module)}
     return Towers(
         name=name,
         model=DualEncoder(image.module, text.module).float().eval(),
-        preprocessing=image.preprocessing.model_copy(update={"crops": CROPS}) if crops else image.preprocessing,
+        preprocessing=image.preprocessing.model_copy(update=cropped) if crops else image.preprocessing,
         reading=text.reading,
         tokenizer_json=text.tokenizer_json,
         recipes={"image": image.recipe, "text": text.recipe},

@@ -28,6 +28,7 @@ _IMAGE_PARTS, _TEXT_PARTS = ("vision_model", "visual_projection"), ("text_model"
 _OWN = ("logit_scale", "logit_bias")
 _NO_MASK = frozenset({"siglip", "clip", "metaclip_2"})
 """Text towers that are shown their padding: SigLIP attends to it, CLIP reads up to its first end sign and looks no further."""
+_LAST_NORMS = ("post_layernorm", "layernorm", "norm")
 _FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 _UNREAD = {
     "siglip2": "takes patches of any shape (NaFlex); choose a SigLIP 2 of one resolution, as in siglip2-base-patch16-224"
@@ -36,10 +37,10 @@ _UNREAD = {
 
 def _output(found: Any) -> Tensor:
     """What `get_image_features` gives: a tensor, or (since transformers 5) an output that holds it."""
-    if isinstance(found, Tensor):
-        return found
-    pooled = getattr(found, "pooler_output", None)
-    return cast(Tensor, found.last_hidden_state[:, 0] if pooled is None else pooled)
+    pooled = found if isinstance(found, Tensor) else getattr(found, "pooler_output", None)
+    if pooled is None:
+        pooled = found.last_hidden_state[:, 0]
+    return cast(Tensor, pooled.flatten(1))  # a convolutional one's is (n, d, 1, 1)
 
 
 class ImageTower(nn.Module):
@@ -53,6 +54,39 @@ class ImageTower(nn.Module):
         if hasattr(self.model, "get_image_features"):
             return _output(self.model.get_image_features(pixel_values=pictures))
         return _output(self.model(pixel_values=pictures))
+
+
+class VisionTransformer(ImageTower):
+    """The same of a model that sees patches, and gives what it saw at each."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        config: Any = getattr(self.model.config, "vision_config", self.model.config)
+        self.depth = int(config.num_hidden_layers)
+        self.patch = int(config.patch_size)
+
+    def forward_intermediates(
+        self, pictures: Tensor, indices: list[int], normalize_intermediates: bool = True
+    ) -> dict[str, Any]:
+        """What open_clip's image towers give: ``image_features``, (n, d), and ``image_intermediates``, (n, c, h, w) each.
+
+        Args:
+            indices: layers, from 0.
+            normalize_intermediates: by the layer norm that ends the tower.
+        """
+        own = getattr(self.model, "vision_model", self.model)
+        found = own(pixel_values=pictures, output_hidden_states=True)
+        norm = next(part for name, part in own.named_children() if name in _LAST_NORMS)
+        side = pictures.shape[-1] // self.patch
+        maps = []
+        for index in indices:
+            tokens = found.hidden_states[index + 1]
+            tokens = (norm(tokens) if normalize_intermediates else tokens)[:, tokens.shape[1] - side * side :]
+            maps.append(tokens.transpose(1, 2).unflatten(2, (side, side)))
+        pooled = _output(found)
+        if hasattr(self.model, "visual_projection"):
+            pooled = self.model.visual_projection(pooled)
+        return {"image_features": pooled, "image_intermediates": maps}
 
 
 class TextTower(nn.Module):
@@ -90,7 +124,7 @@ def load(name: str) -> Loaded:
 def rebuild(recipe: Recipe) -> nn.Module:
     """One half of the model that a recipe describes."""
     if recipe["half"] == "image":
-        return ImageTower(_model(recipe["config"], without=_TEXT_PARTS))
+        return (VisionTransformer if recipe["patches"] else ImageTower)(_model(recipe["config"], without=_TEXT_PARTS))
     return TextTower(_model(recipe["config"], without=_IMAGE_PARTS), recipe["pad"], recipe["masked"])
 
 
@@ -129,18 +163,31 @@ def _built(folder: Path, without: tuple[str, ...]) -> nn.Module:
 
 
 def _image_half(folder: Path, config: dict[str, Any], origin: Origin) -> ImageHalf:
-    tower = ImageTower(_built(folder, _TEXT_PARTS)).eval()
-    how = _preprocessing(folder)
+    model, how = _built(folder, _TEXT_PARTS), _preprocessing(folder)
+    blank = torch.zeros(1, 3, how.size, how.size)
     try:
         with torch.inference_mode():
-            tower(torch.zeros(1, 3, how.size, how.size))
+            seen = ImageTower(model).eval()(blank)
     except Exception as error:  # of many kinds
         kind = config.get("model_type")
         raise BundleError(
             f"{folder}: a {kind} model gives no features of a picture of {how.size} pixels ({type(error).__name__}); "
             "name an image tower or a dual encoder"
         ) from error
-    return ImageHalf(tower, how, {"made_by": "transformer", "half": "image", "config": config}, origin)
+    patches = _sees_patches(model, blank, seen)
+    recipe = {"made_by": "transformer", "half": "image", "config": config, "patches": patches}
+    return ImageHalf((VisionTransformer if patches else ImageTower)(model).eval(), how, recipe, origin)
+
+
+def _sees_patches(model: nn.Module, blank: Tensor, seen: Tensor) -> bool:
+    """Whether a model is a ViT as `VisionTransformer` takes it to be, which gives the same features on that way."""
+    try:
+        tower = VisionTransformer(model).eval()
+        with torch.inference_mode():
+            found = tower.forward_intermediates(blank, [tower.depth - 1])
+    except (AttributeError, TypeError, ValueError, LookupError, StopIteration, RuntimeError):
+        return False  # a convolutional one, or of stages
+    return torch.allclose(found["image_features"], seen, rtol=1e-4, atol=1e-5)
 
 
 def _text_half(folder: Path, config: dict[str, Any], origin: Origin) -> TextHalf:
