@@ -47,7 +47,18 @@ def choose_towers(towers: str, image_tower: str | None, text_tower: str | None) 
 
 def train(
     cases: Annotated[Path, typer.Argument(help="A cases folder.")],
-    out: Annotated[Path, typer.Option("--out", help="The model folder to make.")] = ...,  # type: ignore[assignment]
+    compared: Annotated[
+        list[str] | None,
+        typer.Argument(help="With --compare: towers, as for --towers, or IMAGE+TEXT.", metavar="[towers]..."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The model folder to make.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Measure several towers on these cases, in one table; no model is made.")
+    ] = False,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="With --compare: patient-disjoint folds; without it, train and dev split.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --compare: print one object for each towers.")] = False,
     towers: Annotated[
         str,
         typer.Option(
@@ -91,7 +102,14 @@ def train(
     from medclip.cli import render
     from medclip.files.outputs import check_free
 
+    _check_options(compared, out, compare=compare, folds=folds, as_json=as_json, baseline=baseline, unfreeze=unfreeze,
+                   resume=resume, force=force, named=(towers, image_tower, text_tower))  # fmt: skip
     device = choose_device(device)
+    if compare:
+        _compare(cases, compared or [], folds, crops=crops, seed=seed, epochs=epochs, device=device, threads=threads,
+                 as_json=as_json)  # fmt: skip
+        return
+    assert out is not None, "it was asked for above"
     if baseline is not None:
         _train_baseline(cases, out, baseline, seed=seed, force=force, threads=threads)
         return
@@ -138,6 +156,92 @@ def train(
     for heading, parts in (("seconds", report.seconds), ("reading, over all threads", report.work)):
         if parts:
             render.say(f"  {heading}: {', '.join(f'{name} {seconds:.1f}' for name, seconds in parts.items())}")
+
+
+def _check_options(
+    compared: list[str] | None,
+    out: Path | None,
+    *,
+    compare: bool,
+    folds: int | None,
+    as_json: bool,
+    baseline: str | None,
+    unfreeze: bool,
+    resume: bool,
+    force: bool,
+    named: tuple[str, str | None, str | None],
+) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        OptionError: those of --compare and of making a model are mixed, or --out is missing.
+    """
+    from medclip.errors import OptionError
+
+    if not compare:
+        for said, option in ((compared, "towers after the cases"), (folds, "--folds"), (as_json, "--json")):
+            if said:
+                raise OptionError(f"{option} are for --compare alone; name towers by --towers")
+        if out is None:
+            raise OptionError("--out is missing; name the model folder to make, or compare towers with --compare")
+        return
+    making = {"--out": out, "--baseline": baseline, "--unfreeze": unfreeze, "--resume": resume, "--force": force,
+              "--towers": named[0] != "default", "--image-tower": named[1], "--text-tower": named[2]}  # fmt: skip
+    if wrong := next((option for option, said in making.items() if said), None):
+        raise OptionError(f"{wrong} is for making a model, and --compare makes none; name the towers after the cases")
+
+
+def _compare(
+    cases: Path,
+    names: list[str],
+    folds: int | None,
+    *,
+    crops: bool,
+    seed: int,
+    epochs: int,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from medclip.cases.manifest import read_cases
+    from medclip.cli import comparison_table, render
+    from medclip.evaluation.comparison import compare_towers
+    from medclip.evaluation.crossval import training_note
+    from medclip.training.run import Reporter
+    from medclip.training.settings import Settings
+
+    settings = Settings(seed=seed, epochs=epochs)
+    with render.progress() as bar:
+
+        def report(name: str) -> Reporter:
+            return Reporter(
+                stage=lambda stage: bar.stage(f"{name}: {stage}"),
+                features=bar.at,
+                epoch=lambda epoch, total: bar.at(epoch.number, total),
+            )
+
+        loaded = read_cases(cases)
+        found = compare_towers(
+            names,
+            loaded,
+            cases,
+            folds=folds,
+            crops=crops,
+            settings=settings,
+            device=device,
+            threads=threads,
+            report=report,
+        )
+    if as_json:
+        render.err.print(training_note(settings), soft_wrap=True)
+        render.print_json([asdict(one) for one in found])
+        return
+    if any(case.synthetic for case in loaded):
+        render.say(("SYNTHETIC cases: these figures say nothing about real scans.", "magenta"))
+    render.say(training_note(settings))
+    comparison_table.show(found)
 
 
 def _train_baseline(cases: Path, out: Path, name: str, *, seed: int, force: bool, threads: int | None) -> None:

@@ -17,6 +17,7 @@ from medclip.archive.layout import PROBE
 from medclip.archive.novelty import read_novelty
 from medclip.assistant.assistant import Assistant
 from medclip.bundle.orientation import Orientation
+from medclip.bundle.serving import ServingTowers
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, kfold, published_split
 from medclip.diagnosis.diagnoser import BALANCE, STRENGTH, Diagnoser, shared_classes
@@ -49,10 +50,10 @@ from medclip.training.orientation import fit_orientation, turned_features
 from medclip.training.projection import Projection
 from medclip.training.run import Reporter, exported_towers
 from medclip.training.settings import BaselineSettings, FuserSettings, Settings
-from medclip.training.towers import load_towers
+from medclip.training.towers import Towers, load_towers
 from medclip.training.trainer import train_projection
 
-__all__ = ["cross_validate", "training_note"]
+__all__ = ["Observer", "cross_validate", "training_note"]
 
 _log = logging.getLogger(__name__)
 
@@ -239,6 +240,14 @@ def training_note(settings: Settings) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Observer:
+    """Who else wants to see what a measurement goes through."""
+
+    exported: Callable[[Towers, ServingTowers, Path], None] = lambda _towers, _served, _folder: None
+    answered: Callable[[Sequence[Answered]], None] = lambda _answers: None
+
+
 def cross_validate(
     cases: Sequence[Case],
     cases_folder: Path,
@@ -253,6 +262,7 @@ def cross_validate(
     device: str = "cpu",
     threads: int | None = None,
     report: Reporter | None = None,
+    observer: Observer | None = None,
 ) -> list[Figure]:
     """Train and measure on the published train and dev split, or on `folds` patient-disjoint folds.
 
@@ -262,12 +272,13 @@ def cross_validate(
         fuser: what to fuse with; for `ablate`, the settings of every fuser but its name.
         ablate: measure every fuser on every subset of the modalities instead; the method of a figure is then the fuser.
         by: fields (`read_fields`) by whose groups the answers of all folds are measured, too; not with `ablate`.
+        observer: is shown the exported towers, and all answers.
 
     Raises:
         CaseError: the cases name no dev split and no folds are asked for, or are too few.
         BundleError: the fuser or the towers are not known.
     """
-    report, fuser = report or Reporter(), fuser or FuserSettings()
+    report, fuser, observer = report or Reporter(), fuser or FuserSettings(), observer or Observer()
     require_fuser(fuser.name)
     published = published_split(cases) if folds is None else None
     if folds is None and published is None:
@@ -279,6 +290,7 @@ def cross_validate(
         report.stage("exporting the towers")
         towers = load_towers(towers_name, crops=crops)
         runner = exported_towers(towers, Path(scratch) / "towers", threads=threads)
+        observer.exported(towers, runner, Path(scratch) / "towers")
         report.stage("reading scans and texts")
         chosen = [case for part in parts[:1] for case in (*part.train, *part.held_out)]
         features = compute_features(
@@ -310,4 +322,5 @@ def cross_validate(
             measured.append(
                 _ablate_fold(work, fuser, pictures, report) if ablate else _measure_fold(work, fuser, answers.append)
             )
+    observer.answered(answers)
     return [*average(measured), *class_coverage_figures(answers), *subgroup_figures(answers, by)]

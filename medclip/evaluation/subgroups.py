@@ -18,6 +18,7 @@ __all__ = [
     "UNKNOWN",
     "Answered",
     "groups_of",
+    "paired_differences",
     "pooled_answers",
     "read_fields",
     "subgroup_figures",
@@ -112,6 +113,26 @@ def subgroup_figures(answers: Sequence[Answered], fields: Sequence[str]) -> list
                     for metric, values, interval in _measured(predicted, times, inside)
                 ]  # fmt: skip
     return figures
+
+
+def paired_differences(before: Predicted, after: Predicted) -> dict[str, tuple[float, tuple[float, float] | None]]:
+    """Metric → how much more `after` has of it than `before`, over the patients that both were asked about; its interval.
+
+    Both are measured on the same draws of patients: what is hard in a draw is hard for both, so the interval is that of the
+    difference, and narrower than two intervals beside each other would have it.
+    """
+    common = sorted(set(before.patients) & set(after.patients))
+    if not common:
+        return {}
+    found = []
+    for one in (before, after):
+        rows = one.rows(np.isin(np.asarray(one.patients), common))
+        found.append(_of(rows, _times_drawn(rows.patients), np.ones(len(rows.patients), np.bool_)))
+    return {
+        metric: (float((values - found[0][metric])[0]), _interval(values - found[0][metric]))
+        for metric, values in found[1].items()
+        if metric in found[0]
+    }
 
 
 def _times_drawn(patients: Sequence[str]) -> NDArray[np.float64]:

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclip.cases.case import Case
-from medclip.errors import CaseError, TextError
+from medclip.errors import CaseError
 from medclip.modalities.scan.crops import with_crops
 from medclip.modalities.scan.pictures import GreyPicture, attend, picture_features
 from medclip.modalities.scan.prepare import Preprocessing, prepare_scan
 from medclip.modalities.scan.read import read_scan
-from medclip.modalities.text.clean import require_readable
+from medclip.modalities.text.clean import readable
 from medclip.training.augmentation import augment
 from medclip.training.timing import Work
 
@@ -139,13 +139,6 @@ class PictureFeatures:
         )
 
 
-def _readable(text: str, scripts: tuple[str, ...] | None) -> str | None:
-    try:
-        return require_readable(text, scripts)
-    except TextError:
-        return None
-
-
 def gather(cases: Sequence[Case], scripts: tuple[str, ...] | None) -> tuple[CaseRows, list[str]]:
     """The rows of a set of cases, and their texts, cleaned."""
     texts: list[str] = []
@@ -153,7 +146,7 @@ def gather(cases: Sequence[Case], scripts: tuple[str, ...] | None) -> tuple[Case
     text_kind: list[str] = []
 
     def add(text: str, case: int, kind: str) -> int:
-        cleaned = _readable(text, scripts)
+        cleaned = readable(text, scripts)
         if cleaned is None:
             return -1
         texts.append(cleaned)

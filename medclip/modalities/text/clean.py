@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from medclip.errors import TextError
 
-__all__ = ["MASK", "clean_text", "mask_spans", "mask_words", "require_readable"]
+__all__ = ["MASK", "clean_text", "mask_spans", "mask_words", "readable", "require_readable"]
 
 MASK = "[masked]"
 _UNREADABLE_SHARE = 0.2
@@ -62,3 +62,11 @@ def require_readable(text: str, scripts: tuple[str, ...] | None) -> str:
             f"medclip train --text-tower multilingual"
         )
     return cleaned
+
+
+def readable(text: str, scripts: tuple[str, ...] | None) -> str | None:
+    """The same, or None of a text that the tower cannot read."""
+    try:
+        return require_readable(text, scripts)
+    except TextError:
+        return None
