@@ -30,6 +30,7 @@ def evaluate(
     image_tower: Annotated[str | None, typer.Option(help="As for train.")] = None,
     text_tower: Annotated[str | None, typer.Option(help="As for train.")] = None,
     crops: Annotated[bool, typer.Option("--crops", help="As for train.")] = False,
+    distil: Annotated[str | None, typer.Option(help="As for train; on the train and dev split alone.")] = None,
     fuser: Annotated[str, typer.Option(help="As for train.")] = "sum",
     loss_weights: Annotated[str, typer.Option(help="As for train.")] = "1,1,0.3",
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")] = 0,
@@ -54,6 +55,8 @@ def evaluate(
         raise CaseError("--picture draws what --ablate measures; give both")
     if folds is not None and index is not None:
         raise CaseError("--folds trains anew and --index measures what is there; give one of them")
+    if distil is not None and index is not None:
+        raise CaseError("--distil trains anew and --index measures what is there; give one of them")
     if by is not None and ablate:
         raise CaseError("--by measures the answers and --ablate what fusers show; give one of them")
     if picture is not None:
@@ -92,6 +95,7 @@ def evaluate(
                 settings=chosen,
                 ablate=ablate,
                 by=fields,
+                distil=distil,
                 fuser=FuserSettings(fuser, parse_weights(loss_weights)),
                 device=device,
                 threads=threads,

@@ -89,6 +89,12 @@ def train(
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the projection, at most.")] = 30,
     unfreeze: Annotated[bool, typer.Option("--unfreeze", help="Tune the towers too (slow without a GPU).")] = False,
     unfreeze_epochs: Annotated[int, typer.Option(min=1, help="Epochs of the towers, with --unfreeze.")] = 5,
+    distil: Annotated[
+        str | None,
+        typer.Option(
+            help="Towers whose image features the image tower learns first, on these scans (slow without a GPU)."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped training was.")] = False,
@@ -103,7 +109,7 @@ def train(
     from medclip.files.outputs import check_free
 
     _check_options(compared, out, compare=compare, folds=folds, as_json=as_json, baseline=baseline, unfreeze=unfreeze,
-                   resume=resume, force=force, named=(towers, image_tower, text_tower))  # fmt: skip
+                   distil=distil, resume=resume, force=force, named=(towers, image_tower, text_tower))  # fmt: skip
     device = choose_device(device)
     if compare:
         _compare(cases, compared or [], folds, crops=crops, seed=seed, epochs=epochs, device=device, threads=threads,
@@ -138,6 +144,7 @@ def train(
             settings=Settings(seed=seed, epochs=epochs),
             fuser=FuserSettings(fuser, weights),
             tune=TuneSettings(seed=seed, epochs=unfreeze_epochs) if unfreeze else None,
+            distil=distil,
             device=device,
             resume=resume,
             force=force,
@@ -151,6 +158,12 @@ def train(
         f"{out}: trained on {report.train_cases} cases ({report.train_scans} scans), {held} {report.dev_cases}; "
         f"epoch {report.best_epoch} of {report.epochs} kept, chosen by {report.choice.by}{why}; {spent:.0f} s on {device}"
     )
+    if (taught := report.distilled) is not None and taught.before is not None and taught.after is not None:
+        kept = f"epoch {taught.best} kept" if taught.best else "no epoch was better, so the tower is as it was"
+        render.say(
+            f"  learnt from {taught.teacher.whose}: cosine on the dev scans {taught.before:.3f} by a linear map alone, "
+            f"{taught.after:.3f} now ({kept})"
+        )
     for name, value in report.figures.items():
         render.say(f"  dev {name}: {value:.3f}" if value < 1 else f"  dev {name}: {value:g}")
     for heading, parts in (("seconds", report.seconds), ("reading, over all threads", report.work)):
@@ -167,6 +180,7 @@ def _check_options(
     as_json: bool,
     baseline: str | None,
     unfreeze: bool,
+    distil: str | None,
     resume: bool,
     force: bool,
     named: tuple[str, str | None, str | None],
@@ -182,11 +196,14 @@ def _check_options(
         for said, option in ((compared, "towers after the cases"), (folds, "--folds"), (as_json, "--json")):
             if said:
                 raise OptionError(f"{option} are for --compare alone; name towers by --towers")
+        if distil is not None and unfreeze:
+            raise OptionError("--distil and --unfreeze both train the image tower; give one of them")
         if out is None:
             raise OptionError("--out is missing; name the model folder to make, or compare towers with --compare")
         return
-    making = {"--out": out, "--baseline": baseline, "--unfreeze": unfreeze, "--resume": resume, "--force": force,
-              "--towers": named[0] != "default", "--image-tower": named[1], "--text-tower": named[2]}  # fmt: skip
+    making = {"--out": out, "--baseline": baseline, "--unfreeze": unfreeze, "--distil": distil, "--resume": resume,
+              "--force": force, "--towers": named[0] != "default", "--image-tower": named[1],
+              "--text-tower": named[2]}  # fmt: skip
     if wrong := next((option for option, said in making.items() if said), None):
         raise OptionError(f"{wrong} is for making a model, and --compare makes none; name the towers after the cases")
 

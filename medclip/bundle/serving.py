@@ -22,7 +22,16 @@ from medclip.modalities.scan.pictures import GreyPicture, attend, picture_featur
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.text.tokens import TextTokenizer, pool_windows
 
-__all__ = ["LEAST_COSINE", "ServingModel", "ServingTowers", "require_alike", "session", "stored_texts", "together"]
+__all__ = [
+    "LEAST_COSINE",
+    "ServingModel",
+    "ServingTowers",
+    "require_alike",
+    "session",
+    "stored_texts",
+    "together",
+    "usable_threads",
+]
 
 Array = NDArray[np.float32]
 
@@ -63,7 +72,7 @@ def session(file: Path) -> Any:
         raise BundleError(f"{file}: is damaged; {_REMEDY} ({type(error).__name__})") from error
 
 
-def _threads(threads: int | None) -> int:
+def usable_threads(threads: int | None) -> int:
     """The number asked for, else one a core that this process may use."""
     if threads:
         return threads
@@ -78,7 +87,7 @@ class ServingTowers:
 
     def __init__(self, folder: Path, manifest: ServingManifest, threads: int | None = None) -> None:
         self._layout = ServingLayout(folder)
-        self.threads = _threads(threads)
+        self.threads = usable_threads(threads)
         self._loaded: dict[Path, Future[Any]] = {}
         self._loading = Lock()
         self._manifest = manifest

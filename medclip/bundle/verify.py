@@ -84,6 +84,7 @@ def _licences(layout: Layout) -> tuple[str, ...]:
     try:
         facts = json.loads(read_regular(layout.training, _MOST))
         halves = [facts[half] for half in ("image_tower", "text_tower") if half in facts]
+        halves += [facts["distilled"]["teacher"]] if facts.get("distilled") else []
         said = [f"{half['whose']}: {half['licence']}" for half in halves]
         return tuple(dict.fromkeys([*said, *(f"mind: {one}" for one in facts.get("restrictions", ()))]))
     except (OSError, ValueError, LookupError, TypeError) as error:

@@ -44,14 +44,15 @@ from medclip.index import CaseIndex
 from medclip.modalities.measurements.coding import MeasurementCoding, fit_coding
 from medclip.training.attention import attention_of
 from medclip.training.baseline import BASELINE, Pictures, read_pictures
+from medclip.training.distil import distil_image_tower
 from medclip.training.features import CaseFeatures, compute_features
 from medclip.training.joint import TrainedFuser, embed_features, train_fuser
 from medclip.training.orientation import fit_orientation, turned_features
 from medclip.training.projection import Projection
 from medclip.training.run import Reporter, exported_towers
-from medclip.training.settings import BaselineSettings, FuserSettings, Settings
+from medclip.training.settings import BaselineSettings, DistilSettings, FuserSettings, Settings
 from medclip.training.towers import Towers, load_towers
-from medclip.training.trainer import train_projection
+from medclip.training.trainer import Epoch, train_projection
 
 __all__ = ["Observer", "cross_validate", "training_note"]
 
@@ -259,6 +260,7 @@ def cross_validate(
     fuser: FuserSettings | None = None,
     ablate: bool = False,
     by: Sequence[str] = (),
+    distil: str | None = None,
     device: str = "cpu",
     threads: int | None = None,
     report: Reporter | None = None,
@@ -272,6 +274,7 @@ def cross_validate(
         fuser: what to fuse with; for `ablate`, the settings of every fuser but its name.
         ablate: measure every fuser on every subset of the modalities instead; the method of a figure is then the fuser.
         by: fields (`read_fields`) by whose groups the answers of all folds are measured, too; not with `ablate`.
+        distil: towers that the image tower learns from first, on the training cases alone; not with `folds`.
         observer: is shown the exported towers, and all answers.
 
     Raises:
@@ -283,13 +286,25 @@ def cross_validate(
     published = published_split(cases) if folds is None else None
     if folds is None and published is None:
         raise CaseError("the cases name no dev split; measure by cross-validation with --folds 5")
+    if distil is not None and published is None:
+        raise CaseError(
+            "--distil would learn once for every fold; measure it on the train and dev split, without --folds"
+        )
     parts = [published] if published is not None else kfold(cases, folds or 0, settings.seed)
     if threads:
         torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as scratch:
         report.stage("exporting the towers")
         towers = load_towers(towers_name, crops=crops)
-        runner = exported_towers(towers, Path(scratch) / "towers", threads=threads)
+        if distil is not None:
+            report.stage(f"learning from {distil}")
+            seen_alone = Fold(parts[0].train, ())  # the held-out cases choose nothing: the last epoch is kept
+            distil_image_tower(
+                towers, distil, seen_alone, cases_folder, DistilSettings(seed=settings.seed), device=device,
+                work=Path(scratch) / "distilling",
+                progress=lambda epoch, total: report.epoch(Epoch(epoch.number, epoch.loss, None), total),
+            )  # fmt: skip
+        runner = exported_towers(towers, Path(scratch) / "towers", threads=threads, kept=distil is None)
         observer.exported(towers, runner, Path(scratch) / "towers")
         report.stage("reading scans and texts")
         chosen = [case for part in parts[:1] for case in (*part.train, *part.held_out)]

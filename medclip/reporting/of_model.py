@@ -38,7 +38,9 @@ def _training(facts: Facts) -> str:
 
 
 def _tuning(facts: Facts) -> str:
-    tuned = facts["tuning"]
+    tuned, taught = facts["tuning"], facts.get("distilled")
+    if taught:
+        return f"The image tower learnt on the training scans, without labels or texts, what {taught['teacher']['whose']} gives."
     return f"The towers were tuned, too: {listed(tuned)}." if tuned else "The towers were frozen."
 
 

@@ -14,6 +14,7 @@ from medclip.cases.splits import Fold
 from medclip.files.plain import write_json
 from medclip.modalities.measurements.shared_units import left_out, units_of
 from medclip.training.choosing import Choice
+from medclip.training.distil import Distilled
 from medclip.training.joint import TrainedFuser
 from medclip.training.orientation import Told
 from medclip.training.projection import Shape
@@ -32,6 +33,7 @@ class Provenance:
     fold: Fold
     settings: Settings
     tune: TuneSettings | None
+    distilled: Distilled | None  # what the image tower learnt from another
     device: str
     epochs: list[Epoch]
     best: int
@@ -44,12 +46,13 @@ def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Sh
     """Write ``training.json`` and ``README.md`` of a model folder."""
     fold = provenance.fold
     strange = left_out(fold.train, units_of(fold.train))
+    weights = [towers.image, towers.text, *([provenance.distilled.teacher] if provenance.distilled else [])]
     facts: dict[str, Any] = {
         "towers": towers.name,
         "origin": towers.origin,
         "image_tower": asdict(towers.image),
         "text_tower": asdict(towers.text),
-        "restrictions": sorted({said for one in (towers.image, towers.text) if (said := restriction(one.licence))}),
+        "restrictions": sorted({said for one in weights if (said := restriction(one.licence))}),
         "shape": asdict(shape),
         "fuser": asdict(fused.settings),
         "fuser_shape": asdict(fused.shape),
@@ -58,6 +61,7 @@ def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Sh
         "measurements_left_out": [f"{found} ({len(found.case_ids)} cases)" for found in strange],
         "settings": asdict(provenance.settings),
         "tuning": asdict(provenance.tune) if provenance.tune else None,
+        "distilled": asdict(provenance.distilled) if provenance.distilled else None,
         "device": provenance.device,
         "train": _counts(fold.train),
         "dev": _counts(fold.held_out),

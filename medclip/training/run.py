@@ -27,13 +27,14 @@ from medclip.modalities.text.tokens import TextTokenizer
 from medclip.training.attention import attention_of
 from medclip.training.card import Provenance
 from medclip.training.choosing import Choice, measured_kind, retrieval_of
+from medclip.training.distil import Distilled, distil_image_tower
 from medclip.training.export import export_fuser, export_graph, export_heads
 from medclip.training.features import CaseFeatures, Progress, TowerRunner, compute_features
 from medclip.training.joint import train_fuser
 from medclip.training.kept_graphs import kept_graph
 from medclip.training.orientation import fit_orientation, told, turned_features
 from medclip.training.save import save_bundle
-from medclip.training.settings import FuserSettings, OrientationSettings, Settings, TuneSettings
+from medclip.training.settings import DistilSettings, FuserSettings, OrientationSettings, Settings, TuneSettings
 from medclip.training.timing import Stopwatch, Work
 from medclip.training.towers import Towers, copy_tokenizer, load_towers
 from medclip.training.trainer import Epoch, Trained, train_projection
@@ -64,6 +65,7 @@ class TrainingReport:
     choice: Choice  # what chose the epoch
     figures: dict[str, float]  # retrieval on the dev cases, by name
     seconds: dict[str, float]  # by stage, in their order; of a resumed training those of the run that ended it
+    distilled: Distilled | None  # what learning from another tower came to, where that was asked
     work: dict[str, float]  # seconds of reading scans and texts, by kind of work, summed over the threads that do it
 
 
@@ -173,6 +175,7 @@ def train_model(
     settings: Settings | None = None,
     fuser: FuserSettings | None = None,
     tune: TuneSettings | None = None,
+    distil: str | None = None,
     device: str = "cpu",
     resume: bool = False,
     force: bool = False,
@@ -181,7 +184,8 @@ def train_model(
 ) -> TrainingReport:
     """Train a model and write it as a bundle.
 
-    With `crops`, every picture is read as itself and as overlapping crops of it, pooled by attention.
+    With `crops`, every picture is read as itself and as overlapping crops of it, pooled by attention. `distil` names towers
+    whose image half the image tower learns from first (`medclip.training.distil`); not with `tune`.
 
     Finished work is kept in ``<out>.training`` until the bundle is whole; `resume` goes on from there. One process works
     there at a time.
@@ -202,7 +206,14 @@ def train_model(
     def request() -> dict[str, Any]:
         report.stage("looking at the cases")
         return request_of(
-            fold, cases_folder, towers=towers_name, crops=crops, settings=settings, fuser=fuser, tune=tune
+            fold,
+            cases_folder,
+            towers=towers_name,
+            crops=crops,
+            settings=settings,
+            fuser=fuser,
+            tune=tune,
+            distil=distil,
         )
 
     with named_failures(out):
@@ -217,6 +228,7 @@ def train_model(
                 settings,
                 fuser,
                 tune,
+                distil,
                 device,
                 force,
                 threads,
@@ -237,6 +249,7 @@ def _train(
     settings: Settings,
     fuser: FuserSettings,
     tune: TuneSettings | None,
+    distil: str | None,
     device: str,
     force: bool,
     threads: int | None,
@@ -257,9 +270,16 @@ def _train(
             checkpoint=work / "tuning.safetensors",
             progress=report.epoch,
         )
+    distilled = None
+    if distil is not None:
+        report.stage(f"learning from {distil}")
+        distilled = distil_image_tower(
+            towers, distil, fold, cases_folder, DistilSettings(seed=settings.seed), device=device, work=work / "distilling",
+            progress=lambda epoch, total: report.epoch(Epoch(epoch.number, epoch.loss, None), total),
+        )  # fmt: skip
     report.stage("exporting the towers")
     exported = work / "towers"
-    served = exported_towers(towers, exported, threads=threads, kept=tune is None)
+    served = exported_towers(towers, exported, threads=threads, kept=tune is None and distil is None)
     runner = _runner(towers, served, exported, device)
     fingerprint = json.dumps(
         sorted(ServingManifest.model_validate_json((exported / "serving.json").read_bytes()).sha256.items())
@@ -311,6 +331,7 @@ def _train(
             fold=fold,
             settings=settings,
             tune=tune,
+            distilled=distilled,
             device=device,
             epochs=trained.epochs,
             best=trained.best,
@@ -330,5 +351,6 @@ def _train(
         choice=trained.choice,
         figures=figures,
         seconds={},
+        distilled=distilled,
         work=reading.seconds,
     )

@@ -199,6 +199,19 @@ class TuneSettings:
 
 
 @dataclass(frozen=True)
+class DistilSettings:
+    """Everything that decides what distilling gives, besides the scans, the teacher and the tower that learns."""
+
+    seed: int = 0
+    epochs: int = 5  # of each scan one augmented copy; not tuned: a slow teacher sees every scan once more for each
+    batch: int = 32  # as in `TuneSettings`
+    rate: float = 1e-4  # of the tower, as in `TuneSettings`
+    map_rate: float = 1e-3  # of the linear map, as of other new layers
+    weight_decay: float = 0.05  # as in `TuneSettings`
+    ridge: float = 0.1  # of the map's beginning, in units of the features' mean variance; not tuned
+
+
+@dataclass(frozen=True)
 class BaselineSettings:
     """How long and how the reference design is trained; the cases choose nothing."""
 

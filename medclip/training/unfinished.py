@@ -32,6 +32,7 @@ _NAMES = {
     "towers": "--towers, --image-tower or --text-tower",
     "crops": "--crops",
     "unfreeze": "--unfreeze",
+    "distil": "--distil",
     "tune.epochs": "--unfreeze-epochs",
     "settings.seed": "--seed",
     "settings.epochs": "--epochs",
@@ -50,6 +51,7 @@ def request_of(
     settings: Settings,
     fuser: FuserSettings,
     tune: TuneSettings | None,
+    distil: str | None = None,
 ) -> dict[str, Any]:
     """All that decides what a training gives, as JSON: the settings, and digests of the cases.
 
@@ -73,6 +75,7 @@ def request_of(
         "crops": crops,
         "unfreeze": tune is not None,
         "tune": asdict(tune) if tune else {},
+        "distil": distil,
         "settings": asdict(settings),
         "fuser": asdict(fuser),
         "cases": {"ids": ids.hexdigest(), "records": records.hexdigest(), "scans": scans.hexdigest()},

@@ -4,7 +4,16 @@
 """
 
 from medclip.training.towers.halves import Towers
-from medclip.training.towers.loading import copy_tokenizer, load_towers, rebuild_towers, save_recipes
+from medclip.training.towers.loading import copy_tokenizer, load_image_half, load_towers, rebuild_towers, save_recipes
 from medclip.training.towers.names import DEFAULT, named
 
-__all__ = ["DEFAULT", "Towers", "copy_tokenizer", "load_towers", "named", "rebuild_towers", "save_recipes"]
+__all__ = [
+    "DEFAULT",
+    "Towers",
+    "copy_tokenizer",
+    "load_image_half",
+    "load_towers",
+    "named",
+    "rebuild_towers",
+    "save_recipes",
+]

@@ -12,11 +12,11 @@ from medclip.files.plain import write_json
 from medclip.modalities.scan.crops import CROPS
 from medclip.modalities.scan.encoder import has_map
 from medclip.training.towers.earlier import rebuild_earlier
-from medclip.training.towers.halves import DualEncoder, Loaded, Recipe, Towers
+from medclip.training.towers.halves import DualEncoder, ImageHalf, Loaded, Recipe, Towers
 from medclip.training.towers.names import halves_named
 from medclip.training.towers.sources.base import all_sources, source_of
 
-__all__ = ["copy_tokenizer", "load_towers", "quiet", "rebuild_towers", "save_recipes"]
+__all__ = ["copy_tokenizer", "load_image_half", "load_towers", "quiet", "rebuild_towers", "save_recipes"]
 
 _RECIPES = "towers.json"
 
@@ -52,9 +52,7 @@ def load_towers(name: str, *, crops: bool = False) -> Towers:
     quiet()
     first, second = halves_named(name)
     loaded = _loaded(first)
-    image, text = loaded.image, loaded.text
-    if image is None:
-        raise BundleError(f"{first} reads texts alone; name an image tower beside it, as in --image-tower default")
+    image, text = _image_of(first, loaded), loaded.text
     if second is not None:
         text = _loaded(second).text
         if text is None:
@@ -72,6 +70,24 @@ def load_towers(name: str, *, crops: bool = False) -> Towers:
         image=image.origin,
         text=text.origin,
     )
+
+
+def load_image_half(name: str) -> ImageHalf:
+    """The image tower alone of a name.
+
+    Raises:
+        BundleError: as `load_towers`.
+        MissingDependencyError: as `load_towers`.
+    """
+    quiet()
+    first = halves_named(name)[0]
+    return _image_of(first, _loaded(first))
+
+
+def _image_of(name: str, loaded: Loaded) -> ImageHalf:
+    if loaded.image is None:
+        raise BundleError(f"{name} reads texts alone; name an image tower beside it, as in --image-tower default")
+    return loaded.image
 
 
 def save_recipes(towers: Towers, folder: Path) -> None:
