@@ -1,7 +1,7 @@
 """Small models, which nobody has trained, in the very layouts in which the hub has the large ones."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,21 @@ def _bert(vocabulary: int = 200) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def as_biomedclip(folder: Path, *, localised: bool = True, pickled: bool = False) -> None:
+def as_biomedclip(
+    folder: Path,
+    *,
+    localised: bool = True,
+    pickled: bool = False,
+    trunk: str = "vit_tiny_patch16_224",
+    width: int = 24,
+    text: Mapping[str, Any] | None = None,
+) -> None:
     """BiomedCLIP's: open_clip's configuration, a ViT of timm, a BERT whose own configuration is elsewhere on the hub.
 
     Args:
+        trunk: the ViT.
+        width: of both towers' embeddings.
+        text: other fields of the BERT's configuration.
         localised: that configuration lies in the folder, as ``medclip model fetch`` puts it.
         pickled: the weights are where Microsoft's are, in ``open_clip_pytorch_model.bin``.
     """
@@ -60,12 +71,12 @@ def as_biomedclip(folder: Path, *, localised: bool = True, pickled: bool = False
 
     folder.mkdir()
     _word_pieces(folder)
-    text = _bert()
-    _json(folder / "text_config" / "config.json", text)
+    config = {**_bert(), **(text or {})}
+    _json(folder / "text_config" / "config.json", config)
     model_cfg = {
-        "embed_dim": 24,
+        "embed_dim": width,
         "vision_cfg": {
-            "timm_model_name": "vit_tiny_patch16_224", "timm_model_pretrained": False, "timm_pool": "",
+            "timm_model_name": trunk, "timm_model_pretrained": False, "timm_pool": "",
             "timm_proj": "linear", "image_size": 224,
         },
         "text_cfg": {
@@ -95,9 +106,9 @@ def as_biomedclip(folder: Path, *, localised: bool = True, pickled: bool = False
 
 def _sentence_pieces(folder: Path) -> None:
     """SigLIP's tokenizer: a unigram vocabulary of sentencepiece, with no ``tokenizer.json``."""
-    from transformers.utils.sentencepiece_model_pb2_new import ModelProto
+    from transformers.convert_slow_tokenizer import import_protobuf
 
-    model = ModelProto()
+    model = import_protobuf().ModelProto()
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     words = [(f"▁{word}", -2.0 - 0.01 * number) for number, word in enumerate(dict.fromkeys(WORDS))]
     pieces = [("<unk>", 0.0, 2), ("</s>", 0.0, 3), *((piece, score, 1) for piece, score in words)]
@@ -120,16 +131,19 @@ def _sentence_pieces(folder: Path) -> None:
     _json(folder / "special_tokens_map.json", {"eos_token": "</s>", "pad_token": "</s>", "unk_token": "<unk>"})
 
 
-def _siglip(vocabulary: int, side: int, patch: int) -> Any:
+_SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def _siglip(vocabulary: int, side: int, patch: int, size: Mapping[str, int] = _SMALL) -> Any:
     import torch
     from transformers import SiglipConfig, SiglipModel
 
     torch.manual_seed(0)
-    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    width = size["hidden_size"]
     return SiglipModel(
         SiglipConfig(
-            text_config={**small, "vocab_size": vocabulary, "max_position_embeddings": 64, "projection_size": 32},
-            vision_config={**small, "image_size": side, "patch_size": patch},
+            text_config={**size, "vocab_size": vocabulary, "max_position_embeddings": 64, "projection_size": width},
+            vision_config={**size, "image_size": side, "patch_size": patch},
         )
     )
 
@@ -145,11 +159,13 @@ def _siglip_picture(folder: Path, side: int) -> None:
     )  # fmt: skip
 
 
-def as_medsiglip(folder: Path) -> None:
+def as_medsiglip(
+    folder: Path, *, size: Mapping[str, int] = _SMALL, patch: int = 56, vocabulary: int = len(set(WORDS)) + 39
+) -> None:
     """MedSigLIP's: SigLIP of transformers at 448 pixels and 64 tokens, its licence with terms of its own."""
     folder.mkdir()
     _sentence_pieces(folder)
-    _siglip(len(set(WORDS)) + 39, 448, 56).save_pretrained(folder)
+    _siglip(vocabulary, 448, patch, size).save_pretrained(folder)
     _siglip_picture(folder, 448)
     (folder / "README.md").write_text(
         "---\nlicense: other\nlicense_name: health-ai-developer-foundations\n"
@@ -185,15 +201,17 @@ def as_siglip2(folder: Path) -> None:
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Tiny\n", encoding="utf-8")
 
 
-def as_rad_dino(folder: Path) -> None:
+_SMALL_DINO = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "mlp_ratio": 2}
+
+
+def as_rad_dino(folder: Path, *, size: Mapping[str, int] = _SMALL_DINO, patch: int = 74) -> None:
     """RAD-DINO's: a DINOv2 of transformers at 518 pixels, which reads no text."""
     import torch
     from transformers import Dinov2Config, Dinov2Model
 
     folder.mkdir()
     torch.manual_seed(0)
-    small = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "mlp_ratio": 2}
-    Dinov2Model(Dinov2Config(image_size=518, patch_size=74, **small)).save_pretrained(folder)
+    Dinov2Model(Dinov2Config(image_size=518, patch_size=patch, **size)).save_pretrained(folder)
     _json(
         folder / "preprocessor_config.json",
         {
@@ -233,12 +251,11 @@ def as_clip(folder: Path) -> None:
         {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 77, **special},
     )
     torch.manual_seed(0)
-    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     ids = {"vocab_size": len(vocabulary), "bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
     CLIPModel(
         CLIPConfig(
-            text_config={**small, **ids, "max_position_embeddings": 77, "projection_dim": 24},
-            vision_config={**small, "image_size": 64, "patch_size": 16, "projection_dim": 24},
+            text_config={**_SMALL, **ids, "max_position_embeddings": 77, "projection_dim": 24},
+            vision_config={**_SMALL, "image_size": 64, "patch_size": 16, "projection_dim": 24},
             projection_dim=24,
         )
     ).save_pretrained(folder)

