@@ -170,12 +170,14 @@ def test_halves_are_named_apart_or_together(tmp_path: Path) -> None:
     assert named("default", None, "english") == "default"
     assert named("default", "lite2", None) == "lite2+default"
     assert named("default", None, "mpnet") == "default+mpnet"
-    assert named("lite2+mpnet", None, "english") == "lite2+default"
+    assert named("lite2+mpnet", None, None) == "lite2+mpnet"
     assert (
         named("default", f"transformers:{folder}", "org/name")
         == f"transformers:{folder}+sentence-transformers:org/name"
     )
     assert named("default", None, str(folder)) == f"default+sentence-transformers:{folder}"
+    with pytest.raises(BundleError, match="bring their own image tower; name each by itself"):
+        named("lite2+mpnet", "lite2", None)
 
 
 def test_a_card_s_licence_and_intended_use_are_read_as_they_stand(tmp_path: Path) -> None:

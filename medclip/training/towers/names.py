@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from medclip.errors import BundleError
 from medclip.training.towers.sources.base import source_of
 
 __all__ = ["DEFAULT", "halves_named", "named"]
 
 DEFAULT = "default"
 
+_MULTILINGUAL = "multilingual"
 _ENGLISH = "english"  # as the text tower of the default towers is called
 _SENTENCES = "sentence-transformers:"
 
@@ -27,16 +29,25 @@ def named(towers: str, image: str | None, text: str | None) -> str:
     """One name of what was asked for by three options.
 
     Args:
-        towers: gives what the others do not name.
+        towers: both; the default towers give what the others do not name.
         image: of the image half alone.
         text: of the text half alone: also ``english``, and a folder or hub name of sentence-transformers as it stands.
+
+    Raises:
+        BundleError: both towers and one of them are named.
     """
+    if image is None and text is None:
+        return towers
+    if towers != DEFAULT:
+        own = "towers" if image and text else "image tower" if image else "text tower"
+        raise BundleError(
+            f"towers {towers} bring their own {own}; name each by itself, with --image-tower and --text-tower"
+        )
     if text == _ENGLISH:
         text = DEFAULT
     elif text is not None and source_of(text) is None and ("/" in text or Path(text).is_dir()):
         text = f"{_SENTENCES}{text}"
-    first, second = halves_named(towers)
-    image, text = image or first, text or second or (first if image else None)
-    if text is None or text == image:
-        return image
-    return "multilingual" if (image, text) == (DEFAULT, "multilingual") else f"{image}+{text}"
+    first, second = image or DEFAULT, text or DEFAULT
+    if first == second:
+        return first
+    return _MULTILINGUAL if (first, second) == (DEFAULT, _MULTILINGUAL) else f"{first}+{second}"
