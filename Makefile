@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo check test coverage lint types \
-  bench bench-burned-in bench-copies bench-embedding bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-peers bench-privacy bench-serve bench-settings bench-speech bench-viewer \
+  bench bench-burned-in bench-copies bench-embedding bench-hybrid bench-index bench-labels bench-languages bench-marks bench-masking bench-memory bench-novelty bench-peers bench-privacy bench-serve bench-settings bench-speech bench-towers bench-viewer \
   browser clean crash docs fuzz light screenshots
 
 setup: $(VENV)/.ready
@@ -131,6 +131,11 @@ bench-embedding: setup
 # minutes on two cores. CASES as above.
 bench-burned-in: setup
 	$(BIN)/python benchmarks/burned_in.py $(CASES)
+
+# What towers of the published sizes (BiomedCLIP's, RAD-DINO's, MedSigLIP's) cost, with random weights: some 20 minutes, 16 GB of
+# memory and 12 GB of disk; TOWERS="--only default biomedclip" for less.
+bench-towers: setup
+	$(BIN)/python -W ignore benchmarks/towers.py $(TOWERS)
 
 # How soon the server opens and answers, and 20 people at once: some 4 minutes, on a machine that does nothing else.
 bench-serve: demo/model

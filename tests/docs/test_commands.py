@@ -19,6 +19,7 @@ from medclip.cases import Case
 from medclip.cases.table import CASE_COLUMNS, NOTE_KINDS
 from medclip.cli.app import app
 from tests.server.browser.served import serving
+from tests.tiny_hub import as_biomedclip
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
@@ -261,11 +262,14 @@ def test_the_tutorial_works_as_printed(desk: Desk, few: Path, index: Path) -> No
 
 
 def test_what_the_how_to_pages_do_with_cases_and_an_index_works(
-    desk: Desk, few: Path, sample: Path, model: Path, index: Path, sample_cases: list[Case]
+    desk: Desk, few: Path, sample: Path, model: Path, index: Path, sample_cases: list[Case], tmp_path: Path
 ) -> None:
     left_out = []
     desk.put("model", model)
     desk.stands_for["p17"] = next(case.patient for case in sample_cases if case.split == "train")
+    towers, hub_name = tmp_path / "towers", "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
+    as_biomedclip(towers)
+    desk.stands_for[hub_name] = str(towers)
     own = {"cases": few, "new-cases": few, "index": index, "a.png": sample / "scans" / "sample-005-0.png"}
     for page in HOW_TO:
         for name, thing in own.items():
