@@ -21,8 +21,8 @@ SLOW_PARAMETERS = frozenset({("backend", "milvus")})
 
 LONGEST = (
     "test_upkeep.py", "test_ablation.py", "test_commands.py", "test_training.py", "test_ask.py", "test_killed.py",
-    "test_real_archive.py", "test_hub_layouts.py", "test_multilingual.py", "test_labelling.py", "test_orientation.py", "test_joint.py",
-    "test_choosing.py", "test_distil.py", "test_fetch.py", "test_verify.py", "test_odd_names.py",
+    "test_real_archive.py", "test_hub_layouts.py", "test_multilingual.py", "test_labelling.py", "test_orientation.py",
+    "test_joint.py", "test_choosing.py", "test_distil.py", "test_fetch.py", "test_verify.py", "test_odd_names.py",
 )  # fmt: skip
 """Files that take a minute or so: they begin, the longest first, so that no process works alone at the end of a run.
 The first makes the demo, for which the second need not wait."""

@@ -5,7 +5,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LAYOUTS", "as_biomedclip", "as_clip", "as_medsiglip", "as_mpnet", "as_rad_dino", "as_siglip2"]
+__all__ = [
+    "LAYOUTS",
+    "as_biomedclip",
+    "as_clip",
+    "as_medsiglip",
+    "as_mpnet",
+    "as_open_clip_siglip",
+    "as_rad_dino",
+    "as_siglip2",
+]
 
 _SAID = """axial ct of the chest shows a nodule no effusion year woman s mri t2 weighted flair restricted diffusion dwi with cm x
 mm left right lung lobe upper lower normal liver kidney mass lesion fracture fever cough pain and is are patient"""
@@ -104,6 +113,31 @@ def as_biomedclip(
     )
 
 
+def as_open_clip_siglip(folder: Path) -> None:
+    """SigLIP's in open_clip's layout: its own text tower, which is shown its padding, and a tokenizer of Hugging Face."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    _word_pieces(folder)
+    vision = {"image_size": 64, "layers": 2, "width": 32, "patch_size": 16, "head_width": 16}
+    text = {
+        "context_length": 64, "vocab_size": 200, "width": 32, "heads": 2, "layers": 2, "no_causal_mask": True,
+        "proj_bias": True, "pool_type": "last", "hf_tokenizer_name": "timm/ViT-B-16-SigLIP",
+        "tokenizer_kwargs": {"clean": "canonicalize"},
+    }  # fmt: skip
+    model_cfg = {"embed_dim": 32, "custom_text": True, "init_logit_bias": -10, "vision_cfg": vision, "text_cfg": text}
+    torch.manual_seed(0)
+    built = {key: value for key, value in model_cfg.items() if key != "custom_text"}
+    network = open_clip.CustomTextCLIP(**json.loads(json.dumps(built)))
+    half = [0.5, 0.5, 0.5]
+    preprocess = {"mean": half, "std": half, "interpolation": "bicubic", "resize_mode": "squash"}
+    _json(folder / "open_clip_config.json", {"model_cfg": model_cfg, "preprocess_cfg": preprocess})
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(tensors, folder / "open_clip_model.safetensors")
+
+
 def _sentence_pieces(folder: Path) -> None:
     """SigLIP's tokenizer: a unigram vocabulary of sentencepiece, with no ``tokenizer.json``."""
     from transformers.convert_slow_tokenizer import import_protobuf
@@ -193,7 +227,13 @@ def as_siglip2(folder: Path) -> None:
     special = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}
     _json(
         folder / "tokenizer_config.json",
-        {"tokenizer_class": "GemmaTokenizer", "add_bos_token": False, "add_eos_token": True, **special},
+        {
+            "tokenizer_class": "GemmaTokenizer",
+            "add_bos_token": False,
+            "add_eos_token": True,
+            "padding_side": "right",
+            **special,
+        },
     )
     _json(folder / "special_tokens_map.json", special)
     _siglip(len(vocabulary), 64, 16).save_pretrained(folder)

@@ -25,8 +25,8 @@ from medclip.training.export import export_graph, require_equal
 
 __all__ = ["kept_graph"]
 
-_MOST = 4
-"""Graphs that are kept, of the towers used last; one takes 14 to 300 MB."""
+_MOST, _MOST_BYTES = 4, 2 << 30
+"""Graphs that are kept, of the towers used last, and what they take together; one takes 14 MB to 2 GB."""
 
 _EXPORTERS = ("torch", "onnxscript", "onnx_ir", "open_clip_torch", "timm", "transformers")
 """Packages whose other version may export another graph."""
@@ -88,6 +88,9 @@ def _keep(file: Path, kept: Path) -> None:
         Path(name).rename(kept)
     finally:
         Path(name).unlink(missing_ok=True)
-    graphs = sorted(kept.parent.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    for earlier in graphs[:-_MOST]:
-        earlier.unlink(missing_ok=True)
+    graphs = sorted(kept.parent.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    held = 0
+    for number, graph in enumerate(graphs):
+        held += graph.stat().st_size
+        if number >= _MOST or held > _MOST_BYTES:
+            graph.unlink(missing_ok=True)

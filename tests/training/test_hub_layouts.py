@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,10 @@ from medclip.cases import read_cases  # noqa: E402
 from medclip.modalities.scan.encoder import ScanTower  # noqa: E402
 from medclip.modalities.scan.prepare import prepare_scan  # noqa: E402
 from medclip.modalities.scan.read import read_scan  # noqa: E402
-from medclip.training.towers import load_towers, rebuild_towers, save_recipes  # noqa: E402
+from medclip.modalities.text.tokens import TextTokenizer  # noqa: E402
+from medclip.training.towers import load_image_half, load_towers, rebuild_towers, save_recipes  # noqa: E402
 from tests.conftest import Shared  # noqa: E402
-from tests.tiny_hub import LAYOUTS  # noqa: E402
+from tests.tiny_hub import LAYOUTS, as_mpnet, as_open_clip_siglip  # noqa: E402
 
 TEXTS = ["Axial CT of the chest.", "No effusion; the patient's liver is normal."]
 
@@ -165,3 +167,76 @@ def test_a_crop_is_what_the_patches_below_it_say(hub_layout: Path) -> None:
     torch.testing.assert_close(rows[1, -cells:], normal(halfway[0, :, :2, :2].mean((1, 2)), dim=0))
     torch.testing.assert_close(rows[:, :own], normal(embedding, dim=-1).expand(len(rows), -1))
     torch.testing.assert_close(rows[0, own : own + cells], normal(last[0].mean((1, 2)), dim=0))
+
+
+def _words(name: str, folder: Path) -> np.ndarray:
+    """Text features of `TEXTS` as serving makes them: our tokenizer, our windows, the loaded tower."""
+    towers = load_towers(name)
+    file = folder / "tokenizer.json"
+    file.write_text(towers.tokenizer_json, encoding="utf-8")
+    windows = TextTokenizer(file, towers.reading).windows(TEXTS)
+    with torch.inference_mode():
+        return np.asarray(towers.model.encode_text(torch.from_numpy(windows.ids)))
+
+
+def test_texts_are_read_as_open_clip_reads_them_where_a_tower_is_shown_its_padding(tmp_path: Path) -> None:
+    import open_clip
+
+    as_open_clip_siglip(tmp_path / "towers")
+    name = f"local-dir:{tmp_path / 'towers'}"
+    network, tokenize = open_clip.create_model(name).eval(), open_clip.get_tokenizer(name)
+    with torch.inference_mode():
+        expected = network.encode_text(tokenize(TEXTS)).numpy()
+    np.testing.assert_allclose(_words(name, tmp_path), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["medsiglip", "siglip2", "clip"], indirect=True)
+def test_texts_are_read_as_transformers_reads_them(layout: tuple[Path, str], tmp_path: Path) -> None:
+    from transformers import AutoModel, AutoTokenizer
+
+    folder, name = layout
+    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    said = [text.lower() for text in TEXTS]  # as SigLIP 2's processor does, and as the others' tokenizers do anyway
+    context = load_towers(name).reading.context_length
+    ids = tokenizer(said, padding="max_length", max_length=context, truncation=True, return_tensors="pt").input_ids
+    with torch.inference_mode():
+        found = model.get_text_features(input_ids=ids)
+        expected = getattr(found, "pooler_output", found).numpy()
+    np.testing.assert_allclose(_words(name, tmp_path), expected, atol=1e-5)
+
+
+def test_texts_are_read_as_sentence_transformers_reads_them(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    as_mpnet(tmp_path / "towers")
+    ours = _words(f"default+sentence-transformers:{tmp_path / 'towers'}", tmp_path)
+    theirs = SentenceTransformer(str(tmp_path / "towers"), device="cpu").encode(TEXTS)
+    assert (ours / np.linalg.norm(ours, axis=1, keepdims=True) * theirs).sum(1).min() > 0.99999
+
+
+@pytest.mark.parametrize(
+    ("layout", "other"),
+    [("medsiglip", {}), ("clip", {}), ("rad-dino", {}),
+     ("rad-dino", {"size": {"shortest_edge": 592}})],
+    indirect=["layout"],
+)  # fmt: skip
+def test_a_scan_is_prepared_as_the_model_s_own_processor_does(
+    layout: tuple[Path, str], other: dict[str, object], few: Path, tmp_path: Path
+) -> None:
+    from PIL import Image
+    from transformers import AutoImageProcessor
+
+    folder = tmp_path / "towers"
+    shutil.copytree(layout[0], folder)
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **other}))
+    how = load_image_half(layout[1].replace(str(layout[0]), str(folder)).split("+")[0]).preprocessing
+    picture = np.asarray(Image.open(few / read_cases(few)[0].scans[0].file).convert("L"))[
+        :, :200
+    ]  # upright, not square
+    expected = AutoImageProcessor.from_pretrained(folder)(Image.fromarray(picture).convert("RGB"), return_tensors="np")
+    mean, std = (np.asarray(part).reshape(3, 1, 1) for part in (how.mean, how.std))
+    ours = (prepare_scan(picture, how)[None] / 255 - mean) / std
+    assert (
+        np.abs(ours - expected["pixel_values"][0]).mean() * np.mean(how.std) < 1 / 255
+    )  # within rounding, on the mean

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from medclip.modalities.scan.pictures import GreyPicture
 
@@ -26,6 +26,12 @@ class Preprocessing(BaseModel):
     )
 
     crops_of_map: bool = False  # they are taken from what the tower saw of the whole picture, in one forward
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Preprocessing":
+        if self.short is not None and (self.resize != "crop" or self.short < self.size):
+            raise ValueError("short: is for crop alone, and at least size")
+        return self
 
     @property
     def cut(self) -> int:
@@ -54,10 +60,13 @@ def prepare_scan(picture: GreyPicture, how: Preprocessing) -> GreyPicture:
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         image = image.crop((left, top, left + side, top + side))
-    box = None
-    if how.short is not None:  # the middle of what a whole picture would become with that short side
-        kept = min(width, height) * how.size / how.short
-        left_, top_ = max(0.0, (width - kept) / 2), max(0.0, (height - kept) / 2)
-        box = (left_, top_, min(float(width), left_ + kept), min(float(height), top_ + kept))
-    filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-    return np.asarray(image.resize((how.size, how.size), filters[how.interpolation], box=box))
+    resampling = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[how.interpolation]
+    if (
+        how.resize == "crop" and how.short is not None
+    ):  # the whole, then its middle: as the library rounds, to the pixel
+        sides = [
+            how.short if side == min(width, height) else how.short * side // min(width, height) for side in image.size
+        ]
+        left, top = ((side - how.size) // 2 for side in sides)
+        return np.asarray(image.resize((sides[0], sides[1]), resampling))[top : top + how.size, left : left + how.size].copy()
+    return np.asarray(image.resize((how.size, how.size), resampling))

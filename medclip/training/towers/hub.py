@@ -9,6 +9,9 @@ from medclip.errors import BundleError
 __all__ = ["folder_of", "is_hub_name", "snapshot"]
 
 
+_PICKLES = "*.bin"
+
+
 def is_hub_name(name: str) -> bool:
     """Whether it may be ``ORG/NAME``."""
     organisation, _, repository = name.partition("/")
@@ -32,7 +35,7 @@ def folder_of(name: str, patterns: Sequence[str]) -> Path:
 
 
 def snapshot(repository: str, patterns: Sequence[str]) -> Path:
-    """The files of a repository of the hub that match, in the hub's cache.
+    """The files of a repository of the hub that match, in the hub's cache; pickles only where it has no safetensors.
 
     Raises:
         BundleError: no connection, no such repository, or one whose terms nobody here has accepted.
@@ -47,8 +50,12 @@ def snapshot(repository: str, patterns: Sequence[str]) -> Path:
         RepositoryNotFoundError,
     )
 
+    safe = [pattern for pattern in patterns if pattern != _PICKLES]
     try:
-        return Path(snapshot_download(repository, allow_patterns=list(patterns)))
+        found = Path(snapshot_download(repository, allow_patterns=safe))
+        if len(safe) < len(patterns) and not any(found.glob("*.safetensors")):
+            found = Path(snapshot_download(repository, allow_patterns=list(patterns)))
+        return found
     except GatedRepoError as error:
         raise BundleError(
             f"{repository}: is gated; accept its terms at https://huggingface.co/{repository}, then run  hf auth login  or "

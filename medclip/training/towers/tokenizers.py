@@ -4,7 +4,7 @@ import string
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medclip.errors import BundleError
 from medclip.modalities.text.tokens import TextReading, TextTokenizer
@@ -16,6 +16,11 @@ SAMPLES = (
     "Axial CT of the chest shows a 2.3 x 1.8 cm nodule; no effusion.",
     "57-year-old woman's MRI: T2-weighted FLAIR, no restricted diffusion (DWI).",
 )
+
+Cleaning = Literal["none", "lower", "unmarked", "canonical"]
+"""Nothing; lower case; that and no punctuation, as SigLIP's tokenizer; the same with spaces for underscores, as open_clip."""
+
+_WORD = "nodule"  # by which the signs around a text are told from its own
 
 Ids = Callable[[str], Sequence[int]]
 """Text → its ids as the library gives them, framed, padded or not."""
@@ -42,31 +47,49 @@ def _compared(tokenizer_json: str, reading: TextReading, expected: Ids) -> None:
                 raise BundleError("the text tower's tokenizer cannot be exported faithfully; choose another model")
 
 
+def _cleaning(clean: Cleaning) -> list[Any]:
+    """The normalisers that do what a library does to a text before its tokenizer sees it."""
+    from tokenizers import Regex, normalizers
+
+    if clean == "none":
+        return []
+    if clean == "lower":
+        return [normalizers.Lowercase()]
+    marks = Regex("[" + "".join(f"\\{mark}" for mark in string.punctuation) + "]")
+    spaces = [normalizers.Replace("_", " ")] if clean == "canonical" else []
+    tidy = [normalizers.Replace(marks, ""), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    return [normalizers.Lowercase(), *spaces, *tidy]
+
+
 def hugging_face_tokenizer(
-    tokenizer: Any, *, context: int, fixed: bool, lower: bool = False, prompt: str = "", expected: Ids | None = None
+    tokenizer: Any,
+    *,
+    context: int,
+    fixed: bool,
+    clean: Cleaning = "none",
+    prompt: str = "",
+    expected: Ids | None = None,
 ) -> tuple[str, TextReading]:
     """Of a fast tokenizer of transformers.
 
     Args:
         context: tokens in a window, special ones included.
         fixed: pad every window to that; for towers that attend to their padding, or find their end by its place.
-        lower: whether the model wants its texts in lower case and leaves that to the caller.
+        clean: what the model wants done to its texts, and leaves to the caller.
         prompt: what the model wants before every text.
-        expected: the library's ids, where they are not the tokenizer's own.
+        expected: the library's ids, where they are not the tokenizer's own of the prompt and the text.
 
     Raises:
         BundleError: ours gives other ids.
     """
     from tokenizers import Tokenizer, normalizers
 
-    plain = tokenizer(SAMPLES[0].lower() if lower else SAMPLES[0], add_special_tokens=False).input_ids
-    framed = tokenizer(SAMPLES[0].lower() if lower else SAMPLES[0]).input_ids
+    plain, framed = tokenizer(_WORD, add_special_tokens=False).input_ids, tokenizer(_WORD).input_ids
     start = next(i for i in range(len(framed)) if framed[i : i + len(plain)] == plain)
     before = tokenizer(prompt, add_special_tokens=False).input_ids if prompt else []
     ours = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    if lower:
-        also = [] if ours.normalizer is None else [ours.normalizer]
-        ours.normalizer = normalizers.Sequence([normalizers.Lowercase(), *also])
+    if cleaning := _cleaning(clean):
+        ours.normalizer = normalizers.Sequence([*cleaning, *([] if ours.normalizer is None else [ours.normalizer])])
     pad = tokenizer.pad_token_id
     reading = TextReading(
         context_length=context,
@@ -77,9 +100,7 @@ def hugging_face_tokenizer(
         scripts=None,
     )
     text = ours.to_str()
-    _compared(
-        text, reading, expected or (lambda sample: tokenizer(prompt + (sample.lower() if lower else sample)).input_ids)
-    )
+    _compared(text, reading, expected or (lambda sample: tokenizer(prompt + sample).input_ids))
     return text, reading
 
 
@@ -121,16 +142,14 @@ def sentencepiece_tokenizer(tokenizer: Any, *, context: int) -> tuple[str, TextR
     Raises:
         BundleError: ours gives other ids.
     """
-    from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
     from tokenizers.models import Unigram
 
     published = sentence_pieces(Path(tokenizer.vocab_file))
     built = Tokenizer(
         Unigram([(piece.piece, piece.score) for piece in published.pieces], published.trainer_spec.unk_id, False)
     )
-    marks = Regex("[" + "".join(f"\\{mark}" for mark in string.punctuation) + "]")
-    steps: list[Any] = [normalizers.Lowercase()] if tokenizer.do_lower_case else []
-    steps += [normalizers.Replace(marks, ""), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    steps = _cleaning("unmarked")[0 if tokenizer.do_lower_case else 1 :]
     if published.normalizer_spec.precompiled_charsmap:
         steps.append(normalizers.Precompiled(published.normalizer_spec.precompiled_charsmap))
     built.normalizer = normalizers.Sequence(steps)

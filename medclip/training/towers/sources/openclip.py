@@ -7,6 +7,7 @@
 
 import json
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from medclip.training.towers.files import read_json
 from medclip.training.towers.halves import ImageHalf, Loaded, Origin, Recipe, TextHalf
 from medclip.training.towers.hub import snapshot
 from medclip.training.towers.licence import UNKNOWN, licence_of
-from medclip.training.towers.tokenizers import clip_tokenizer, hugging_face_tokenizer
+from medclip.training.towers.tokenizers import Cleaning, clip_tokenizer, hugging_face_tokenizer
 
 FORMS = ("hf-hub:ORG/REPO", "local-dir:FOLDER", "an open_clip NAME:TAG as in ViT-B-32:openai")
 FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "README.md", "LICENSE*")
@@ -27,6 +28,7 @@ TEXT_CONFIG = "text_config"
 """Folder with the configuration of a Hugging Face text tower, which open_clip otherwise asks the hub for."""
 
 _CONFIG = "open_clip_config.json"
+_CLEANING: dict[str, Cleaning] = {"whitespace": "none", "lower": "lower", "canonicalize": "canonical"}
 _HUB, _LOCAL = "hf-hub:", "local-dir:"
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
 _PICKLES = ("open_clip_pytorch_model.bin", "pytorch_model.bin")
@@ -36,12 +38,11 @@ def knows(name: str) -> bool:
     """Whether it begins as these do, or is one of open_clip's own names."""
     if name.startswith((_HUB, _LOCAL)):
         return True
-    identifier = name.partition(":")[0]
-    if "/" in identifier or identifier in ("transformers", "sentence-transformers") or not identifier:
+    identifier, package = name.partition(":")[0], find_spec("open_clip")
+    if not identifier or "/" in identifier or package is None:
         return False
-    import open_clip
-
-    return identifier in open_clip.list_models()
+    places = package.submodule_search_locations or ()  # to import it takes seconds, and most names are not its own
+    return any((Path(place) / "model_configs" / f"{identifier}.json").is_file() for place in places)
 
 
 def load(name: str) -> Loaded:
@@ -223,9 +224,12 @@ def _halves(
     elif getattr(tokenizer, "tokenizer_mode", ""):
         raise BundleError("text towers with the 'clips' tokenizer mode cannot be served; choose another model")
     else:
-        fixed = not hasattr(tokenizer, "clean_fn")  # SigLIP towers attend to their padding
         tokenizer_json, reading = hugging_face_tokenizer(
-            inner, context=context, fixed=fixed, expected=lambda sample: tokenizer([sample])[0].tolist()
+            inner,
+            context=context,
+            fixed=not config["text_cfg"].get("hf_model_name"),  # open_clip's own text towers are shown their padding
+            clean=_CLEANING[config["text_cfg"].get("tokenizer_kwargs", {}).get("clean", "whitespace")],
+            expected=lambda sample: tokenizer([sample])[0].tolist(),
         )
     image = {**recipe, "half": "image"}
     how = _preprocessing({"size": model.visual.image_size, **preprocessing})

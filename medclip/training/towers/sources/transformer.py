@@ -21,7 +21,7 @@ from medclip.training.towers.licence import licence_of
 from medclip.training.towers.tokenizers import hugging_face_tokenizer, sentencepiece_tokenizer
 
 FORMS = ("transformers:FOLDER", "transformers:ORG/NAME")
-FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "README.md", "LICENSE*")
+FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "README.md", "LICENSE*")
 
 _PREFIX = "transformers:"
 _IMAGE_PARTS, _TEXT_PARTS = ("vision_model", "visual_projection"), ("text_model", "text_projection")
@@ -220,8 +220,15 @@ def _tokenizer(folder: Path, context: int) -> tuple[str, Any]:
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         return sentencepiece_tokenizer(tokenizer, context=context)
     # SigLIP 2 was trained on lower case and leaves the lowering to its processor, as big_vision does.
-    lower = type(tokenizer).__name__.startswith("Gemma")
-    return hugging_face_tokenizer(tokenizer, context=context, fixed=True, lower=lower)
+    if type(tokenizer).__name__.startswith("Gemma"):
+        return hugging_face_tokenizer(
+            tokenizer,
+            context=context,
+            fixed=True,
+            clean="lower",
+            expected=lambda said: tokenizer(said.lower()).input_ids,
+        )
+    return hugging_face_tokenizer(tokenizer, context=context, fixed=True)
 
 
 def _preprocessing(folder: Path) -> Preprocessing:
@@ -255,6 +262,7 @@ def _preprocessing(folder: Path) -> Preprocessing:
         and (kept is not None or not cropped)
         and (by_short or not cropped or kept == whole)
         and (cropped or not by_short)
+        and (not by_short or whole >= (kept or 0))
     )
     if not fair:
         raise BundleError(
@@ -264,7 +272,7 @@ def _preprocessing(folder: Path) -> Preprocessing:
         {
             "size": kept if cropped else whole,
             "resize": "crop" if by_short else "squash",
-            "short": whole if by_short and whole != kept else None,
+            "short": whole if by_short else None,
             "interpolation": _FILTERS[said.get("resample", 3)],
             "mean": tuple(mean),
             "std": tuple(std),
