@@ -15,6 +15,7 @@ from medclip.bundle.layout import FORMAT, Layout, ServingLayout, ServingManifest
 from medclip.bundle.serving import ServingModel, ServingTowers
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold, choose_fold
+from medclip.errors import BundleError, MissingDependencyError
 from medclip.files.outputs import check_free, named_failures, new_folder, replaced_file
 from medclip.files.plain import digest_of
 from medclip.files.workplaces import cleared
@@ -38,7 +39,7 @@ from medclip.training.settings import DistilSettings, FuserSettings, Orientation
 from medclip.training.timing import Stopwatch, Work
 from medclip.training.towers import Towers, copy_tokenizer, load_towers
 from medclip.training.trainer import Epoch, Trained, train_projection
-from medclip.training.unfinished import request_of, working
+from medclip.training.unfinished import request_of, unfinished_of, working
 from medclip.training.unfreeze import tune_towers
 
 __all__ = ["Reporter", "TrainingReport", "exported_towers", "train_model"]
@@ -216,24 +217,37 @@ def train_model(
             distil=distil,
         )
 
+    if threads:
+        torch.set_num_threads(threads)
+    begun = unfinished_of(out).exists()
     with named_failures(out):
-        with working(out, request, resume=resume, force=force) as work:
-            trained = _train(
-                fold,
-                cases_folder,
-                out,
-                work,
-                towers_name,
-                crops,
-                settings,
-                fuser,
-                tune,
-                distil,
-                device,
-                force,
-                threads,
-                report,
-            )
+        towers: Towers | None = None
+        try:
+            with working(out, request, resume=resume, force=force) as work:
+                report.stage("loading the towers")
+                towers = load_towers(towers_name, crops=crops)
+                trained = _train(
+                    fold,
+                    cases_folder,
+                    out,
+                    work,
+                    towers,
+                    crops,
+                    settings,
+                    fuser,
+                    tune,
+                    distil,
+                    device,
+                    force,
+                    threads,
+                    report,
+                )
+        except (BundleError, MissingDependencyError):
+            if towers is None and not begun:
+                cleared(
+                    unfinished_of(out)
+                )  # a name that is none leaves nothing that stands in the way of the right one
+            raise
         cleared(work)
         watch.end()
         return replace(trained, seconds=watch.seconds)
@@ -244,7 +258,7 @@ def _train(
     cases_folder: Path,
     out: Path,
     work: Path,
-    towers_name: str,
+    towers: Towers,
     crops: bool,
     settings: Settings,
     fuser: FuserSettings,
@@ -255,10 +269,6 @@ def _train(
     threads: int | None,
     report: Reporter,
 ) -> TrainingReport:
-    if threads:
-        torch.set_num_threads(threads)
-    report.stage("loading the towers")
-    towers = load_towers(towers_name, crops=crops)
     if tune is not None:
         report.stage("tuning the towers")
         tune_towers(

@@ -20,7 +20,7 @@ from medclip.files.plain import digest_of, unreadable, write_json
 from medclip.files.workplaces import cleared, held, is_workplace
 from medclip.training.settings import FuserSettings, Settings, TuneSettings
 
-__all__ = ["request_of", "working"]
+__all__ = ["request_of", "unfinished_of", "working"]
 
 _REQUEST = "request.json"
 """In the folder: what the work was begun for."""
@@ -82,6 +82,11 @@ def request_of(
     }
 
 
+def unfinished_of(out: Path) -> Path:
+    """The folder of a model's unfinished work."""
+    return out.parent / f"{out.name}.training"
+
+
 @contextmanager
 def working(out: Path, request: Callable[[], dict[str, Any]], *, resume: bool, force: bool) -> Iterator[Path]:
     """Hold the folder of unfinished work: a new one, or one that belongs to this very request.
@@ -93,7 +98,7 @@ def working(out: Path, request: Callable[[], dict[str, Any]], *, resume: bool, f
         OutputError: another process holds it, it is there and neither `resume` nor `force` says what to do with it, or
             it was begun for something else.
     """
-    work = out.parent / f"{out.name}.training"
+    work = unfinished_of(out)
     file = work / _REQUEST
     busy = f"{out}: another process is training it; wait until it is done, or choose another --out"
     if not work.parent.exists():

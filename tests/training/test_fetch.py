@@ -143,8 +143,12 @@ def test_towers_that_lack_something_say_what_and_where_it_is_had(layouts: Path, 
     if not pickled.exists():
         as_biomedclip(pickled, pickled=True)
     refused(f"local-dir:{pickled}", "convert the folder with  medclip model fetch")
-    refused(f"transformers:{layouts / 'rad-dino'}", "--text-tower english")
-    refused(f"sentence-transformers:{layouts / 'mpnet'}", "name an image tower beside it")
+    refused(f"transformers:{layouts / 'rad-dino'}", "name it by --image-tower")
+    refused(f"sentence-transformers:{layouts / 'mpnet'}", "name it by --text-tower")
+    refused(f"local-dir:{layouts / 'clip'}", f"name it transformers:{layouts / 'clip'}")
+    refused(f"transformers:{layouts / 'mpnet'}", "a text tower is named sentence-transformers:FOLDER")
+    refused(f"default+sentence-transformers:{layouts / 'clip'}", f"name it transformers:{layouts / 'clip'}")
+    refused(f"local-dir:{tmp_path}", "holds no model")
     refused(f"default+transformers:{layouts / 'rad-dino'}", "reads scans alone")
 
 

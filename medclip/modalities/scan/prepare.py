@@ -68,5 +68,7 @@ def prepare_scan(picture: GreyPicture, how: Preprocessing) -> GreyPicture:
             how.short if side == min(width, height) else how.short * side // min(width, height) for side in image.size
         ]
         left, top = ((side - how.size) // 2 for side in sides)
-        return np.asarray(image.resize((sides[0], sides[1]), resampling))[top : top + how.size, left : left + how.size].copy()
+        return np.asarray(image.resize((sides[0], sides[1]), resampling))[
+            top : top + how.size, left : left + how.size
+        ].copy()
     return np.asarray(image.resize((how.size, how.size), resampling))

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from medclip.errors import BundleError
 from medclip.files.outputs import new_folder
 from medclip.files.plain import digest_of, write_json
-from medclip.training.towers.files import read_json
+from medclip.training.towers.files import LAYOUTS, layout_of, read_json
 from medclip.training.towers.halves import Loaded
 from medclip.training.towers.hub import folder_of, snapshot
 from medclip.training.towers.licence import intended_use_of, licence_of, restriction
@@ -97,15 +97,11 @@ def fetch(name: str, out: Path, *, force: bool, stage: Callable[[str], None] = l
 
 def _kind(source: Path) -> tuple[Callable[[str], Loaded], str]:
     """Which source reads a folder, and how its names begin."""
-    if (source / "open_clip_config.json").is_file():
-        return openclip.load, "local-dir:"
-    if (source / "modules.json").is_file():
-        return sentences.load, "sentence-transformers:"
-    if (source / "config.json").is_file():
-        return transformer.load, "transformers:"
-    raise BundleError(
-        f"{source}: holds no model (open_clip_config.json, modules.json or config.json); name another, or a whole folder"
-    )
+    prefix = layout_of(source)
+    if prefix is None:
+        raise BundleError(f"{source}: holds no model ({', '.join(LAYOUTS)}); name another, or a whole folder")
+    loads = {"local-dir:": openclip.load, "sentence-transformers:": sentences.load, "transformers:": transformer.load}
+    return loads[prefix], prefix
 
 
 def _told(loaded: Loaded) -> str:

@@ -9,11 +9,37 @@ from torch import nn
 
 from medclip.errors import BundleError
 
-__all__ = ["pretrained", "read_json", "tensors_in"]
+__all__ = ["LAYOUTS", "layout_of", "pretrained", "read_json", "require_layout", "tensors_in"]
 
 _WHOLE = "fetch the model whole, with  medclip model fetch"
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
 _OTHERS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
+
+
+LAYOUTS = {
+    "open_clip_config.json": "local-dir:",
+    "modules.json": "sentence-transformers:",
+    "config.json": "transformers:",
+}
+"""File by which a folder's layout is told, the first that is there → how such a folder is named."""
+
+
+def layout_of(folder: Path) -> str | None:
+    """How a folder of towers is named, by its files; None of one that holds none."""
+    return next((prefix for file, prefix in LAYOUTS.items() if (folder / file).is_file()), None)
+
+
+def require_layout(folder: Path, prefix: str) -> None:
+    """Hold a folder against the way in which it was named.
+
+    Raises:
+        BundleError: it holds no towers, or is to be named otherwise.
+    """
+    found = layout_of(folder)
+    if found is None:
+        raise BundleError(f"{folder}: holds no model ({', '.join(LAYOUTS)}); name another, or a whole folder")
+    if found != prefix and not any((folder / file).is_file() for file, own in LAYOUTS.items() if own == prefix):
+        raise BundleError(f"{folder}: is no folder of {prefix}FOLDER; name it {found}{folder}")
 
 
 def read_json(folder: Path, name: str) -> Any:

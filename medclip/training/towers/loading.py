@@ -58,7 +58,9 @@ def load_towers(name: str, *, crops: bool = False) -> Towers:
         if text is None:
             raise BundleError(f"{second} reads scans alone; name a text tower, as in --text-tower english")
     if text is None:
-        raise BundleError(f"{first} reads scans alone; name a text tower beside it, as in --text-tower english")
+        raise BundleError(
+            f"{first} reads scans alone; name it by --image-tower, beside the default text tower or --text-tower"
+        )
     cropped = {"crops": CROPS, "crops_of_map": has_map(image.module)}
     return Towers(
         name=name,
@@ -86,7 +88,9 @@ def load_image_half(name: str) -> ImageHalf:
 
 def _image_of(name: str, loaded: Loaded) -> ImageHalf:
     if loaded.image is None:
-        raise BundleError(f"{name} reads texts alone; name an image tower beside it, as in --image-tower default")
+        raise BundleError(
+            f"{name} reads texts alone; name it by --text-tower, beside the default image tower or --image-tower"
+        )
     return loaded.image
 
 

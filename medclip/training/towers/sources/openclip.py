@@ -15,7 +15,7 @@ from torch import nn
 
 from medclip.errors import BundleError
 from medclip.modalities.scan.prepare import Preprocessing
-from medclip.training.towers.files import read_json
+from medclip.training.towers.files import read_json, require_layout
 from medclip.training.towers.halves import ImageHalf, Loaded, Origin, Recipe, TextHalf
 from medclip.training.towers.hub import snapshot
 from medclip.training.towers.licence import UNKNOWN, licence_of
@@ -55,8 +55,7 @@ def load(name: str) -> Loaded:
         return open_clip_halves(snapshot(name.removeprefix(_HUB), FILES), name, connected=True)
     if name.startswith(_LOCAL):
         folder = Path(name.removeprefix(_LOCAL)).expanduser()
-        if not (folder / _CONFIG).is_file():
-            raise BundleError(f"{folder}: has no {_CONFIG}; name a folder in the hub's layout of open_clip")
+        require_layout(folder, _LOCAL)
         return open_clip_halves(folder, name, connected=False)
     return _built_in(name)
 

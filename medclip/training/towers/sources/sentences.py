@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medclip.errors import BundleError
-from medclip.training.towers.files import pretrained, read_json, tensors_in
+from medclip.training.towers.files import pretrained, read_json, require_layout, tensors_in
 from medclip.training.towers.halves import Loaded, Origin, Recipe, TextHalf
 from medclip.training.towers.hub import folder_of
 from medclip.training.towers.licence import licence_of
@@ -67,7 +67,9 @@ def load(name: str) -> Loaded:
     Raises:
         BundleError: there is none, it is incomplete, or of a kind that is not read.
     """
-    return Loaded(None, sentence_half(folder_of(name.removeprefix(_PREFIX), FILES), name))
+    folder = folder_of(name.removeprefix(_PREFIX), FILES)
+    require_layout(folder, _PREFIX)
+    return Loaded(None, sentence_half(folder, name))
 
 
 def rebuild(recipe: Recipe) -> nn.Module:

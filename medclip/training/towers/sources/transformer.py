@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from medclip.errors import BundleError
 from medclip.modalities.scan.prepare import Preprocessing
-from medclip.training.towers.files import pretrained, read_json
+from medclip.training.towers.files import pretrained, read_json, require_layout
 from medclip.training.towers.halves import ImageHalf, Loaded, Origin, Recipe, TextHalf
 from medclip.training.towers.hub import folder_of
 from medclip.training.towers.licence import licence_of
@@ -114,6 +114,7 @@ def load(name: str) -> Loaded:
         BundleError: there are none, they are incomplete, or of a kind that is not read.
     """
     folder = folder_of(name.removeprefix(_PREFIX), FILES)
+    require_layout(folder, _PREFIX)
     config = read_json(folder, "config.json")
     _check(folder, config)
     origin = Origin(name, name.removeprefix(_PREFIX), licence_of(folder))
@@ -237,6 +238,12 @@ def _preprocessing(folder: Path) -> Preprocessing:
     Raises:
         BundleError: it is not there, or of a kind that is not reproduced.
     """
+    if not (folder / "preprocessor_config.json").is_file():
+        text = "; a text tower is named sentence-transformers:FOLDER" if (folder / "modules.json").is_file() else ""
+        raise BundleError(
+            f"{folder}: has no preprocessor_config.json, which says how an image tower is shown a picture; "
+            f"fetch the model whole, with  medclip model fetch{text}"
+        )
     said = read_json(folder, "preprocessor_config.json")
     said = said.get("image_processor", said)
 
