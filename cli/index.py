@@ -76,6 +76,7 @@ def info(
     ] = None,
 ) -> None:
     """Say what an index can answer, and how well."""
+    from medclip.archive.layout import manifest_of
     from medclip.assistant.account import account_of
     from medclip.assistant.assistant import Assistant
     from medclip.cli import render
@@ -95,6 +96,8 @@ def info(
     judging = account["novelty"]
     render.say(f"{index}: {account['cases']} cases, {account['views']} views")
     _say(assistant)
+    for one in manifest_of(assistant.index).weights:
+        render.say(f"weights: {one}")
     able = [f"{kind} ({one['patients']} patients)" for kind, one in (judging or {}).items() if one["can_tell"]]
     if judging is None:
         render.say(

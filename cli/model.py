@@ -296,8 +296,8 @@ def verify(model: Annotated[Path, typer.Argument(help="A model folder.")]) -> No
         by_torch = f"torch {verify_torch(model):.6f}"
     render.say(f"{model}: ", ("verified", "green"), f"; {found.files} files, {found.tensors} tensors")
     render.say(f"reference outputs recomputed: onnxruntime {found.onnx_cosine:.6f}, {by_torch} (least cosine)")
-    for line in found.licences:
-        render.say(f"weights: {line}")
+    for one in found.weights:
+        render.say(f"weights: {one}")
     render.say(f"fingerprint {found.fingerprint[:16]}")
 
 

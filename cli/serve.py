@@ -39,6 +39,8 @@ def serve(
 ) -> None:
     """Open an index to browsers and programs on this machine, until it is stopped by Ctrl-C."""
     gc.disable()  # while so much is loaded that stays
+    from medclip.archive.layout import MODEL
+    from medclip.bundle.layout import ServingLayout, ServingManifest, read_model
     from medclip.cli import render
     from medclip.server.run import Listening, serve_index
 
@@ -49,6 +51,12 @@ def serve(
         gc.enable()
         render.say(f"{index} is open. This link lets one browser in, once:")
         render.say((link, "bold"))
+        model = read_model(
+            ServingLayout(index / MODEL).manifest, ServingManifest, "build the index again, or restore it"
+        )
+        for one in model.weights:
+            if one.mind:
+                render.say((f"weights: {one}", "magenta"))
         render.say(f"Programs: a token in a file by --token-file. Log: {where}. Stop it with Ctrl-C.")
 
     where = audit_log or Path.home() / ".local" / "state" / "medclip" / "audit.jsonl"

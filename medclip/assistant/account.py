@@ -3,13 +3,14 @@
 from dataclasses import asdict
 from typing import Any
 
+from medclip.archive.layout import manifest_of
 from medclip.assistant.assistant import Assistant
 
 __all__ = ["account_of"]
 
 
 def account_of(assistant: Assistant) -> dict[str, Any]:
-    """JSON: cases, the model's fingerprint, measurements and label sets that it knows, and what tells the unlike.
+    """JSON: cases, the model's fingerprint and whose weights it has, measurements and label sets, and what tells the unlike.
 
     Raises:
         ArchiveError: the index is damaged.
@@ -27,6 +28,7 @@ def account_of(assistant: Assistant) -> dict[str, Any]:
         "cases": counts["cases"],
         "views": counts["views"],
         "fingerprint": assistant.index.fingerprint,
+        "weights": [one.model_dump() for one in manifest_of(assistant.index).weights],
         "outdated": assistant.outdated,
         "measurements": list(assistant.measurements),
         "label_sets": [asdict(capability) for capability in assistant.capabilities()],

@@ -40,7 +40,17 @@ from medclip.modalities.measurements.coding import MeasurementCoding
 from medclip.modalities.scan.prepare import Preprocessing
 from medclip.modalities.text.tokens import TextReading
 
-__all__ = ["FORMAT", "Layout", "Manifest", "ServingLayout", "ServingManifest", "TensorSpec", "check_file", "read_model"]
+__all__ = [
+    "FORMAT",
+    "Layout",
+    "Manifest",
+    "ServingLayout",
+    "ServingManifest",
+    "TensorSpec",
+    "Weights",
+    "check_file",
+    "read_model",
+]
 
 FORMAT = 2
 _MOST = 64 << 20  # bytes of a manifest
@@ -139,6 +149,17 @@ class TensorSpec(_Strict):
     dtype: str
 
 
+class Weights(_Strict):
+    """Whose weights a tower has."""
+
+    whose: str  # one line
+    licence: str  # as their own files say it
+    mind: str | None  # what it forbids whoever serves the model, where that is known
+
+    def __str__(self) -> str:
+        return f"{self.whose}: {self.licence}" + (f"; mind: {self.mind}" if self.mind else "")
+
+
 class ServingManifest(_Strict):
     """``serving.json``."""
 
@@ -157,6 +178,7 @@ class ServingManifest(_Strict):
     tuned: bool = False  # whether the towers themselves were tuned on cases
     orientations: tuple[str, ...] = ()  # what `orientation.safetensors` tells apart; nothing where it is missing
     synthetic: bool  # trained on a synthetic cohort alone
+    weights: tuple[Weights, ...] = ()  # of the towers, and of whom they learnt; nothing in a model of medclip 0.1
     sha256: dict[str, str]  # file name → checksum
 
     def make_fuser(self, run: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None) -> Fuser:
@@ -175,7 +197,7 @@ class ServingManifest(_Strict):
     @property
     def fingerprint(self) -> str:
         """What makes two models' embeddings comparable: every file that takes part in making them."""
-        said = self.model_dump(mode="json", exclude=set(_LATER - self.model_fields_set))
+        said = self.model_dump(mode="json", exclude={"weights", *(_LATER - self.model_fields_set)})
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,20 +1,18 @@
 """Is this folder the model that was trained? What ``medclip model verify`` asks without torch."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from safetensors import SafetensorError, safe_open
 
-from medclip.bundle.layout import FORMAT, Layout, Manifest, TensorSpec, check_file, read_model
+from medclip.bundle.layout import FORMAT, Layout, Manifest, TensorSpec, Weights, check_file, read_model
 from medclip.bundle.serving import ServingModel
 from medclip.errors import BundleError
-from medclip.files.plain import open_regular, read_regular, unreadable
+from medclip.files.plain import open_regular, unreadable
 
 __all__ = ["Verification", "verify_bundle"]
 
 _REMEDY = "copy the folder again, or train the model again"
-_MOST = 64 << 20  # bytes of training.json
 _DTYPES = {
     "F32": "torch.float32",
     "F16": "torch.float16",
@@ -32,7 +30,7 @@ class Verification:
     tensors: int
     onnx_cosine: float  # least cosine of a reference output, by onnxruntime
     fingerprint: str
-    licences: tuple[str, ...]  # of the towers' weights, a line each; nothing in a model of medclip 0.1
+    weights: tuple[Weights, ...]  # whose they are; nothing in a model of medclip 0.1
 
 
 def _check_tensors(file: Path, expected: dict[str, TensorSpec]) -> None:
@@ -76,16 +74,6 @@ def verify_bundle(folder: Path) -> Verification:
         check_file(folder / name, expected, _REMEDY)
     serving = ServingModel(layout.serving.root)
     cosine = serving.verify_references()
-    return Verification(len(manifest.sha256), len(manifest.tensors), cosine, serving.fingerprint, _licences(layout))
-
-
-def _licences(layout: Layout) -> tuple[str, ...]:
-    """What training wrote of its towers' licences, and what they forbid."""
-    try:
-        facts = json.loads(read_regular(layout.training, _MOST))
-        halves = [facts[half] for half in ("image_tower", "text_tower") if half in facts]
-        halves += [facts["distilled"]["teacher"]] if facts.get("distilled") else []
-        said = [f"{half['whose']}: {half['licence']}" for half in halves]
-        return tuple(dict.fromkeys([*said, *(f"mind: {one}" for one in facts.get("restrictions", ()))]))
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise BundleError(f"{layout.training}: is damaged; {_REMEDY}") from error
+    return Verification(
+        len(manifest.sha256), len(manifest.tensors), cosine, serving.fingerprint, serving.manifest.weights
+    )

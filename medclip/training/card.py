@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medclip import DISCLAIMER
-from medclip.bundle.layout import Layout
+from medclip.bundle.layout import Layout, Weights
 from medclip.cases.case import Case
 from medclip.cases.splits import Fold
 from medclip.files.plain import write_json
@@ -23,7 +23,7 @@ from medclip.training.towers import Towers
 from medclip.training.towers.licence import restriction
 from medclip.training.trainer import Epoch
 
-__all__ = ["Provenance", "write_card"]
+__all__ = ["Provenance", "weights_of", "write_card"]
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,12 @@ def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Sh
     """Write ``training.json`` and ``README.md`` of a model folder."""
     fold = provenance.fold
     strange = left_out(fold.train, units_of(fold.train))
-    weights = [towers.image, towers.text, *([provenance.distilled.teacher] if provenance.distilled else [])]
     facts: dict[str, Any] = {
         "towers": towers.name,
         "origin": towers.origin,
         "image_tower": asdict(towers.image),
         "text_tower": asdict(towers.text),
-        "restrictions": sorted({said for one in weights if (said := restriction(one.licence))}),
+        "restrictions": sorted({one.mind for one in weights_of(towers, provenance) if one.mind}),
         "shape": asdict(shape),
         "fuser": asdict(fused.settings),
         "fuser_shape": asdict(fused.shape),
@@ -80,6 +79,13 @@ def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Sh
         facts=facts, choice=provenance.choice, disclaimer=DISCLAIMER, size=towers.preprocessing.size
     )
     layout.card.write_text(card, encoding="utf-8")
+
+
+def weights_of(towers: Towers, provenance: Provenance) -> tuple[Weights, ...]:
+    """Whose weights a model has, and of whom it learnt."""
+    taught = [provenance.distilled.teacher] if provenance.distilled else []
+    origins = dict.fromkeys([towers.image, towers.text, *taught])
+    return tuple(Weights(whose=one.whose, licence=one.licence, mind=restriction(one.licence)) for one in origins)
 
 
 def _counts(cases: Sequence[Case]) -> dict[str, Any]:

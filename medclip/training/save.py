@@ -26,7 +26,7 @@ from medclip.modalities.scan.pictures import GreyPicture
 from medclip.modalities.scan.prepare import prepare_scan
 from medclip.modalities.scan.read import read_scan
 from medclip.modalities.text.clean import require_readable
-from medclip.training.card import Provenance, write_card
+from medclip.training.card import Provenance, weights_of, write_card
 from medclip.training.joint import TrainedFuser
 from medclip.training.projection import Projection
 from medclip.training.towers import Towers, save_recipes
@@ -108,6 +108,7 @@ def save_bundle(
         tuned=provenance.tune is not None or provenance.distilled is not None,
         orientations=orientation.names if orientation is not None else (),
         synthetic=all(case.synthetic for case in provenance.fold.train),
+        weights=weights_of(towers, provenance),
         sha256={},
     )
     scan_embeddings, text_embeddings = module.embed(prepared, texts, partial, serving.tokenizer)

@@ -76,6 +76,7 @@ def test_each_layout_trains_is_verified_indexed_and_asked_without_a_connection(
         ["model", "verify", model],
         ["index", "build", few, "--model", model, "--out", index],
         ["query", index, "--scan", scan, "--text", TEXTS[0]],
+        ["index", "info", index],
     )
     assert done.returncode == 0, done.stderr
     assert case.id in done.stdout
@@ -83,7 +84,13 @@ def test_each_layout_trains_is_verified_indexed_and_asked_without_a_connection(
     assert str(folder) in facts["image_tower"]["name"] + facts["text_tower"]["name"]
     card = (model / "README.md").read_text()
     assert all(facts[half]["licence"] in card for half in ("image_tower", "text_tower"))
-    assert facts["image_tower"]["licence"] in done.stdout  # of model verify
+    said = f"weights: {facts['image_tower']['whose']}: {facts['image_tower']['licence']}"
+    assert done.stdout.count(said) == 2  # of model verify, and of the index that may be somewhere else
+    assert str(folder.parent) not in done.stdout.replace(str(few), "").replace(
+        str(tmp_path), ""
+    )  # which names no place
+    terms = "its terms bind whoever serves it" in done.stdout
+    assert terms == ("health-ai-developer-foundations" in facts["image_tower"]["licence"])
 
     loaded = load_towers(towers)  # what onnxruntime serves is what the library's own model gives
     served = ServingModel(Layout(model).serving.root).towers

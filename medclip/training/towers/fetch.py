@@ -22,14 +22,11 @@ from medclip.files.plain import digest_of, write_json
 from medclip.training.towers.files import LAYOUTS, layout_of, read_json
 from medclip.training.towers.halves import Loaded
 from medclip.training.towers.hub import folder_of, snapshot
-from medclip.training.towers.licence import intended_use_of, licence_of, restriction
+from medclip.training.towers.licence import MARK, intended_use_of, licence_of, restriction, title_of
 from medclip.training.towers.loading import quiet
 from medclip.training.towers.sources import openclip, packaged, sentences, transformer
 
-__all__ = ["MARK", "Fetched", "fetch"]
-
-MARK = "fetched.json"
-"""In the folder: where it is from, and the checksums of its files."""
+__all__ = ["Fetched", "fetch"]
 
 _PATTERNS = tuple(sorted({*openclip.FILES, *sentences.FILES, *transformer.FILES}))
 _SAFE = ".safetensors"
@@ -85,7 +82,7 @@ def fetch(name: str, out: Path, *, force: bool, stage: Callable[[str], None] = l
         write_json(
             folder / MARK,
             {
-                "from": plain,
+                "from": title_of(source),
                 "revision": source.name if source.parent.name == "snapshots" else None,
                 "licence": licence,
                 "sha256": {file.relative_to(folder).as_posix(): digest_of(file) for file in files},

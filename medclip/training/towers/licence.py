@@ -3,9 +3,14 @@
 import re
 from pathlib import Path
 
-__all__ = ["UNKNOWN", "intended_use_of", "licence_of", "restriction"]
+from medclip.training.towers.files import read_json
+
+__all__ = ["MARK", "UNKNOWN", "intended_use_of", "licence_of", "restriction", "title_of"]
 
 UNKNOWN = "not stated"
+
+MARK = "fetched.json"
+"""In a folder that ``medclip model fetch`` made: where it is from, and the checksums of its files."""
 
 _FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 _FIELD = re.compile(r"^(license|license_name|license_link)\s*:\s*(\S.*?)\s*$", re.MULTILINE)
@@ -21,6 +26,15 @@ _MOST = 600  # characters of an intended use
 def _card(folder: Path) -> str:
     card = folder / "README.md"
     return card.read_text(encoding="utf-8") if card.is_file() else ""
+
+
+def title_of(folder: Path) -> str:
+    """What a folder's model is called: by where it was fetched from, by the hub's cache, or by the folder alone."""
+    if (folder / MARK).is_file():
+        return str(read_json(folder, MARK).get("from", folder.name))
+    if folder.parent.name == "snapshots":  # .../models--ORG--NAME/snapshots/REVISION
+        return folder.parent.parent.name.removeprefix("models--").replace("--", "/")
+    return folder.resolve().name
 
 
 def licence_of(folder: Path) -> str:

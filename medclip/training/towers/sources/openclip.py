@@ -18,7 +18,7 @@ from medclip.modalities.scan.prepare import Preprocessing
 from medclip.training.towers.files import read_json, require_layout
 from medclip.training.towers.halves import ImageHalf, Loaded, Origin, Recipe, TextHalf
 from medclip.training.towers.hub import snapshot
-from medclip.training.towers.licence import UNKNOWN, licence_of
+from medclip.training.towers.licence import UNKNOWN, licence_of, title_of
 from medclip.training.towers.tokenizers import Cleaning, clip_tokenizer, hugging_face_tokenizer
 
 FORMS = ("hf-hub:ORG/REPO", "local-dir:FOLDER", "an open_clip NAME:TAG as in ViT-B-32:openai")
@@ -95,7 +95,7 @@ def open_clip_halves(folder: Path, name: str, *, connected: bool) -> Loaded:
     tokenizer = _tokenizer(folder, text, connected=connected)
     return _halves(
         model, config, text_config, said.get("preprocess_cfg", {}), tokenizer,
-        Origin(name, f"open_clip {name}", licence_of(folder)),
+        Origin(name, title_of(folder), licence_of(folder)),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from medclip.errors import BundleError
 from medclip.training.towers.files import pretrained, read_json, require_layout, tensors_in
 from medclip.training.towers.halves import Loaded, Origin, Recipe, TextHalf
 from medclip.training.towers.hub import folder_of
-from medclip.training.towers.licence import licence_of
+from medclip.training.towers.licence import licence_of, title_of
 from medclip.training.towers.tokenizers import hugging_face_tokenizer
 
 FORMS = ("sentence-transformers:FOLDER", "sentence-transformers:ORG/NAME")
@@ -123,7 +123,7 @@ def sentence_half(folder: Path, name: str) -> TextHalf:
             raise BundleError(
                 f"{folder / path}: its weights do not fit its config.json; fetch the model again"
             ) from error
-    origin = Origin(name, name.removeprefix(_PREFIX), licence_of(folder))
+    origin = Origin(name, title_of(folder), licence_of(folder))
     return TextHalf(tower.float().eval(), reading, tokenizer_json, recipe, origin)
 
 

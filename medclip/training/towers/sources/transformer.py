@@ -17,7 +17,7 @@ from medclip.modalities.scan.prepare import Preprocessing
 from medclip.training.towers.files import pretrained, read_json, require_layout
 from medclip.training.towers.halves import ImageHalf, Loaded, Origin, Recipe, TextHalf
 from medclip.training.towers.hub import folder_of
-from medclip.training.towers.licence import licence_of
+from medclip.training.towers.licence import licence_of, title_of
 from medclip.training.towers.tokenizers import hugging_face_tokenizer, sentencepiece_tokenizer
 
 FORMS = ("transformers:FOLDER", "transformers:ORG/NAME")
@@ -117,7 +117,7 @@ def load(name: str) -> Loaded:
     require_layout(folder, _PREFIX)
     config = read_json(folder, "config.json")
     _check(folder, config)
-    origin = Origin(name, name.removeprefix(_PREFIX), licence_of(folder))
+    origin = Origin(name, title_of(folder), licence_of(folder))
     image = _image_half(folder, config, origin)
     return Loaded(image, _text_half(folder, config, origin) if _is_dual(config) else None)
 
