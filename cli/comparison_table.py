@@ -1,5 +1,6 @@
 """The table of ``medclip train --compare``."""
 
+import math
 from collections.abc import Sequence
 
 from rich import box
@@ -31,7 +32,8 @@ Key = tuple[str, str | None, str, str]
 def show(found: Sequence[Compared]) -> None:
     """A column for each towers: retrieval, the answers by label set, then what they cost."""
     by_key = [{_key(figure): figure for figure in one.figures if _is_shown(figure)} for one in found]
-    sure = {(d.protocol, d.label_set, d.metric): d for one in found for d in one.differences if _is_sure(d)}
+    tested = [d for one in found for key in by_key[0] if (d := _difference(one, key)) is not None]
+    sure = [d for d in tested if _is_sure(d)]
     table = Table(
         title="towers compared on the same cases", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
@@ -43,8 +45,8 @@ def show(found: Sequence[Compared]) -> None:
         if last not in (None, protocol):
             table.add_section()
         own = [figures.get(key) for figures in by_key]
-        values = [figure.value for figure in own if figure is not None]
-        best = min(values) if metric in _LESS_IS_BETTER else max(values)
+        values = [figure.value for figure in own if figure is not None and not math.isnan(figure.value)]
+        best = min(values, default=None) if metric in _LESS_IS_BETTER else max(values, default=None)
         apart = [_difference(one, key) for one in found]
         cells = [
             _cell(figure, better=figure is not None and figure.value == best and len(set(values)) > 1, apart=difference)
@@ -61,8 +63,13 @@ def show(found: Sequence[Compared]) -> None:
     table.add_row("weights", "licence", "", *(one.licence for one in found))
     render.out.print(table)
     render.say(
-        f"*: the best of a row. + or -: more or less than {found[0].name} by more than a draw of the same patients would "
-        f"give (95 %, 1,000 draws){'' if sure else '; none is'}. Every other difference may be chance."
+        "ms a scan: of a prepared picture, its file read before; ms a text: median of those of the cases that it reads."
+    )
+    marked = f"{len(sure)} of {len(tested)}, of which {len(tested) / 20:.0f} would be by chance"
+    render.say(
+        f"*: the best of a row. + or -: more or less than {found[0].name} by more than draws of the same patients leave open "
+        f"(95 %, all folds pooled): {marked if tested else 'nothing could be tested'}. Accuracies without a sign may differ by "
+        "chance; retrieval and AUROC are not tested."
     )
 
 
@@ -85,7 +92,7 @@ def _difference(one: Compared, key: Key) -> Difference | None:
 
 
 def _cell(figure: Figure | None, *, better: bool, apart: Difference | None) -> Text:
-    if figure is None:
+    if figure is None or math.isnan(figure.value):  # as the AUROC of classes of which the queries hold one
         return Text("-")
     digits = 1 if figure.metric == "median_rank" else 3
     spread = "" if figure.sd is None else f" ±{figure.sd:.{digits}f}"
