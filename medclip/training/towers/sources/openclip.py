@@ -22,7 +22,7 @@ from medclip.training.towers.licence import UNKNOWN, licence_of, title_of
 from medclip.training.towers.tokenizers import Cleaning, clip_tokenizer, hugging_face_tokenizer
 
 FORMS = ("hf-hub:ORG/REPO", "local-dir:FOLDER", "an open_clip NAME:TAG as in ViT-B-32:openai")
-FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "README.md", "LICENSE*")
+FILES = ("*.json", "*model*.safetensors", "*.bin", "*.txt", "README.md", "LICENSE*")
 
 TEXT_CONFIG = "text_config"
 """Folder with the configuration of a Hugging Face text tower, which open_clip otherwise asks the hub for."""

@@ -19,7 +19,7 @@ from medclip.training.towers.licence import licence_of, title_of
 from medclip.training.towers.tokenizers import hugging_face_tokenizer
 
 FORMS = ("sentence-transformers:FOLDER", "sentence-transformers:ORG/NAME")
-FILES = ("*.json", "*.safetensors", "*.txt", "README.md", "LICENSE*")
+FILES = ("*.json", "*model*.safetensors", "*.txt", "*.model", "README.md", "LICENSE*")
 
 _PREFIX = "sentence-transformers:"
 _POOLINGS = {"mean_tokens": "mean", "cls_token": "first", "max_tokens": "maximum"}
@@ -130,10 +130,10 @@ def sentence_half(folder: Path, name: str) -> TextHalf:
 def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    if not (folder / "tokenizer.json").is_file():
-        raise BundleError(f"{folder}: has no tokenizer.json; fetch the model whole, with  medclip model fetch")
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        found = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        found.backend_tokenizer.to_str()  # which a tokenizer has that is quick
+        return found
     except Exception as error:  # of many kinds
         raise BundleError(
             f"{folder}: its tokenizer cannot be read; fetch the model again ({type(error).__name__})"

@@ -21,7 +21,7 @@ from medclip.training.towers.licence import licence_of, title_of
 from medclip.training.towers.tokenizers import hugging_face_tokenizer, sentencepiece_tokenizer
 
 FORMS = ("transformers:FOLDER", "transformers:ORG/NAME")
-FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "README.md", "LICENSE*")
+FILES = ("*.json", "*model*.safetensors", "*.txt", "*.model", "README.md", "LICENSE*")
 
 _PREFIX = "transformers:"
 _IMAGE_PARTS, _TEXT_PARTS = ("vision_model", "visual_projection"), ("text_model", "text_projection")
@@ -238,13 +238,15 @@ def _preprocessing(folder: Path) -> Preprocessing:
     Raises:
         BundleError: it is not there, or of a kind that is not reproduced.
     """
-    if not (folder / "preprocessor_config.json").is_file():
+    names = ("preprocessor_config.json", "processor_config.json")  # the second since transformers 5
+    file = next((name for name in names if (folder / name).is_file()), None)
+    if file is None:
         text = "; a text tower is named sentence-transformers:FOLDER" if (folder / "modules.json").is_file() else ""
         raise BundleError(
             f"{folder}: has no preprocessor_config.json, which says how an image tower is shown a picture; "
             f"fetch the model whole, with  medclip model fetch{text}"
         )
-    said = read_json(folder, "preprocessor_config.json")
+    said = read_json(folder, file)
     said = said.get("image_processor", said)
 
     def side(value: Any) -> int | None:
