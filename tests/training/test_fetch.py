@@ -152,6 +152,20 @@ def test_towers_that_lack_something_say_what_and_where_it_is_had(layouts: Path, 
     refused(f"default+transformers:{layouts / 'rad-dino'}", "reads scans alone")
 
 
+def test_weights_of_before_torch_1_6_are_made_safetensors_too(layouts: Path, tmp_path: Path, medclip: Callable) -> None:  # type: ignore[type-arg]
+    from safetensors.torch import load_file
+
+    folder = _changed(layouts, tmp_path, "clip", lambda _: None)
+    held = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(held, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    done = medclip("model", "fetch", folder, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    made = load_file(tmp_path / "out" / "model.safetensors")
+    assert made.keys() == held.keys()
+    assert all(torch.equal(made[name], held[name]) for name in held)
+
+
 def test_a_pickle_that_holds_more_than_tensors_is_not_read(
     layouts: Path, tmp_path: Path, medclip: Callable, refused: Callable
 ) -> None:  # type: ignore[type-arg]

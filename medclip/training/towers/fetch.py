@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors.torch import save_file
@@ -113,9 +114,8 @@ def _told(loaded: Loaded) -> str:
 
 def _copy(source: Path, folder: Path) -> None:
     """The files of a model, and of those below it that sentence-transformers names; nothing that is run."""
-    below = (
-        [entry["path"] for entry in read_json(source, "modules.json")] if (source / "modules.json").is_file() else []
-    )
+    listed = read_json(source, "modules.json") if (source / "modules.json").is_file() else []
+    below = [str(entry["path"]) for entry in listed]
     below += [openclip.TEXT_CONFIG] if (source / openclip.TEXT_CONFIG).is_dir() else []
     for part in ["", *filter(None, below)]:
         place = source / part
@@ -124,9 +124,7 @@ def _copy(source: Path, folder: Path) -> None:
         (folder / part).mkdir(exist_ok=True, parents=True)
         for file in sorted(place.iterdir()):
             if file.is_file() and file.name != MARK and (file.suffix in _COPIED or file.name in _BESIDE):
-                shutil.copyfile(
-                    file, folder / part / file.name
-                )  # of the hub's cache, whose files are links, what they hold
+                shutil.copyfile(file, folder / part / file.name)  # what a link of the hub's cache leads to
 
 
 def _only_safetensors(source: Path, folder: Path) -> None:
@@ -142,7 +140,9 @@ def _only_safetensors(source: Path, folder: Path) -> None:
         tensors: dict[str, torch.Tensor] = {}
         for file in pickles:
             try:
-                held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+                held = torch.load(
+                    file, map_location="cpu", weights_only=True, mmap=is_zipfile(file)
+                )  # not so before torch 1.6
                 held = held.get("state_dict", held)
                 tensors |= {str(key): tensor.clone().contiguous() for key, tensor in held.items()}
             except (pickle.UnpicklingError, RuntimeError, OSError, AttributeError, ValueError, EOFError) as error:
