@@ -63,7 +63,9 @@ def beta_quantile(a: float, b: float, probability: float) -> float:
             low = x
         slope = exp(whole + (a - 1) * log(x) + (b - 1) * log1p(-x))
         step = missing / slope if slope > _TINY else 2.0
-        if abs(step) < _CLOSE * x:
+        if abs(step) < _CLOSE * min(
+            x, 1 - x
+        ):  # near 1 a density may rise without bound: a small step there is not small
             return x - step
         x = x - step if low < x - step < high else (low + high) / 2
         if x in (low, high):

@@ -29,7 +29,7 @@ from medclip.modalities.scan.read import read_scan
 from medclip.training.augmentation import augment
 from medclip.training.checkpoint import Checkpoint, State, optimiser_tensors, restore_optimiser
 from medclip.training.features import kept_on_disk
-from medclip.training.kept_graphs import kept_graph
+from medclip.training.kept_graphs import digest_of_tensors, kept_graph
 from medclip.training.settings import DistilSettings
 from medclip.training.towers import Towers, load_image_half
 from medclip.training.towers.halves import ImageHalf, Origin
@@ -136,7 +136,8 @@ def distil_image_tower(
     """
     torch.manual_seed(settings.seed)
     half = load_image_half(teacher)
-    if half.recipe == towers.recipes["image"]:
+    taught_by = digest_of_tensors(half.module)
+    if half.recipe == towers.recipes["image"] and taught_by == digest_of_tensors(towers.model.visual):
         raise BundleError(f"--distil {teacher}: is the image tower that is to learn; name another, larger one")
     train, dev = (_Pictures(cases, folder, settings.seed) for cases in (fold.train, fold.held_out))
     if len(train) < settings.batch:
@@ -147,7 +148,7 @@ def distil_image_tower(
     taught = _Teacher(half, work, device)
 
     def wanted(pictures: _Pictures, copy_number: int, name: str) -> Tensor:
-        file = work / f"teacher-{name}-{copy_number}.npy"
+        file = work / f"teacher-{taught_by[:16]}-{name}-{copy_number}.npy"
         return torch.from_numpy(kept_on_disk(file, lambda: taught.features(pictures, copy_number)))
 
     whole = towers.preprocessing.model_copy(update={"crops": 0})
@@ -171,7 +172,7 @@ def distil_image_tower(
     best, best_cosine = 0, before
     best_weights = copy.deepcopy(towers.model.visual.state_dict())
     epochs: list[DistilEpoch] = []
-    saved = Checkpoint(work / "distilling.safetensors", {**asdict(settings), "teacher": teacher})
+    saved = Checkpoint(work / "distilling.safetensors", {**asdict(settings), "teacher": taught_by})
     if (state := saved.load()) is not None:
         epochs, best = [DistilEpoch(**epoch) for epoch in state.facts["epochs"]], state.facts["best"]
         before, best_cosine = state.facts["before"], state.facts["best_cosine"]

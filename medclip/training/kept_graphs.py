@@ -23,7 +23,7 @@ from medclip.files.remembered import cache_folder, is_own
 from medclip.training import export
 from medclip.training.export import export_graph, require_equal
 
-__all__ = ["kept_graph"]
+__all__ = ["digest_of_tensors", "kept_graph"]
 
 _MOST, _MOST_BYTES = 4, 2 << 30
 """Graphs that are kept, of the towers used last, and what they take together; one takes 14 MB to 2 GB."""
@@ -54,14 +54,18 @@ def kept_graph(module: nn.Module, sample: Tensor, file: Path, *, free_length: bo
 
 def _name(module: nn.Module, sample: Tensor, free_length: bool) -> str:
     """What the graph depends on: every tensor, the layers, what computes with them, and what exports it."""
-    digest = hashlib.sha256()
     about = [repr(module), list(sample.shape[1:]), str(sample.dtype), free_length]
     ours = sorted({type(part) for part in module.modules() if type(part).__module__.startswith("medclip.")}, key=repr)
     made_by = [*map(inspect.getsource, ours), inspect.getsource(export), *map(version, _EXPORTERS)]
-    digest.update(json.dumps([about, made_by]).encode())
+    return hashlib.sha256(json.dumps([about, made_by, digest_of_tensors(module)]).encode()).hexdigest()
+
+
+def digest_of_tensors(module: nn.Module) -> str:
+    """What a module's tensors are, by name, type and value: 64 hexadecimal digits."""
+    digest = hashlib.sha256()
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -24,14 +24,14 @@ from medclip.training.towers.files import LAYOUTS, layout_of, read_json
 from medclip.training.towers.halves import Loaded
 from medclip.training.towers.hub import folder_of, snapshot
 from medclip.training.towers.licence import MARK, intended_use_of, licence_of, restriction, title_of
-from medclip.training.towers.loading import quiet
+from medclip.training.towers.loading import guarded, quiet
 from medclip.training.towers.sources import openclip, packaged, sentences, transformer
 
 __all__ = ["Fetched", "fetch"]
 
-_PATTERNS = tuple(sorted({*openclip.FILES, *sentences.FILES, *transformer.FILES}))
+_PATTERNS = tuple(sorted({*openclip.FILES, *sentences.FILES, *transformer.FILES, "*pytorch_model.bin.index.json"}))
 _SAFE = ".safetensors"
-_COPIED = (".json", ".txt", ".model", _SAFE)
+_COPIED = (".json", ".txt", ".model")
 _BESIDE = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md")
 _TOKENIZER = ("*.json", "*.txt", "*.model")
 
@@ -68,7 +68,7 @@ def fetch(name: str, out: Path, *, force: bool, stage: Callable[[str], None] = l
     if plain == name and openclip.knows(name):
         raise BundleError(f"{name}: open_clip's own names are not fetched; give hf-hub:ORG/REPO of the same model")
     stage(f"fetching {plain}")
-    source = folder_of(plain, _PATTERNS)
+    source = folder_of(plain, _PATTERNS, _is_whole)
     load, prefix = _kind(source)
     with new_folder(out, force=force, marker=MARK) as folder:
         stage("copying")
@@ -77,7 +77,7 @@ def fetch(name: str, out: Path, *, force: bool, stage: Callable[[str], None] = l
         if load is openclip.load:
             _complete(source, folder)
         stage("loading it from its folder")
-        reads = _told(load(f"{prefix}{folder}"))
+        reads = _told(guarded(load, f"{prefix}{folder}"))
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         licence = licence_of(folder)
         write_json(
@@ -112,19 +112,61 @@ def _told(loaded: Loaded) -> str:
     return " and ".join(parts)
 
 
+def _places(source: Path) -> list[Path]:
+    """The folder, and those below it that belong to the model."""
+    modules = (
+        [place for _, place in sentences.modules_of(source)] if layout_of(source) == "sentence-transformers:" else []
+    )
+    text = [source / openclip.TEXT_CONFIG] if (source / openclip.TEXT_CONFIG).is_dir() else []
+    return list(dict.fromkeys([source, *(place for place in (*modules, *text) if place.is_dir())]))
+
+
+def _weights(place: Path) -> list[Path]:
+    """The files of weights of one place: safetensors, else pickles."""
+    if (place / "open_clip_config.json").is_file():
+        return [place / name for name in openclip.WEIGHTS if (place / name).is_file()][:1]
+    if any(place.glob(f"*{_SAFE}")):
+        return sorted(place.glob(f"*{_SAFE}"))
+    shards = place / "pytorch_model.bin.index.json"
+    if shards.is_file():
+        return [place / Path(name).name for name in sorted(set(read_json(place, shards.name)["weight_map"].values()))]
+    return [place / "pytorch_model.bin"] if (place / "pytorch_model.bin").is_file() else []
+
+
+def _is_whole(source: Path) -> bool:
+    """Whether a repository needs no pickles: every place that has a configuration has safetensors, or has none to have."""
+    if layout_of(source) is None or not _weights(source):
+        return False
+    if (source / "open_clip_config.json").is_file():
+        return _weights(source)[0].name in openclip.WEIGHTS[:2]
+    return all(_weights(place) for place in _places(source) if "Dense" in place.name)
+
+
+def _checked(file: Path, source: Path) -> Path:
+    """A file, unless it is a link that leads out of the folder, or out of its repository's part of the hub's cache.
+
+    Raises:
+        BundleError: it is.
+    """
+    cached = source.parent.name == "snapshots" and source.parent.parent.name.startswith("models--")
+    root = source.parent.parent if cached else source
+    if not file.resolve().is_relative_to(root.resolve()):
+        raise BundleError(
+            f"{file}: is a link to a file elsewhere, which is not copied; remove it, or put the file there"
+        )
+    return file
+
+
 def _copy(source: Path, folder: Path) -> None:
-    """The files of a model, and of those below it that sentence-transformers names; nothing that is run."""
-    listed = read_json(source, "modules.json") if (source / "modules.json").is_file() else []
-    below = [str(entry["path"]) for entry in listed]
-    below += [openclip.TEXT_CONFIG] if (source / openclip.TEXT_CONFIG).is_dir() else []
-    for part in ["", *filter(None, below)]:
-        place = source / part
-        if ".." in Path(part).parts or Path(part).is_absolute() or not place.is_dir():
-            continue
-        (folder / part).mkdir(exist_ok=True, parents=True)
+    """The files of a model; nothing that is run."""
+    for place in _places(source):
+        own = folder / place.relative_to(source)
+        own.mkdir(exist_ok=True, parents=True)
+        weights = {file.name for file in _weights(place)}
         for file in sorted(place.iterdir()):
-            if file.is_file() and file.name != MARK and (file.suffix in _COPIED or file.name in _BESIDE):
-                shutil.copyfile(file, folder / part / file.name)  # what a link of the hub's cache leads to
+            wanted = file.suffix in _COPIED or file.name in _BESIDE or (file.suffix == _SAFE and file.name in weights)
+            if file.is_file() and file.name != MARK and wanted:
+                shutil.copyfile(_checked(file, source), own / file.name)  # what a link of the hub's cache leads to
 
 
 def _only_safetensors(source: Path, folder: Path) -> None:
@@ -133,24 +175,25 @@ def _only_safetensors(source: Path, folder: Path) -> None:
     Raises:
         BundleError: a pickle holds more than tensors, or is damaged.
     """
-    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-        pickles = sorted((source / place.relative_to(folder)).glob("*.bin"))
-        if not pickles or any(place.glob(f"*{_SAFE}")):
-            continue
+    for place in _places(source):
+        pickles = [_checked(file, source) for file in _weights(place) if file.suffix == ".bin"]
         tensors: dict[str, torch.Tensor] = {}
         for file in pickles:
             try:
                 held = torch.load(
                     file, map_location="cpu", weights_only=True, mmap=is_zipfile(file)
-                )  # not so before torch 1.6
+                )  # not before torch 1.6
                 held = held.get("state_dict", held)
                 tensors |= {str(key): tensor.clone().contiguous() for key, tensor in held.items()}
             except (pickle.UnpicklingError, RuntimeError, OSError, AttributeError, ValueError, EOFError) as error:
                 raise BundleError(
                     f"{file}: holds more than tensors, or is damaged; it is not read ({type(error).__name__})"
                 ) from error
-        name = "open_clip_model" if (folder / "open_clip_config.json").is_file() else "model"
-        save_file(tensors, place / f"{name}{_SAFE}", metadata={"format": "pt"})
+        if pickles:
+            name = "open_clip_model" if (folder / "open_clip_config.json").is_file() else "model"
+            own = folder / place.relative_to(source)
+            (own / "pytorch_model.bin.index.json").unlink(missing_ok=True)
+            save_file(tensors, own / f"{name}{_SAFE}", metadata={"format": "pt"})
 
 
 def _complete(source: Path, folder: Path) -> None:

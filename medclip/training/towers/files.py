@@ -9,7 +9,7 @@ from torch import nn
 
 from medclip.errors import BundleError
 
-__all__ = ["LAYOUTS", "layout_of", "pretrained", "read_json", "require_layout", "tensors_in"]
+__all__ = ["LAYOUTS", "PoolerError", "inside", "layout_of", "pretrained", "read_json", "require_layout", "tensors_in"]
 
 _WHOLE = "fetch the model whole, with  medclip model fetch"
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
@@ -42,19 +42,37 @@ def require_layout(folder: Path, prefix: str) -> None:
         raise BundleError(f"{folder}: is no folder of {prefix}FOLDER; name it {found}{folder}")
 
 
-def read_json(folder: Path, name: str) -> Any:
+def read_json(folder: Path, name: str, kind: type = dict) -> Any:
     """One JSON file of a folder.
+
+    Args:
+        kind: of value that it holds.
 
     Raises:
         BundleError: it is missing or damaged.
     """
     file = folder / name
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, kind):
+            raise ValueError(f"no {kind.__name__}")
+        return found
     except FileNotFoundError as error:
         raise BundleError(f"{folder}: has no {name}; {_WHOLE}") from error
     except (OSError, ValueError) as error:
         raise BundleError(f"{file}: is damaged; {_WHOLE}") from error
+
+
+def inside(folder: Path, path: object) -> Path:
+    """A place below a folder that one of its files names.
+
+    Raises:
+        BundleError: it is not a path, or leads out of the folder.
+    """
+    place = folder / str(path)
+    if not isinstance(path, str) or not place.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{folder}: names a part of it that lies elsewhere; fetch the model again")
+    return place
 
 
 def _require_safe(folder: Path) -> None:
@@ -67,6 +85,10 @@ def _require_safe(folder: Path) -> None:
     raise BundleError(f"{folder / other}: only safetensors are read; convert the folder with  medclip model fetch")
 
 
+class PoolerError(BundleError):
+    """A model's last layer has no pretrained weights: it was left out when they were saved."""
+
+
 def pretrained(folder: Path, **how: Any) -> nn.Module:
     """The model that transformers makes of a folder, with its pretrained weights, every one of them; in eval mode, float32.
 
@@ -75,6 +97,7 @@ def pretrained(folder: Path, **how: Any) -> nn.Module:
 
     Raises:
         BundleError: there are no weights, they are damaged, or they are of another architecture than the configuration.
+        PoolerError: all are there but those of the pooling layer.
     """
     from transformers import AutoModel
 
@@ -96,9 +119,9 @@ def pretrained(folder: Path, **how: Any) -> nn.Module:
             f"{folder}: transformers cannot load it; {_WHOLE}, or choose another ({type(error).__name__}: {detail})"
         ) from error
     lost = sorted([*said["missing_keys"], *(name for name, *_ in said["mismatched_keys"])])
-    lost = [name for name in lost if not name.startswith("pooler.")]  # of an encoder whose last layer is what is asked
     if lost:
-        raise BundleError(
+        kind = PoolerError if all(name.startswith("pooler.") for name in lost) else BundleError
+        raise kind(
             f"{folder}: its weights are of another architecture than its config.json (of {len(lost)} tensors the first is "
             f"{lost[0]}); {_WHOLE}"
         )

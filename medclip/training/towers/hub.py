@@ -1,7 +1,7 @@
 """The Hugging Face hub: a local folder by its name, from the cache or fetched; what goes wrong in one line."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medclip.errors import BundleError
@@ -9,7 +9,7 @@ from medclip.errors import BundleError
 __all__ = ["folder_of", "is_hub_name", "snapshot"]
 
 
-_PICKLES = "*.bin"
+_PICKLES = ".bin"
 
 
 def is_hub_name(name: str) -> bool:
@@ -18,8 +18,15 @@ def is_hub_name(name: str) -> bool:
     return bool(organisation and repository) and "/" not in repository and not name.startswith((".", "~"))
 
 
-def folder_of(name: str, patterns: Sequence[str]) -> Path:
+def _has_safetensors(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
+
+
+def folder_of(name: str, patterns: Sequence[str], whole: Callable[[Path], bool] = _has_safetensors) -> Path:
     """An existing folder as it stands; of ``ORG/NAME`` its copy in the hub's cache, fetched where it is not there.
+
+    Args:
+        whole: as of `snapshot`.
 
     Raises:
         BundleError: there is no such folder or repository, or it is out of reach.
@@ -31,11 +38,14 @@ def folder_of(name: str, patterns: Sequence[str]) -> Path:
         raise BundleError(f"{name}: is no folder; name the folder that holds the model")
     if not is_hub_name(name):
         raise BundleError(f"{name}: no such folder; name one, or ORG/NAME of the hub")
-    return snapshot(name, patterns)
+    return snapshot(name, patterns, whole)
 
 
-def snapshot(repository: str, patterns: Sequence[str]) -> Path:
+def snapshot(repository: str, patterns: Sequence[str], whole: Callable[[Path], bool] = _has_safetensors) -> Path:
     """The files of a repository of the hub that match, in the hub's cache; pickles only where it has no safetensors.
+
+    Args:
+        whole: whether what is there without them has all weights.
 
     Raises:
         BundleError: no connection, no such repository, or one whose terms nobody here has accepted.
@@ -50,10 +60,10 @@ def snapshot(repository: str, patterns: Sequence[str]) -> Path:
         RepositoryNotFoundError,
     )
 
-    safe = [pattern for pattern in patterns if pattern != _PICKLES]
+    safe = [pattern for pattern in patterns if not pattern.endswith(_PICKLES)]
     try:
         found = Path(snapshot_download(repository, allow_patterns=safe))
-        if len(safe) < len(patterns) and not any(found.glob("*.safetensors")):
+        if len(safe) < len(patterns) and not whole(found):
             found = Path(snapshot_download(repository, allow_patterns=list(patterns)))
         return found
     except GatedRepoError as error:

@@ -13,7 +13,7 @@ MARK = "fetched.json"
 """In a folder that ``medclip model fetch`` made: where it is from, and the checksums of its files."""
 
 _FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
-_FIELD = re.compile(r"^(license|license_name|license_link)\s*:\s*(\S.*?)\s*$", re.MULTILINE)
+_FIELD = re.compile(r"^(license|license_name|license_link)[ \t]*:[ \t]*(?:\n[ \t]*-[ \t]*)?(\S[^\n#]*)", re.MULTILINE)
 _HEADING = re.compile(r"^#+[^\n]*\b(?:intended|direct)[ -]use", re.IGNORECASE | re.MULTILINE)
 _RESTRICTED = {
     "-nc": "it forbids commercial use",
@@ -25,7 +25,7 @@ _MOST = 600  # characters of an intended use
 
 def _card(folder: Path) -> str:
     card = folder / "README.md"
-    return card.read_text(encoding="utf-8") if card.is_file() else ""
+    return card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
 
 
 def title_of(folder: Path) -> str:
@@ -41,13 +41,13 @@ def licence_of(folder: Path) -> str:
     """The licence that the card's front matter names, with its link; else the first line of a licence file; else `UNKNOWN`."""
     front = _FRONT.match(_card(folder))
     if front:
-        said = {name: value.strip("'\"") for name, value in _FIELD.findall(front[1])}
+        said = {name: value.strip(" \t'\"") for name, value in _FIELD.findall(front[1])}
         name = said.get("license_name") or said.get("license")
         if name:
             return f"{name} ({said['license_link']})" if "license_link" in said else name
     for file in ("LICENSE", "LICENSE.txt", "LICENSE.md"):
         if (folder / file).is_file():
-            lines = (folder / file).read_text(encoding="utf-8").splitlines()
+            lines = (folder / file).read_text(encoding="utf-8", errors="replace").splitlines()
             return next((line.strip("# \t") for line in lines if line.strip("# \t")), UNKNOWN)
     return UNKNOWN
 

@@ -2,12 +2,13 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from medclip.errors import BundleError
+from medclip.errors import BundleError, MedclipError
 from medclip.files.plain import write_json
 from medclip.modalities.scan.crops import CROPS
 from medclip.modalities.scan.encoder import has_map
@@ -16,7 +17,7 @@ from medclip.training.towers.halves import DualEncoder, ImageHalf, Loaded, Recip
 from medclip.training.towers.names import halves_named
 from medclip.training.towers.sources.base import all_sources, source_of
 
-__all__ = ["copy_tokenizer", "load_image_half", "load_towers", "quiet", "rebuild_towers", "save_recipes"]
+__all__ = ["copy_tokenizer", "guarded", "load_image_half", "load_towers", "quiet", "rebuild_towers", "save_recipes"]
 
 _RECIPES = "towers.json"
 
@@ -36,7 +37,24 @@ def _loaded(name: str) -> Loaded:
     if source is None:
         forms = ", ".join(form for one in all_sources().values() for form in one.FORMS)
         raise BundleError(f"towers {name!r} are not known: use {forms}; or IMAGE+TEXT of two of them")
-    return source.load(name)
+    return guarded(source.load, name)
+
+
+def guarded(load: Callable[[str], Loaded], name: str) -> Loaded:
+    """What a source loads under a name; what it stumbles over in somebody else's files becomes one line.
+
+    Raises:
+        BundleError, MissingDependencyError: as `load`, or the files are not as such models' files are.
+    """
+    try:
+        return load(name)
+    except MedclipError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OSError) as error:
+        raise BundleError(
+            f"towers {name}: its files are not as such models' files are; fetch the model again, or choose another "
+            f"({type(error).__name__})"
+        ) from error
 
 
 def load_towers(name: str, *, crops: bool = False) -> Towers:

@@ -85,17 +85,20 @@ def hugging_face_tokenizer(
     from tokenizers import Tokenizer, normalizers
 
     plain, framed = tokenizer(_WORD, add_special_tokens=False).input_ids, tokenizer(_WORD).input_ids
-    start = next(i for i in range(len(framed)) if framed[i : i + len(plain)] == plain)
+    start = next((i for i in range(len(framed)) if framed[i : i + len(plain)] == plain), None)
+    if start is None or tokenizer.pad_token_id is None:
+        raise BundleError(
+            "the text tower's tokenizer has no padding, or frames words in its own way; choose another model"
+        )
     before = tokenizer(prompt, add_special_tokens=False).input_ids if prompt else []
     ours = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     if cleaning := _cleaning(clean):
         ours.normalizer = normalizers.Sequence([*cleaning, *([] if ours.normalizer is None else [ours.normalizer])])
-    pad = tokenizer.pad_token_id
     reading = TextReading(
         context_length=context,
         prefix=(*framed[:start], *before),
         suffix=tuple(framed[start + len(plain) :]),
-        pad=0 if pad is None else pad,
+        pad=tokenizer.pad_token_id,
         fixed_length=fixed,
         scripts=None,
     )

@@ -22,7 +22,7 @@ from medclip.training.towers.licence import UNKNOWN, licence_of, title_of
 from medclip.training.towers.tokenizers import Cleaning, clip_tokenizer, hugging_face_tokenizer
 
 FORMS = ("hf-hub:ORG/REPO", "local-dir:FOLDER", "an open_clip NAME:TAG as in ViT-B-32:openai")
-FILES = ("*.json", "*model*.safetensors", "*.bin", "*.txt", "README.md", "LICENSE*")
+FILES = ("*.json", "*model*.safetensors", "*pytorch_model*.bin", "*.txt", "README.md", "LICENSE*")
 
 TEXT_CONFIG = "text_config"
 """Folder with the configuration of a Hugging Face text tower, which open_clip otherwise asks the hub for."""
@@ -30,8 +30,12 @@ TEXT_CONFIG = "text_config"
 _CONFIG = "open_clip_config.json"
 _CLEANING: dict[str, Cleaning] = {"whitespace": "none", "lower": "lower", "canonicalize": "canonical"}
 _HUB, _LOCAL = "hf-hub:", "local-dir:"
-_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
-_PICKLES = ("open_clip_pytorch_model.bin", "pytorch_model.bin")
+WEIGHTS = (
+    "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin",
+    "model.safetensors", "pytorch_model.bin",
+)  # fmt: skip
+"""Files of its weights, the first that is there: the last two may be another library's of the same model."""
+_TOKENIZER_OPTIONS = frozenset({"clean", "strip_sep_token", "language"})  # open_clip's own; others go to transformers
 
 
 def knows(name: str) -> bool:
@@ -52,7 +56,10 @@ def load(name: str) -> Loaded:
         BundleError: they cannot be loaded, or are of a kind that cannot be served.
     """
     if name.startswith(_HUB):
-        return open_clip_halves(snapshot(name.removeprefix(_HUB), FILES), name, connected=True)
+        folder = snapshot(
+            name.removeprefix(_HUB), FILES, lambda folder: any((folder / file).is_file() for file in WEIGHTS[:2])
+        )
+        return open_clip_halves(folder, name, connected=True)
     if name.startswith(_LOCAL):
         folder = Path(name.removeprefix(_LOCAL)).expanduser()
         require_layout(folder, _LOCAL)
@@ -83,10 +90,10 @@ def open_clip_halves(folder: Path, name: str, *, connected: bool) -> Loaded:
     except (LookupError, TypeError, ValueError) as error:
         raise BundleError(f"{folder / _CONFIG}: is damaged; fetch the model again") from error
     text_config = text_configuration(folder, text, connected=connected) if text.get("hf_model_name") else None
-    weights = next((folder / file for file in (*_WEIGHTS, *_PICKLES) if (folder / file).is_file()), None)
+    weights = next((folder / file for file in WEIGHTS if (folder / file).is_file()), None)
     if weights is None:
-        raise BundleError(f"{folder}: has no weights ({_WEIGHTS[0]}); fetch the model whole, with  medclip model fetch")
-    if weights.name in _PICKLES and not connected:
+        raise BundleError(f"{folder}: has no weights ({WEIGHTS[0]}); fetch the model whole, with  medclip model fetch")
+    if weights.suffix == ".bin" and not connected:
         raise BundleError(
             f"{weights}: is a pickle, and only safetensors are read; convert the folder with  medclip model fetch {name}"
         )
@@ -131,6 +138,8 @@ def _model(config: dict[str, Any], text_config: dict[str, Any] | None) -> Any:
 
     if "multimodal_cfg" in config:
         raise BundleError("towers that write captions (CoCa) are not read; choose a model of two towers")
+    if ":" in str(config["vision_cfg"].get("timm_model_name", "")) or "auto_map" in (text_config or {}):
+        raise BundleError(f"{_CONFIG}: names an image tower of the hub, or code of its own; choose another model")
     config = {key: value for key, value in config.items() if key != "custom_text"}
     vision, text = dict(config.pop("vision_cfg")), dict(config.pop("text_cfg"))
     if "timm_model_name" in vision:
@@ -169,11 +178,16 @@ def _tokenizer(folder: Path, text: dict[str, Any], *, connected: bool) -> Any:
     own = (folder / "tokenizer.json").is_file() or (folder / "vocab.txt").is_file()
     if not own and not connected:
         raise BundleError(f"{folder}: has no tokenizer.json; fetch the model whole, with  medclip model fetch")
+    options = dict(text.get("tokenizer_kwargs", {}))
+    if strange := set(options) - _TOKENIZER_OPTIONS:
+        raise BundleError(
+            f"{folder / _CONFIG}: asks its tokenizer for {', '.join(sorted(strange))}; choose another model"
+        )
     source = folder if own else snapshot(str(name), ("*.json", "*.txt", "*.model"))
     try:
         return open_clip.tokenizer.HFTokenizer(
-            str(source), context_length=context, tokenizer_mode=text.get("tokenizer_mode"),
-            **text.get("tokenizer_kwargs", {}),
+            str(source), context_length=context, tokenizer_mode=text.get("tokenizer_mode"), trust_remote_code=False,
+            local_files_only=True, **options,
         )  # fmt: skip
     except Exception as error:  # of many kinds
         raise BundleError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medclip.errors import BundleError
-from medclip.training.towers.files import pretrained, read_json, require_layout, tensors_in
+from medclip.training.towers.files import inside, pretrained, read_json, require_layout, tensors_in
 from medclip.training.towers.halves import Loaded, Origin, Recipe, TextHalf
 from medclip.training.towers.hub import folder_of
 from medclip.training.towers.licence import licence_of, title_of
@@ -22,6 +22,9 @@ FORMS = ("sentence-transformers:FOLDER", "sentence-transformers:ORG/NAME")
 FILES = ("*.json", "*model*.safetensors", "*.txt", "*.model", "README.md", "LICENSE*")
 
 _PREFIX = "sentence-transformers:"
+_FROM_PADDING = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"})
+"""Kinds that number their places from the one after the padding's."""
+_LEAST_CONTEXT = 8  # tokens
 _POOLINGS = {"mean_tokens": "mean", "cls_token": "first", "max_tokens": "maximum"}
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "Tanh": torch.tanh,
@@ -81,31 +84,51 @@ def rebuild(recipe: Recipe) -> nn.Module:
     return SentenceTower(recipe, AutoModel.from_config(config, trust_remote_code=False, **how))
 
 
+def modules_of(folder: Path) -> list[tuple[str, Path]]:
+    """Kind and folder of each module, in their order.
+
+    Raises:
+        BundleError: ``modules.json`` is missing or damaged, or names a place outside the folder.
+    """
+    return [
+        (str(one["type"]).rsplit(".", 1)[-1], inside(folder, one["path"]))
+        for one in read_json(folder, "modules.json", list)
+    ]
+
+
 def sentence_half(folder: Path, name: str) -> TextHalf:
     """The text tower of a folder in the layout of sentence-transformers.
 
     Raises:
         BundleError: it is incomplete, or of a kind that is not read.
     """
-    parts = {one["type"].rsplit(".", 1)[-1]: one["path"] for one in read_json(folder, "modules.json")}
-    dense = [one["path"] for one in read_json(folder, "modules.json") if one["type"].endswith(".Dense")]
+    listed = modules_of(folder)
+    parts = dict(listed)
+    dense = [place for kind, place in listed if kind == "Dense"]
     if (strange := set(parts) - {"Transformer", "Pooling", "Dense", "Normalize"}) or "Transformer" not in parts:
         raise BundleError(
             f"{folder}: is made of {', '.join(sorted(strange or parts))}, of which no text tower can be made; "
             "choose one of a transformer, a pooling and dense layers"
         )
-    transformer = folder / parts["Transformer"]
+    transformer = parts["Transformer"]
     config: dict[str, Any] = read_json(transformer, "config.json")
     tokenizer = _tokenizer(transformer)
-    prompt = _prompt(folder)
+    prompt, lower = _prompt(folder), bool(_of_transformer(transformer).get("do_lower_case"))
     context = _context(transformer, tokenizer, config)
-    tokenizer_json, reading = hugging_face_tokenizer(tokenizer, context=context, fixed=False, prompt=prompt)
+    tokenizer_json, reading = hugging_face_tokenizer(
+        tokenizer,
+        context=context,
+        fixed=False,
+        clean="lower" if lower else "none",
+        prompt=prompt,
+        expected=lambda said: tokenizer((prompt + said).lower() if lower else prompt + said).input_ids,
+    )
     recipe: Recipe = {
         "made_by": "sentences",
         "config": config,
         "pad": reading.pad,
         "pooling": _pooling(folder, parts.get("Pooling")),
-        "dense": [_dense(folder, path) for path in dense],
+        "dense": [_dense(folder, place) for place in dense],
         "poolless": True,
     }
     try:  # its own pooler is never asked
@@ -115,14 +138,12 @@ def sentence_half(folder: Path, name: str) -> TextHalf:
             raise
         recipe["poolless"] = False  # an architecture that never has one
         tower = SentenceTower(recipe, pretrained(transformer))
-    for layer, path in zip(tower.dense, dense, strict=True):
-        stored = tensors_in(folder / path / "model.safetensors")
+    for layer, place in zip(tower.dense, dense, strict=True):
+        stored = tensors_in(place / "model.safetensors")
         try:
             layer.load_state_dict({key.removeprefix("linear."): tensor for key, tensor in stored.items()})
         except RuntimeError as error:
-            raise BundleError(
-                f"{folder / path}: its weights do not fit its config.json; fetch the model again"
-            ) from error
+            raise BundleError(f"{place}: its weights do not fit its config.json; fetch the model again") from error
     origin = Origin(name, title_of(folder), licence_of(folder))
     return TextHalf(tower.float().eval(), reading, tokenizer_json, recipe, origin)
 
@@ -149,19 +170,27 @@ def _prompt(folder: Path) -> str:
     return str(said.get("prompts", {}).get(name, "")) if name else ""
 
 
+def _of_transformer(folder: Path) -> dict[str, Any]:
+    """What sentence-transformers keeps of a transformer beside its own files."""
+    there = (folder / "sentence_bert_config.json").is_file()
+    return dict(read_json(folder, "sentence_bert_config.json")) if there else {}
+
+
 def _context(folder: Path, tokenizer: Any, config: dict[str, Any]) -> int:
-    """Tokens in a window: as many as the model was trained on, as its files say it."""
-    if (folder / "sentence_bert_config.json").is_file():
-        found = read_json(folder, "sentence_bert_config.json").get("max_seq_length")
-        if found:
-            return int(found)
-    return int(min(tokenizer.model_max_length, config.get("max_position_embeddings", 512)))
+    """Tokens in a window: as many as the model was trained on, as its files say it, and as it has places for."""
+    places = int(config.get("max_position_embeddings", 512))
+    if config.get("model_type") in _FROM_PADDING:
+        places -= int(config.get("pad_token_id", 1)) + 1
+    wanted = int(_of_transformer(folder).get("max_seq_length") or tokenizer.model_max_length)
+    if wanted < _LEAST_CONTEXT:
+        raise BundleError(f"{folder}: takes {wanted} tokens at a time, which is too few; choose another model")
+    return min(wanted, places)
 
 
-def _pooling(folder: Path, path: str | None) -> str:
-    if path is None:
+def _pooling(folder: Path, place: Path | None) -> str:
+    if place is None:
         return "mean"
-    said = read_json(folder / path, "config.json")
+    said = read_json(place, "config.json")
     mode = said.get("pooling_mode")  # since sentence-transformers 5.3 a word or several, before one switch for each
     modes = [mode] if isinstance(mode, str) else list(mode or ())
     if not modes:
@@ -176,8 +205,8 @@ def _pooling(folder: Path, path: str | None) -> str:
     return known[modes[0]]
 
 
-def _dense(folder: Path, path: str) -> dict[str, Any]:
-    said = read_json(folder / path, "config.json")
+def _dense(folder: Path, place: Path) -> dict[str, Any]:
+    said = read_json(place, "config.json")
     activation = str(said.get("activation_function", "")).rsplit(".", 1)[-1]
     if activation not in _ACTIVATIONS:
         raise BundleError(f"{folder}: a dense layer ends in {activation}; read are {', '.join(sorted(_ACTIVATIONS))}")

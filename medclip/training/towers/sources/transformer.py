@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from medclip.errors import BundleError
 from medclip.modalities.scan.prepare import Preprocessing
-from medclip.training.towers.files import pretrained, read_json, require_layout
+from medclip.training.towers.files import PoolerError, pretrained, read_json, require_layout
 from medclip.training.towers.halves import ImageHalf, Loaded, Origin, Recipe, TextHalf
 from medclip.training.towers.hub import folder_of
 from medclip.training.towers.licence import licence_of, title_of
@@ -28,6 +28,7 @@ _IMAGE_PARTS, _TEXT_PARTS = ("vision_model", "visual_projection"), ("text_model"
 _OWN = ("logit_scale", "logit_bias")
 _NO_MASK = frozenset({"siglip", "clip", "metaclip_2"})
 """Text towers that are shown their padding: SigLIP attends to it, CLIP reads up to its first end sign and looks no further."""
+_POOLLESS = {"add_pooling_layer": False}
 _LAST_NORMS = ("post_layernorm", "layernorm", "norm")
 _FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 _UNREAD = {
@@ -125,7 +126,8 @@ def load(name: str) -> Loaded:
 def rebuild(recipe: Recipe) -> nn.Module:
     """One half of the model that a recipe describes."""
     if recipe["half"] == "image":
-        return (VisionTransformer if recipe["patches"] else ImageTower)(_model(recipe["config"], without=_TEXT_PARTS))
+        model = _model(recipe["config"], without=_TEXT_PARTS, **(_POOLLESS if recipe["poolless"] else {}))
+        return (VisionTransformer if recipe["patches"] else ImageTower)(model)
     return TextTower(_model(recipe["config"], without=_IMAGE_PARTS), recipe["pad"], recipe["masked"])
 
 
@@ -143,20 +145,20 @@ def _check(folder: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _model(config: dict[str, Any], without: tuple[str, ...]) -> nn.Module:
+def _model(config: dict[str, Any], without: tuple[str, ...], **how: Any) -> nn.Module:
     """A model with random weights, without some of its parts."""
     from transformers import AutoConfig, AutoModel
 
-    model: nn.Module = AutoModel.from_config(AutoConfig.for_model(**config), trust_remote_code=False)
+    model: nn.Module = AutoModel.from_config(AutoConfig.for_model(**config), trust_remote_code=False, **how)
     for name in (*without, *_OWN):
         if hasattr(model, name):
             delattr(model, name)
     return model
 
 
-def _built(folder: Path, without: tuple[str, ...]) -> nn.Module:
+def _built(folder: Path, without: tuple[str, ...], **how: Any) -> nn.Module:
     """A model with its pretrained weights, without some of its parts."""
-    model = pretrained(folder)
+    model = pretrained(folder, **how)
     for name in (*without, *_OWN):
         if hasattr(model, name):
             delattr(model, name)
@@ -164,7 +166,11 @@ def _built(folder: Path, without: tuple[str, ...]) -> nn.Module:
 
 
 def _image_half(folder: Path, config: dict[str, Any], origin: Origin) -> ImageHalf:
-    model, how = _built(folder, _TEXT_PARTS), _preprocessing(folder)
+    how, poolless = _preprocessing(folder), False
+    try:
+        model = _built(folder, _TEXT_PARTS)
+    except PoolerError:  # saved of a classifier: its first token is what it was trained by
+        model, poolless = _built(folder, _TEXT_PARTS, **_POOLLESS), True
     blank = torch.zeros(1, 3, how.size, how.size)
     try:
         with torch.inference_mode():
@@ -176,7 +182,7 @@ def _image_half(folder: Path, config: dict[str, Any], origin: Origin) -> ImageHa
             "name an image tower or a dual encoder"
         ) from error
     patches = _sees_patches(model, blank, seen)
-    recipe = {"made_by": "transformer", "half": "image", "config": config, "patches": patches}
+    recipe = {"made_by": "transformer", "half": "image", "config": config, "patches": patches, "poolless": poolless}
     return ImageHalf((VisionTransformer if patches else ImageTower)(model).eval(), how, recipe, origin)
 
 
@@ -257,16 +263,17 @@ def _preprocessing(folder: Path) -> Preprocessing:
         return int(sides.pop()) if len(sides) == 1 else None
 
     size, cut = said.get("size"), said.get("crop_size")
-    cropped = bool(said.get("do_center_crop")) and cut is not None
+    cropped = bool(said.get("do_center_crop", cut is not None)) and cut is not None
     whole, kept = side(size), side(cut)
     by_short = (isinstance(size, int) and cropped) or (isinstance(size, dict) and "shortest_edge" in size)
-    mean, std = (said.get(key, [0.5, 0.5, 0.5]) for key in ("image_mean", "image_std"))
+    mean, std = said.get("image_mean"), said.get("image_std")
     fair = (
-        said.get("do_resize", True)
-        and said.get("do_normalize", True)
+        all(said.get(switch, True) for switch in ("do_resize", "do_normalize", "do_rescale"))
         and not said.get("do_pad")
         and abs(float(said.get("rescale_factor", 1 / 255)) - 1 / 255) < 1e-6
-        and said.get("resample", 3) in _FILTERS
+        and said.get("resample") in _FILTERS
+        and all(isinstance(part, list) and len(part) == 3 for part in (mean, std))
+        and min(std) > 0
         and whole is not None
         and (kept is not None or not cropped)
         and (by_short or not cropped or kept == whole)
@@ -282,7 +289,7 @@ def _preprocessing(folder: Path) -> Preprocessing:
             "size": kept if cropped else whole,
             "resize": "crop" if by_short else "squash",
             "short": whole if by_short else None,
-            "interpolation": _FILTERS[said.get("resample", 3)],
+            "interpolation": _FILTERS[said["resample"]],
             "mean": tuple(mean),
             "std": tuple(std),
         }
