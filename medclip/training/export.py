@@ -15,6 +15,7 @@ from medclip.errors import BundleError, MissingDependencyError
 
 __all__ = ["export_fuser", "export_graph", "export_heads", "require_equal"]
 
+_MOST_BYTES = (1 << 31) - 1  # of an ONNX file, a protocol buffer
 _TOLERANCE = 1e-3  # relative to the largest output
 
 
@@ -91,7 +92,31 @@ def export_graph(module: nn.Module, sample: Tensor, file: Path, *, free_length: 
         except torch.onnx.OnnxExporterError as error:
             detail = " ".join(str(error).split())[:150]
             raise BundleError(f"{file.name}: these towers cannot be exported to ONNX ({detail})") from error
+    _into_one_file(file)
     require_equal(module, sample, file)
+
+
+def _into_one_file(file: Path) -> None:
+    """Take in the weights that the exporter leaves beside a graph of over a gigabyte and a half: a model's files are listed.
+
+    Raises:
+        BundleError: they are more than one file can hold.
+    """
+    beside = file.with_name(f"{file.name}.data")
+    if not beside.exists():
+        return
+    import onnx
+
+    graph = onnx.load(file)
+    try:
+        if graph.ByteSize() >= _MOST_BYTES:
+            raise BundleError(
+                f"{file.name}: has {graph.ByteSize() / 1e9:.1f} GB; towers of 2 GB and more cannot be served"
+            )
+        onnx.save(graph, file)
+    except ValueError as error:  # of protobuf, which counts no further
+        raise BundleError(f"{file.name}: towers of 2 GB and more cannot be served; choose smaller ones") from error
+    beside.unlink()
 
 
 def require_equal(module: nn.Module, sample: Tensor, file: Path) -> None:

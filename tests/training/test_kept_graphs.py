@@ -112,3 +112,17 @@ def test_a_graph_of_another_width_differs(tmp_path: Path) -> None:
     export_graph(torch.nn.Linear(3, 1), SAMPLE, tmp_path / "a")
     with pytest.raises(BundleError, match="differs from torch"):
         require_equal(Tower(0.5), SAMPLE, tmp_path / "a")
+
+
+def test_a_graph_so_large_that_the_exporter_parts_it_is_one_file_anyway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.onnx._internal.exporter import _onnx_program
+
+    from medclip.training.export import export_graph
+
+    monkeypatch.setattr(_onnx_program, "_LARGE_MODEL_THRESHOLD", 100)  # bytes, instead of a gigabyte and a half
+    layer = torch.nn.Linear(300, 300)
+    export_graph(layer, torch.randn(3, 300), tmp_path / "tower.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["tower.onnx"]
+    assert (tmp_path / "tower.onnx").stat().st_size > 4 * 300 * 300
