@@ -50,7 +50,15 @@ def guarded(load: Callable[[str], Loaded], name: str) -> Loaded:
         return load(name)
     except MedclipError:
         raise
-    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OSError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        PermissionError,
+        FileNotFoundError,
+    ) as error:
         raise BundleError(
             f"towers {name}: its files are not as such models' files are; fetch the model again, or choose another "
             f"({type(error).__name__})"
