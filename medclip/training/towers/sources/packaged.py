@@ -3,7 +3,7 @@
 - ``default``: EfficientNet-lite0 (ImageNet) and MiniLM.
 - ``multilingual``: the same image tower beside a sentence encoder of 16 languages.
 - ``lite2``: EfficientNet-lite2, an image tower twice as slow; no text.
-- ``mpnet``: all-mpnet-base-v2, a text tower nine times as slow as MiniLM; no scans.
+- ``mpnet``: all-mpnet-base-v2, a text tower six times as slow as MiniLM; no scans.
 """
 
 import io
