@@ -39,6 +39,8 @@ def _training(facts: Facts) -> str:
 
 def _tuning(facts: Facts) -> str:
     tuned, taught = facts["tuning"], facts.get("distilled")
+    if taught and not taught["best"]:
+        return f"The towers are frozen: learning from {taught['teacher']['whose']} brought the image tower no nearer to it."
     if taught:
         return f"The image tower learnt on the training scans, without labels or texts, what {taught['teacher']['whose']} gives."
     return f"The towers were tuned, too: {listed(tuned)}." if tuned else "The towers were frozen."

@@ -83,7 +83,7 @@ def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Sh
 
 def weights_of(towers: Towers, provenance: Provenance) -> tuple[Weights, ...]:
     """Whose weights a model has, and of whom it learnt."""
-    taught = [provenance.distilled.teacher] if provenance.distilled else []
+    taught = [provenance.distilled.teacher] if provenance.distilled and provenance.distilled.learnt else []
     origins = dict.fromkeys([towers.image, towers.text, *taught])
     return tuple(Weights(whose=one.whose, licence=one.licence, mind=restriction(one.licence)) for one in origins)
 

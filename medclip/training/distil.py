@@ -3,7 +3,8 @@
 The student's features go through a linear map, which is thrown away, to the teacher's (as FitNets learn from hints, Romero et
 al. 2015, arXiv 1412.6550; distillation: Hinton et al. 2015, arXiv 1503.02531); the loss is one less their cosine, both seen
 from the mean of the training scans, since all of a tower's features point much the same way. No label and no text is used.
-The map begins as the best one for the tower as it is (ridge regression), so that what is gained is the tower's learning.
+The map begins as the best one for the tower as it is (ridge regression), and each epoch is judged on the dev scans by the
+best one for the tower as it is then, so that what is gained is the tower's learning and not the map's.
 """
 
 import copy
@@ -46,7 +47,8 @@ class DistilEpoch:
 
     number: int
     loss: float  # 1 - cosine, mean over the training scans as they were drawn
-    cosine: float | None  # mean over the dev scans, of features less the training scans' mean; None without dev scans
+    cosine: float | None
+    """Mean over the dev scans, of features less the training scans' mean, by the best linear map; None without dev scans."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class Distilled:
     after: float | None  # of the epoch that is kept
     best: int  # its number; 0: the tower as it was is better
     epochs: tuple[DistilEpoch, ...]
+
+    @property
+    def learnt(self) -> bool:
+        """Whether the tower is another one now."""
+        return self.best > 0
 
 
 class _Pictures:
@@ -153,19 +160,24 @@ def distil_image_tower(
 
     whole = towers.preprocessing.model_copy(update={"crops": 0})
     student = ScanTower(towers.model.visual, whole).to(device).eval()
-    plain, goal = _seen(student, train, whole, device, settings.batch), wanted(train, 0, "train")
-    centre = goal.mean(0)
-    linear = _ridge(plain, goal - centre, settings.ridge).to(device)
+    plain_goal = wanted(train, 0, "train")
+    centre = plain_goal.mean(0)
+    plain_goal -= centre
     dev_goal = wanted(dev, 0, "dev") - centre if len(dev) else None
 
-    def measured() -> float | None:
+    def best_map() -> nn.Linear:
+        return _ridge(_seen(student, train, whole, device, settings.batch), plain_goal, settings.ridge)
+
+    def reached(by: nn.Linear) -> float | None:
         if dev_goal is None:
             return None
         with torch.inference_mode():
-            guessed = linear(_seen(student, dev, whole, device, settings.batch).to(device)).cpu()
+            guessed = by(_seen(student, dev, whole, device, settings.batch))
         return float(functional.cosine_similarity(guessed, dev_goal).mean())
 
-    before = measured()
+    linear = best_map()
+    before = reached(linear)
+    linear = linear.to(device)
     student.visual.requires_grad_(True)
     groups, peaks = [list(student.visual.parameters()), list(linear.parameters())], [settings.rate, settings.map_rate]
     optimiser = torch.optim.AdamW([{"params": group} for group in groups], weight_decay=settings.weight_decay)
@@ -195,7 +207,7 @@ def distil_image_tower(
             torch.nn.utils.clip_grad_norm_(groups[0], 1.0)
             optimiser.step()
             losses.append(float(loss.detach()))
-        cosine = measured()
+        cosine = reached(best_map()) if dev_goal is not None else None
         epochs.append(DistilEpoch(number, float(np.mean(losses)), cosine))
         if cosine is None or best_cosine is None or cosine > best_cosine:
             best, best_cosine = number, cosine
@@ -233,12 +245,12 @@ def _ridge(x: Tensor, y: Tensor, strength: float) -> nn.Linear:
     """The linear map of least squares from (n, d) to (n, e), its weights held small; by the smaller of the two Gram matrices.
 
     Args:
-        strength: added to the Gram matrix of the centred `x`, in units of its mean diagonal.
+        strength: added to the diagonal of the (d, d) scatter matrix of the centred `x`, in units of its mean.
     """
     middle = x.mean(0)
     centred, target = (x - middle).double(), y.double()
     gram = centred @ centred.T if len(x) < x.shape[1] else centred.T @ centred
-    gram = gram + torch.eye(len(gram), dtype=gram.dtype) * strength * gram.diagonal().mean()
+    gram = gram + torch.eye(len(gram), dtype=gram.dtype) * strength * centred.square().sum() / x.shape[1]
     if len(x) < x.shape[1]:
         weights = centred.T @ torch.linalg.solve(gram, target - target.mean(0))
     else:
