@@ -23,22 +23,24 @@ class Ranking:
     def __init__(self, backend: Backend, query: Vectors, scope: Scope) -> None:
         self._backend, self._query, self._scope = backend, query, scope
 
-    def nearest(self, k: int, one_per_patient: bool, first: Sequence[Near] | None = None) -> list[Hit]:
+    def nearest(
+        self, k: int, one_per_patient: bool, want: int | None = None, first: Sequence[Near] | None = None
+    ) -> list[Hit]:
         """By similarity: the search is widened until k distinct cases are found or nothing is left.
 
         Args:
-            first: what `wanted_at_first` views near the query are, where they were searched for already.
+            want: how many views are asked for at first; `wanted_at_first` where None.
+            first: so many views near the query, where they were searched for already.
         """
-        want = wanted_at_first(self._backend, self._scope, k, one_per_patient)
+        if want is None:
+            want = wanted_at_first(self._backend, self._scope, k, one_per_patient)
         while True:
             near = self._backend.nearest(self._query, want, self._scope) if first is None else first
             first = None
-            hits = _grouped(near, one_per_patient)
-            if len(near) < want:
-                return hits[:k]
+            best = _best_views(near, one_per_patient)
             # A view just below the cut may tie with the last hit, so the cut must lie strictly below it.
-            if len(hits) > k and hits[k - 1].similarity > near[-1].similarity:
-                return hits[:k]
+            if len(near) < want or (len(best) > k and best[k - 1].similarity > near[-1].similarity):
+                return [_hit(view) for view in best[:k]]
             want *= 4
 
     def fused(self, k: int, text: str, one_per_patient: bool) -> list[Hit]:
@@ -79,7 +81,7 @@ class Ranking:
             for v in self._backend.views_of(case_id)
             if self._scope.kinds is None or v.kind in self._scope.kinds
         ]
-        return next(iter(_grouped(near, False)), None)
+        return next(map(_hit, _best_views(near, False)), None)
 
 
 def wanted_at_first(backend: Backend, scope: Scope, k: int, one_per_patient: bool) -> int:
@@ -91,20 +93,29 @@ def wanted_at_first(backend: Backend, scope: Scope, k: int, one_per_patient: boo
 _labels = lru_cache(4096)(stored.labels)
 
 
-def _grouped(near: Sequence[Near], one_per_patient: bool) -> list[Hit]:
-    """The best view of each case, most similar first."""
+def _best_views(near: Sequence[Near], one_per_patient: bool) -> list[Near]:
+    """The best view of each case, or of each patient, most similar first."""
     best: dict[str, Near] = {}
     for view in near:
-        known = best.get(view.case_id)
-        if known is None or (view.similarity, view.kind, -view.number) > (known.similarity, known.kind, -known.number):
+        known = best.setdefault(view.case_id, view)
+        if known is not view and (view.similarity, view.kind, -view.number) > (
+            known.similarity,
+            known.kind,
+            -known.number,
+        ):
             best[view.case_id] = view
-    order = sorted(best.values(), key=lambda view: (-view.similarity, view.case_id))
-    hits = [Hit(v.case_id, v.patient, v.similarity, v.kind, v.number, dict(_labels(v.labels))) for v in order]
-    return _first_of_patients(hits) if one_per_patient else hits
-
-
-def _first_of_patients(hits: Sequence[Hit]) -> list[Hit]:
-    first: dict[str, Hit] = {}
-    for hit in hits:
-        first.setdefault(hit.patient, hit)
+    order = sorted(best.values(), key=_rank)
+    if not one_per_patient:
+        return order
+    first: dict[str, Near] = {}
+    for view in order:
+        first.setdefault(view.patient, view)
     return list(first.values())
+
+
+def _rank(view: Near) -> tuple[float, str]:
+    return -view.similarity, view.case_id
+
+
+def _hit(view: Near) -> Hit:
+    return Hit(view.case_id, view.patient, view.similarity, view.kind, view.number, dict(_labels(view.labels)))

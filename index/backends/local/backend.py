@@ -277,8 +277,12 @@ class LocalBackend(Backend):
                 Columns.by_kind(self._catalogue.keys_after(0)),
                 self._catalogue.vectors_after(0, self._dimension),
                 self._dimension,
-                lambda source: build_structure(
-                    source, self._demands.share(source.count / count), self._seed, wanted=self._spec
+                lambda source, columns: build_structure(
+                    source,
+                    self._demands.share(source.count / count),
+                    self._seed,
+                    wanted=self._spec,
+                    told=lambda found: columns.near(found.positions, found.similarities),
                 ),
                 lambda folder: write_words(folder, self._catalogue),
             )

@@ -2,8 +2,7 @@
 
 import json
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ class Strings:
         """The texts at these positions."""
         text = self.text.data
         starts, ends = self.ends[positions].tolist(), self.ends[positions + 1].tolist()
-        with in_segment():
+        with in_segment:
             return [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
 
     def followed_by(self, other: "Strings") -> "Strings":
@@ -144,7 +143,7 @@ class Columns:
     def near(self, positions: NDArray[np.int64], similarities: NDArray[np.float32]) -> list[Near]:
         """Vectors as they are found; numbers are taken out of the arrays all at once, which is much quicker."""
         kinds, labels = self.coded[KIND], self.coded[LABELS]
-        with in_segment():
+        with in_segment:
             return [
                 Near(case_id, patient, kinds.values[kind][0], number, labels.values[label][0], similarity)
                 for case_id, patient, kind, number, label, similarity in zip(
@@ -178,7 +177,7 @@ class Columns:
 
     @staticmethod
     def _chosen(coded: Coded, holds: Callable[[tuple[Any, ...]], bool]) -> NDArray[np.bool_]:
-        with in_segment():
+        with in_segment:
             return np.asarray([holds(values) for values in coded.values], bool)[coded.codes]
 
     def save(self, folder: Path) -> None:
@@ -240,10 +239,15 @@ class Columns:
             raise GarbledSegmentError("its columns do not fit each other")
 
 
-@contextmanager
-def in_segment() -> Iterator[None]:
-    """What arrays and texts are refused for that are mapped from a damaged file."""
-    try:
-        yield
-    except (IndexError, TypeError, UnicodeDecodeError) as error:
-        raise GarbledSegmentError("its columns do not fit each other") from error
+class _InSegment:
+    """Says what arrays and texts are refused for that are mapped from a damaged file; a class, since it is entered often."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, (IndexError, TypeError, UnicodeDecodeError)):
+            raise GarbledSegmentError("its columns do not fit each other") from error
+
+
+in_segment = _InSegment()

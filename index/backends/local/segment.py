@@ -84,7 +84,7 @@ def write_segments(
     kinds: dict[str, Columns],
     vectors: Iterable[tuple[str, Vectors]],
     dimension: int,
-    build: Callable[[Source], Built],
+    build: Callable[[Source, Columns], Built],
     write_words: Callable[[Path], None],
 ) -> dict[str, dict[str, Any]]:
     """Write a segment a kind durably; returns their manifests by name.
@@ -92,7 +92,7 @@ def write_segments(
     Args:
         kinds: kind → the columns of its views.
         vectors: (kind, (n, d) vectors), some at a time, those of a kind in the order of its columns.
-        build: chooses and builds the search structure of one kind.
+        build: chooses and builds the search structure of one kind, whose columns are given.
         write_words: writes the words of all cases into a folder.
     """
     folders = {kind: parent / uuid.uuid4().hex[:12] for kind in kinds}
@@ -109,9 +109,9 @@ def write_segments(
     return manifests
 
 
-def _written(folder: Path, kind: str, columns: Columns, build: Callable[[Source], Built]) -> dict[str, Any]:
+def _written(folder: Path, kind: str, columns: Columns, build: Callable[[Source, Columns], Built]) -> dict[str, Any]:
     """Fill the folder of a segment, in which its vectors lie already; returns its manifest."""
-    built = build(Source.in_file(folder / _VECTORS))
+    built = build(Source.in_file(folder / _VECTORS), columns)
     columns.save(folder)
     built.structure.save(folder)
     if not built.structure.lossy:

@@ -83,7 +83,7 @@ class State:
         """What of one part is near each query; what is known of it is read together, which is quicker."""
         want = min(want, len(part.columns))
         if self.mask(part, scope) is None:
-            with in_segment():
+            with in_segment:
                 many = refined_together(part.structure, queries, want, self._comparer(part))
         else:
             many = [self.nearest_in(part, query, want, scope) for query in queries]
@@ -93,7 +93,7 @@ class State:
 
     def nearest_in(self, part: Part, query: Vectors, want: int, scope: Scope) -> Nearest:
         """The nearest of one part; where only a few are deleted, some more are asked and the deleted left out."""
-        with in_segment():
+        with in_segment:
             compare, whole = self._comparer(part), part.kind is not None or scope.kinds is None
             keeps = part.compare is not None or not part.structure.lossy  # what it takes to compare the deleted, too
             if part.dead and keeps and whole and scope.where is None:
