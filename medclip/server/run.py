@@ -61,7 +61,8 @@ class Listening:
             OptionError: it cannot be.
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        # Its protocol is named, or asyncio leaves Nagle's algorithm on, and an answer waits 40 ms for the head's receipt.
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((self.host, self.port))

@@ -1,5 +1,7 @@
 """A server shows its archive at once, and answers when its model is verified."""
 
+import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from medclip.errors import BundleError
+from medclip.errors import BundleError, OptionError
 from medclip.server import desk
+from medclip.server.run import Listening
 from tests.server.conftest import Served, serving
 
 
@@ -70,3 +73,30 @@ def test_a_question_to_a_model_that_is_refused_is_not_answered(
     for answer in (asked, like):
         assert answer.status_code == 500
         assert "has changed since it was written" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_answer_does_not_wait_until_its_head_was_received(host: str) -> None:
+    try:
+        bound = Listening(host, 0).socket()
+    except OptionError as error:
+        if host != "::1":
+            raise
+        pytest.skip(f"no IPv6 here: {error}")
+
+    async def without_delay() -> int:
+        accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def met(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            own = writer.get_extra_info("socket")
+            accepted.set_result(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(met, sock=bound):
+            _, writer = await asyncio.open_connection(*bound.getsockname()[:2])
+            try:
+                return await asyncio.wait_for(accepted, 10)
+            finally:
+                writer.close()
+
+    assert asyncio.run(without_delay()) != 0
