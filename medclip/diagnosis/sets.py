@@ -106,6 +106,12 @@ class Scores:
         classes = [*([number] for number in order[:own].tolist()), order[own:].tolist()]
         return [Group(tuple(one), float(self.patients[one].sum())) for one in classes if one]
 
+    @cached_property
+    def _of_groups(self) -> list[tuple[Group, NDArray[np.float32], NDArray[np.float32]]]:
+        """Each group with the probabilities that its patients' classes were given, and what each counts."""
+        rows = [np.isin(self.labels, group.classes) for group in self.groups]
+        return [(group, self.right[of], self.weights[of]) for group, of in zip(self.groups, rows, strict=True)]
+
     def label_set(self, probabilities: Probabilities, promise: Promise) -> LabelSet | None:
         """The set for one query; None where too few patients were left out for any class to be ruled out.
 
@@ -116,10 +122,8 @@ class Scores:
         if interval is None:
             return None
         within = np.zeros(self.classes, bool)
-        for group in self.groups:
+        for group, right, weights in self._of_groups:
             rank = _rank(group.patients, promise)
-            rows = np.isin(self.labels, group.classes)
-            right, weights = self.right[rows], self.weights[rows]
             for number in group.classes:
                 within[number] = weights[right <= np.float32(probabilities[number])].sum() + 1 > rank + _ROUNDING
         empty = not within.any()

@@ -3,6 +3,7 @@
 SciPy has both; to load them takes a quarter of a second, as long as the rest of an answer.
 """
 
+from functools import lru_cache
 from math import exp, lgamma, log, log1p
 
 __all__ = ["beta_distribution", "beta_quantile"]
@@ -47,6 +48,7 @@ def _fraction(a: float, b: float, x: float) -> float:
     raise ArithmeticError(f"the incomplete beta function of {a:g} and {b:g} does not converge")
 
 
+@lru_cache(1024)  # of an archive's promises, which every answer states again
 def beta_quantile(a: float, b: float, probability: float) -> float:
     """The x of which `beta_distribution` is that probability, by Newton's method, and by halving where that leaves the way.
 
