@@ -32,6 +32,7 @@ _FEW = 5_000  # of one kind of view, which are compared one by one in any case
 _SPEED = 8e9  # bytes a second that an exact search goes through on a laptop; for the estimate alone
 _SELECTIVITIES = (1.0, 0.5, 0.1, 0.01)
 _NEIGHBOURS, _QUERIES = 10, 128
+_SHORT = 1_000_000  # vectors up to which lists of codes would be too short
 _ASKED = 23  # what is asked for ten similar cases, one a patient, of a view a case (`medclip.index.ranking`)
 
 
@@ -65,8 +66,9 @@ class Built:
     report: dict[str, Any]
 
 
-def _lists(count: int) -> int:
-    return max(1, int(4 * np.sqrt(count)))
+def _lists(count: int, *, coded: bool = False) -> int:
+    """How many lists; of four-bit codes fewer where there are few: to begin a list costs as much as hundreds of them."""
+    return max(1, int(4 * np.sqrt(count) * (min(1.0, count / _SHORT) if coded else 1)))
 
 
 def candidates(count: int, dimension: int, demands: Demands) -> list[Spec]:
@@ -76,15 +78,15 @@ def candidates(count: int, dimension: int, demands: Demands) -> list[Spec]:
     answer as quickly as HNSW, and under a filter more quickly, and are built in a tenth of its time; lists of whole vectors
     and HNSW are for a recall that the codes do not reach. The codes are the last resort, too, whatever the memory.
     """
-    exact, nlist = 4 * count * dimension, _lists(count)
+    exact = 4 * count * dimension
     found: list[Spec] = []
     soon = demands.latency is not None and exact / _SPEED <= demands.latency
     if count <= _FEW or (soon and exact <= demands.bytes_allowed):
         found.append(Spec("flat"))
     if count > _FEW:
-        found.append(Spec("ivf-pq4", {"nlist": nlist}))
+        found.append(Spec("ivf-pq4", {"nlist": _lists(count, coded=True)}))
         if exact + 12 * count <= demands.bytes_allowed:
-            found.append(Spec("ivf-flat", {"nlist": nlist}))
+            found.append(Spec("ivf-flat", {"nlist": _lists(count)}))
         if memory_of(count, dimension, 32) <= demands.bytes_allowed:
             found.append(Spec("hnsw", {"m": 32, "ef_construction": 80}))
     return found

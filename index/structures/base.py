@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from tokenize import TokenError  # by numpy, of a header that is no Python literal
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +121,11 @@ class Mask:
     def __init__(self, allowed: NDArray[np.bool_]) -> None:
         self.allowed = allowed
         self.count = int(np.count_nonzero(allowed))
-        self.notes: dict[str, Any] = {}  # what a structure works out of it once
+        self._notes: WeakKeyDictionary[object, dict[str, Any]] = WeakKeyDictionary()
+
+    def notes(self, whose: object) -> dict[str, Any]:
+        """What one structure worked out of it once, which is nothing to another one over the same vectors."""
+        return self._notes.setdefault(whose, {})
 
     @cached_property
     def packed(self) -> NDArray[np.uint8]:

@@ -70,6 +70,19 @@ def test_a_filter_gives_k_results_wherever_there_are_k_and_never_another(
             assert (np.diff(got.similarities) <= 1e-6).all()
 
 
+@pytest.mark.parametrize("name", ["ivf-flat", "ivf-pq4"])
+def test_what_one_structure_knows_of_a_filter_is_nothing_to_another(name: str, vectors: np.ndarray) -> None:
+    """The planner asks one after the other under the same masks."""
+    few, many = (load_structure(name).build(_source(vectors), {"nlist": nlist}, 0) for nlist in (2, 64))
+    mask = Mask(np.random.default_rng(1).random(N) < 0.5)
+    for query in vectors[:20]:
+        for structure in (few, many):
+            alone = refined(structure, query, 5, Mask(mask.allowed), compared_with(vectors))
+            np.testing.assert_array_equal(
+                refined(structure, query, 5, mask, compared_with(vectors)).positions, alone.positions
+            )
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_one_seed_gives_one_structure(spec: Spec, vectors: np.ndarray) -> None:
     """k-means without a seed differs from run to run (autofaiss issue 121)."""
