@@ -1,6 +1,7 @@
 """`make bench`: speed and memory, as ratios within one run. Uses ../shared/data where it is there, else the sample."""
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -40,8 +41,13 @@ def _medians(actions: dict[str, Callable[[], object]], repeats: int = REPEATS) -
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
+_PLAIN = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""Where Python may not keep what it compiled, as in some containers, medclip would be compiled anew by each command, and the
+baselines, which pip has compiled, would not."""
+
+
 def _run(*arguments: object) -> None:
-    subprocess.run([MEDCLIP, *map(str, arguments)], check=True, capture_output=True)
+    subprocess.run([MEDCLIP, *map(str, arguments)], check=True, capture_output=True, env=_PLAIN)
 
 
 def _peak_megabytes(*arguments: object) -> float:
@@ -51,8 +57,9 @@ def _peak_megabytes(*arguments: object) -> float:
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, MEDCLIP, *map(str, arguments)], check=True, capture_output=True, text=True
-    )
+        [sys.executable, "-c", code, MEDCLIP, *map(str, arguments)],
+        check=True, capture_output=True, text=True, env=_PLAIN,
+    )  # fmt: skip
     return float(done.stdout)
 
 

@@ -1,5 +1,6 @@
 """Exact search: every vector is compared."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,14 @@ _FEW = 0.3  # share of the vectors up to which those that are allowed are put to
 _ROUNDING = 1e-5  # by which the products of matrices may differ from those of vectors
 
 
+@dataclass
+class _Room:
+    """Memory for more vectors than there are."""
+
+    vectors: Vectors  # (most, d)
+    taken: int = 0  # by the structure that was made last
+
+
 class FlatStructure(Structure):
     """(n, d) unit vectors, in memory or mapped, compared by numpy: the inner product of unit vectors is their cosine.
 
@@ -35,8 +44,13 @@ class FlatStructure(Structure):
     name = "flat"
     exact = True
 
-    def __init__(self, vectors: Vectors) -> None:
-        self._vectors = vectors
+    def __init__(self, vectors: Vectors, room: "_Room | None" = None) -> None:
+        """Over (n, d) unit vectors.
+
+        Args:
+            room: in which they stand first, where more may follow them.
+        """
+        self._vectors, self._room = vectors, room
 
     @classmethod
     def build(cls, source: Source, settings: dict[str, int], seed: int) -> "FlatStructure":
@@ -49,8 +63,18 @@ class FlatStructure(Structure):
         return cls(np.ascontiguousarray(vectors, np.float32))
 
     def followed_by(self, other: "FlatStructure") -> "FlatStructure":
-        """Over the vectors of both, in memory."""
-        return FlatStructure.of(np.concatenate([self._vectors, other._vectors]))
+        """Over the vectors of both, in memory; this one stays what it is.
+
+        The others are put behind these where there is room and nothing stands there yet, so that what grows by a few at a
+        time is not copied each time.
+        """
+        room, n, both = self._room, self.count, self.count + other.count
+        if room is None or room.taken != n or both > len(room.vectors):
+            room = _Room(np.empty((2 * both, self.dimension), np.float32))
+            room.vectors[:n] = self._vectors
+        room.vectors[n:both] = other._vectors
+        room.taken = both
+        return FlatStructure(room.vectors[:both], room)
 
     @classmethod
     def load(cls, folder: Path, mmap: bool) -> "FlatStructure":

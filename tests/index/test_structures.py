@@ -10,6 +10,7 @@ from medclip.index import CaseIndex, Demands, Entry, Record, VectorView
 from medclip.index.planner import SMALL, build_structure, candidates
 from medclip.index.structures import base
 from medclip.index.structures.base import Mask, Source, Spec, compared_with, load_structure, refined, structure_names
+from medclip.index.structures.flat import FlatStructure
 from medclip.index.structures.gpu import gpus
 
 from .conftest import unit
@@ -187,3 +188,21 @@ def test_a_gpu_finds_what_the_cpu_finds(vectors: np.ndarray, tmp_path: Path) -> 
     device = load_structure(spec.name).load(tmp_path, False)
     for query in vectors[:50]:
         np.testing.assert_array_equal(device.nearest(query, 10).positions, built.nearest(query, 10).positions)
+
+
+def test_what_follows_one_structure_changes_no_other(vectors: np.ndarray) -> None:
+    first = FlatStructure.of(vectors[:5])
+    second = first.followed_by(FlatStructure.of(vectors[5:8]))
+    third = second.followed_by(FlatStructure.of(vectors[8:9]))
+    other = second.followed_by(FlatStructure.of(vectors[20:30]))
+    again = first.followed_by(FlatStructure.of(vectors[40:41]))
+    for structure, rows in (
+        (first, [*range(5)]),
+        (second, [*range(8)]),
+        (third, [*range(9)]),
+        (other, [*range(8), *range(20, 30)]),
+        (again, [*range(5), 40]),
+    ):
+        assert structure.count == len(rows)
+        for at, row in enumerate(rows):
+            assert structure.nearest(vectors[row], 1).positions.tolist() == [at]
