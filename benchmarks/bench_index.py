@@ -444,7 +444,7 @@ def plot(growth: list[dict[str, Any]], file: Path) -> None:
         axes.loglog(sizes, [one[key] for one in growth], marker="o", label=name)
     axes.set(xlabel="cases in the index", ylabel="seconds")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="center right", bbox_to_anchor=(1, 0.55))
     figure.tight_layout()
     figure.savefig(file, dpi=110)
 

@@ -1,7 +1,6 @@
 """A query that is embedded → its answer: who votes, what the labels are, which cases are shown, what each part changed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +15,7 @@ from medclip.assistant.answer import Answer, Contribution, NovelPart, NovelQuery
 from medclip.assistant.asking import Among
 from medclip.assistant.cautions import OUTDATED, TUNED, few_cases, no_answer, not_fitted_among
 from medclip.assistant.refining import Display, ranking_by
+from medclip.assistant.searches import Search, Searches
 from medclip.assistant.showing import show
 from medclip.assistant.vectors import QueryVectors
 from medclip.bundle.layout import ServingManifest
@@ -62,6 +62,7 @@ class Answering:
         by_vote_alone: bool = False,
         words: str = "",
         display: Display | None = None,
+        searches: Searches | None = None,
     ) -> tuple[Answer, list[Hit]]:
         """The answer to a query that is embedded already, and who could vote.
 
@@ -69,29 +70,43 @@ class Answering:
             by_vote_alone: the probes have seen the patient, so they are not asked.
             words: a text whose words rank the cases that are shown, too.
             display: how those that are shown are searched for, where it is not by the query alone.
+            searches: in which those of the query are made already; they are made here where None.
         """
-        labels, voters, novelty = self._answered(asked, among, by_vote_alone)
+        if searches is None:
+            searches = Searches(self.index)
+            searches.ahead(self.searches_for(asked, among, words, display))
+        labels, voters, novelty = self._answered(asked, among, by_vote_alone, searches)
         if display is None:
-            shown, refined = self._search(asked.whole, asked.composition, among, words), None
+            shown, refined = searches.hits(self._similar(asked, among, words)), None
         else:
             found = show(self.index, display, among, words)
             shown, refined = found.hits, display.applied.model_copy(update={"copies": found.copies})
         plain = shown
         if asked.rests and (words or refined is not None):
-            plain = self._search(asked.whole, asked.composition, among)
+            plain = searches.hits(self._similar(asked, among))
         contributions = [
-            self._contribution(labels, plain, part, asked.without(part), among, by_vote_alone) for part in asked.rests
+            self._contribution(labels, plain, part, asked.without(part), among, by_vote_alone, searches)
+            for part in asked.rests
         ]
         cautions = self._of_answers(asked.composition, labels, len(voters), len(shown), among)
         answer = self._answer(asked.composition, labels, shown, ranking_by(display, words=bool(words)))
         known = {"contributions": contributions, "cautions": cautions, "novelty": novelty, "refined": refined}
         return answer.model_copy(update=known), voters
 
+    def searches_for(self, asked: QueryVectors, among: Among, words: str, display: Display | None) -> list[Search]:
+        """What `answer_to` searches for whatever it finds, for `Searches.ahead`."""
+        rests = [asked.without(part) for part in asked.rests]
+        whole = [self._similar(asked, among)] if rests or not (words or display) else []
+        return [
+            self._votes(asked, among), *whole,
+            *(search for rest in rests for search in (self._votes(rest, among), self._similar(rest, among))),
+        ]  # fmt: skip
+
     def _answered(
-        self, asked: QueryVectors, among: Among, by_vote_alone: bool
+        self, asked: QueryVectors, among: Among, by_vote_alone: bool, searches: Searches
     ) -> tuple[list[LabelAnswer], list[Hit], NovelQuery | None]:
         """The answers, who could vote, and whether the archive holds anything like the query; where not, none is given."""
-        labels, voters = self._diagnosed(asked, among, by_vote_alone=by_vote_alone)
+        labels, voters = self._diagnosed(asked, among, searches, by_vote_alone=by_vote_alone)
         novelty = self._judged(asked.parts)
         if novelty is not None and novelty.verdict == "unlike the archive":
             labels = [one.model_copy(update=_UNLIKE) for one in labels]
@@ -113,10 +128,11 @@ class Answering:
         rest: QueryVectors,
         among: Among,
         by_vote_alone: bool,
+        searches: Searches,
     ) -> Contribution:
         """What one part of a query changed: the answer, and the cases shown by similarity, compared with those to the rest."""
-        labels, _, _ = self._answered(rest, among, by_vote_alone)
-        hits = self._search(rest.whole, rest.composition, among)
+        labels, _, _ = self._answered(rest, among, by_vote_alone, searches)
+        hits = searches.hits(self._similar(rest, among))
         now = {found.label_set: {r.label: r.probability for r in found.ranked} for found in whole}
         shift = {
             found.label_set: sum(abs(now[found.label_set][r.label] - r.probability) for r in found.ranked) / 2
@@ -145,37 +161,42 @@ class Answering:
             found.append(TUNED)
         return found
 
-    def diagnose(self, parts: Parts, among: Among | None = None) -> list[LabelAnswer]:
-        """The answers on every label set for what is known of a patient."""
-        asked = QueryVectors(parts.composition, parts, self.fuser.fuse([parts]), {})
-        return self._diagnosed(asked, among or Among())[0]
+    def diagnose(self, patients: Sequence[tuple[Parts, Among]]) -> list[list[LabelAnswer]]:
+        """The answers on every label set for what is known of each patient; all are searched for together."""
+        asked = self._plain(patients)
+        with self.index.snapshot():
+            searches = Searches(self.index)
+            searches.ahead(self._votes(*one) for one in asked)
+            return [self._diagnosed(*one, searches)[0] for one in asked]
 
-    def shown(self, parts: Parts, among: Among | None = None) -> list[Hit]:
-        """The cases that are shown beside the answer."""
-        return self._search(self.fuser.fuse([parts]), parts.composition, among or Among())
+    def shown(self, patients: Sequence[tuple[Parts, Among]]) -> list[list[Hit]]:
+        """The cases that are shown beside the answer for each patient; all are searched for together."""
+        wanted = [self._similar(*one) for one in self._plain(patients)]
+        with self.index.snapshot():
+            searches = Searches(self.index)
+            searches.ahead(wanted)
+            return [searches.hits(one) for one in wanted]
+
+    def _plain(self, patients: Sequence[tuple[Parts, Among]]) -> list[tuple[QueryVectors, Among]]:
+        """Queries of which nothing is told apart by its parts."""
+        return [(QueryVectors(parts.composition, parts, self.fuser.fuse([parts]), {}), of) for parts, of in patients]
 
     def _diagnosed(
-        self, asked: QueryVectors, among: Among, *, by_vote_alone: bool = False
+        self, asked: QueryVectors, among: Among, searches: Searches, *, by_vote_alone: bool = False
     ) -> tuple[list[LabelAnswer], list[Hit]]:
-        voters = self._voters(asked.whole, asked.composition, among)
+        voters = searches.hits(self._votes(asked, among))
         blocks = {} if asked.parts is None else self.fuser.blocks(asked.parts)
         return self._labels(asked.composition, blocks, voters, among, by_vote_alone=by_vote_alone), voters
 
-    def _search(self, vector: Array, composition: Composition, among: Among, words: str = "") -> list[Hit]:
-        """The k cases most similar to a (1, d) unit vector, one a patient."""
-        return self.index.search(
-            vector,
-            among.k,
-            kinds=kinds_for(composition),
-            where=among.where,
-            exclude_patients=[among.exclude_patient],
-            one_per_patient=True,
-            words=[words] if words else [],
-        )[0]
+    def _similar(self, asked: QueryVectors, among: Among, words: str = "") -> Search:
+        """The k most similar cases, one a patient."""
+        kinds = kinds_for(asked.composition)
+        return Search(asked.whole, among.k, kinds, among.where, among.exclude_patient, words=words)
 
-    def _voters(self, vector: Array, composition: Composition, among: Among) -> list[Hit]:
+    def _votes(self, asked: QueryVectors, among: Among) -> Search:
         """Who votes: as many, and found as, those on whom the answers were fitted."""
-        return self._search(self.fuser.untrained(vector), composition, replace(among, k=VOTERS))
+        found = self._similar(asked, among)
+        return found._replace(vector=self.fuser.untrained(found.vector), k=VOTERS)
 
     def _labels(
         self,
@@ -205,7 +226,11 @@ class Answering:
         self, composition: Composition, labels: list[LabelAnswer], shown: Sequence[Hit], ranked_by: Ranking
     ) -> Answer:
         shares = {found.label_set: {v.case_id: v.share for v in found.voters} for found in labels}
-        similar = [similar_case(case_of(self.index.record(hit.case_id)), hit, shares) for hit in shown]
+        records = {kept.record.id: kept.record for kept in self.index.kept([hit.case_id for hit in shown])}
+        similar = [
+            similar_case(case_of(records.get(hit.case_id) or self.index.record(hit.case_id)), hit, shares)
+            for hit in shown
+        ]
         return Answer(
             disclaimer=DISCLAIMER,
             medclip_version=__version__,

@@ -16,9 +16,10 @@ from medclip.archive.novelty import Novelty, read_novelty
 from medclip.assistant.answer import Heard, archived_case
 from medclip.assistant.answering import Answering
 from medclip.assistant.asking import Among, Asked, Capability, Coverage, Judged, Question
-from medclip.assistant.cautions import archived_already, foreign, left_out
+from medclip.assistant.cautions import archived_already, foreign, left_out, searches_of_its_own
 from medclip.assistant.record import record_of, sources_of
 from medclip.assistant.refining import Refinement, crop, display_of
+from medclip.assistant.searches import Search, Searches
 from medclip.assistant.vectors import QueryVectors, query_vectors
 from medclip.bundle.layout import ServingManifest
 from medclip.bundle.serving import ServingModel
@@ -229,36 +230,73 @@ class Assistant(Answering):
             FilterError, ArchiveError: as of `query`, or a marked case is not there.
             RefinementError: the refinement does not fit the question.
         """
-        if question.model != self.index.fingerprint:
+        [asked] = self.answer_many(
+            [question], k=k, label_sets=label_sets, where=where, exclude_patient=exclude_patient, words=words,
+            promise=promise, record=record, refinement=refinement,
+        )  # fmt: skip
+        return asked
+
+    def answer_many(
+        self,
+        questions: Sequence[Question],
+        *,
+        k: int = VOTERS,
+        label_sets: Sequence[str] = (),
+        where: str | None = None,
+        exclude_patient: str | None = None,
+        words: bool | None = None,
+        promise: Promise | None = None,
+        record: bool = False,
+        refinement: Refinement = _AS_ASKED,
+    ) -> list[Asked]:
+        """Answer several questions of one state of the index; they are searched for together, which is quicker in a large one.
+
+        Args:
+            k, label_sets, where, exclude_patient, words, promise, record, refinement: as of `answer`, for each of them.
+
+        Raises:
+            FilterError, ArchiveError, RefinementError: as of `answer`; then none is answered.
+        """
+        if any(question.model != self.index.fingerprint for question in questions):
             raise RefinementError("the question was embedded by another model than this index'; ask it anew")
         self._check(label_sets, exclude_patient)
         among = Among(k, tuple(label_sets), self._filter(where), exclude_patient, promise)
-        region = self._region(question, refinement)
-        question = question.less(refinement.without)
-        parts, said = question.parts, question.texts
-        only_text = region is None and not {"scan", "measurements"}.intersection(parts.there)
-        shared = "\n".join(said) if (only_text if words is None else words) else ""
-        asked, recorded = query_vectors(self.fuser, parts), None
+        regions = [self._region(question, refinement) for question in questions]
+        questions = [question.less(refinement.without) for question in questions]
+        asked = [query_vectors(self.fuser, question.parts) for question in questions]
+        own = [searches_of_its_own(self.fuser, one.parts, among.where, exclude_patient) for one in questions]
+        said = [_words_of(*one, words) for one in zip(questions, regions, strict=True)]
+        wanted: list[Search] = []
+        answered: list[Asked] = []
         with self.index.snapshot():
-            display = display_of(self.index, asked, refinement, region)
-            answer, voters = self.answer_to(
-                asked, among, by_vote_alone=exclude_patient is not None, words=shared, display=display
-            )
-            noted = []
-            if voters:
-                noted = [
-                    *archived_already(self.index, self.fuser, parts, among.where, exclude_patient),
-                    *foreign(self.embedder, said),
-                    *left_out(question.unknown, self.embedder.coding.names),
-                ]
-            if record:
-                own = self.index.cases_of_patient(exclude_patient) if exclude_patient is not None else []
-                recorded = record_of(
-                    self.index, asked, answer, k=k, label_sets=label_sets, where=where, promise=promise, left_out=own,
-                    sources=question.sources, noted=noted, display=display,
+            searches = Searches(self.index)
+            displays = [
+                display_of(self.index, one, refinement, region) for one, region in zip(asked, regions, strict=True)
+            ]
+            for one, shared, display, alone in zip(asked, said, displays, own, strict=True):
+                wanted += [*self.searches_for(one, among, shared, display), *(search for _, search in alone)]
+            searches.ahead(wanted)
+            left = self.index.cases_of_patient(exclude_patient) if record and exclude_patient is not None else []
+            for question, one, shared, display, alone in zip(questions, asked, said, displays, own, strict=True):
+                answer, voters = self.answer_to(
+                    one, among, by_vote_alone=exclude_patient is not None, words=shared, display=display, searches=searches
                 )  # fmt: skip
-        known = {"transcripts": list(question.heard), "cautions": [*noted, *answer.cautions]}
-        return Asked(answer.model_copy(update=known), list(question.scans), recorded)
+                noted = []
+                if voters:
+                    noted = [
+                        *archived_already(alone, searches),
+                        *foreign(self.embedder, question.texts),
+                        *left_out(question.unknown, self.embedder.coding.names),
+                    ]
+                recorded = None
+                if record:
+                    recorded = record_of(
+                        self.index, one, answer, k=k, label_sets=label_sets, where=where, promise=promise, left_out=left,
+                        sources=question.sources, noted=noted, display=display,
+                    )  # fmt: skip
+                known = {"transcripts": list(question.heard), "cautions": [*noted, *answer.cautions]}
+                answered.append(Asked(answer.model_copy(update=known), list(question.scans), recorded))
+        return answered
 
     def _region(self, question: Question, refinement: Refinement) -> Array | None:
         """(1, d) of the region that was marked, which is prepared and embedded like a whole scan."""
@@ -387,6 +425,12 @@ class Assistant(Answering):
             raise NotThereError(
                 f"{self.index.folder}: has no case of the patient to be left out; check --exclude-patient"
             )
+
+
+def _words_of(question: Question, region: Array | None, words: bool | None) -> str:
+    """The text whose words rank the cases that are shown, too; none where they are not to."""
+    only_text = region is None and not {"scan", "measurements"}.intersection(question.parts.there)
+    return "\n".join(question.texts) if (only_text if words is None else words) else ""
 
 
 def _judged(diagnoser: Diagnoser, scores: Scores) -> Judged:

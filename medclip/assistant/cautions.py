@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from medclip.archive.fitted import read_fitted
+from medclip.assistant.searches import Search, Searches
 from medclip.diagnosis.neighbours import VOTERS
 from medclip.embedding.embedder import Embedder
 from medclip.fusion import Fuser, Parts
@@ -21,6 +22,7 @@ __all__ = [
     "no_answer",
     "not_fitted_among",
     "of_the_index",
+    "searches_of_its_own",
 ]
 
 OUTDATED = (
@@ -83,18 +85,26 @@ def foreign(embedder: Embedder, texts: Sequence[str]) -> list[str]:
     ]
 
 
-def archived_already(
-    index: CaseIndex, fuser: Fuser, parts: Parts, where: Filter | None, exclude_patient: str | None
-) -> list[str]:
-    """Which scans and texts of the query are archived already, so that the patient's own case answers."""
+def searches_of_its_own(
+    fuser: Fuser, parts: Parts, where: Filter | None, exclude_patient: str | None
+) -> list[tuple[str, Search]]:
+    """Each scan and text of a query by name, and the search for one that is archived, for `archived_already`."""
     asked = [("scan", f"scan {n + 1}", parts.scan(n)) for n in range(len(parts.scans))]
     asked += [(kind, f"the {kind}", parts.only([kind])) for kind in ("history", "report") if kind in parts.there]
     if not asked:
         return []
-    found: dict[str, list[str]] = {}
     vectors = fuser.fuse([alone for _, _, alone in asked])
-    for (kind, name, _), vector in zip(asked, vectors, strict=True):
-        [hits] = index.search(vector[None], 1, kinds=(kind,), where=where, exclude_patients=[exclude_patient])
+    return [
+        (name, Search(vector[None], 1, (kind,), where, exclude_patient, one_per_patient=False))
+        for (kind, name, _), vector in zip(asked, vectors, strict=True)
+    ]
+
+
+def archived_already(own: Sequence[tuple[str, Search]], searches: Searches) -> list[str]:
+    """Which scans and texts of the query are archived already, so that the patient's own case answers."""
+    found: dict[str, list[str]] = {}
+    for name, search in own:
+        hits = searches.hits(search)
         if hits and hits[0].similarity >= _SAME:
             found.setdefault(hits[0].case_id, []).append(name)
     return [

@@ -74,8 +74,9 @@ def gain_figures(
         asked: queries of unseen cases, and the answers to each.
     """
     rows: dict[tuple[str, str], list[tuple[str, list[float]]]] = defaultdict(list)
-    for posed, answers in asked:
-        hits = assistant.shown(posed.parts, Among(k=max(HIT_DEPTHS), exclude_patient=posed.patient))
+    deepest = max(HIT_DEPTHS)
+    shown = assistant.shown([(posed.parts, Among(k=deepest, exclude_patient=posed.patient)) for posed, _ in asked])
+    for (posed, answers), hits in zip(asked, shown, strict=True):
         labels = posed.labels
         right: dict[Held, list[str] | None] = {
             (a.label_set, labels[a.label_set]): [r.label for r in a.ranked] for a in answers if a.label_set in labels

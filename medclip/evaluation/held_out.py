@@ -120,7 +120,8 @@ def measure_labels(
     for protocol in protocols:
         rows: dict[str, list[_Row]] = defaultdict(list)
         queries = pose_under(protocol, held_out, assistant.fuser)
-        asked = [(one, assistant.diagnose(one.parts, Among(exclude_patient=one.patient))) for one in queries]
+        found = assistant.diagnose([(one.parts, Among(exclude_patient=one.patient)) for one in queries])
+        asked = list(zip(queries, found, strict=True))
         for posed, answers in asked:
             labels = posed.labels
             for answer in answers:
@@ -159,7 +160,7 @@ def measure_shown(
     figures: list[Figure] = []
     for protocol in protocols:
         posed = pose_under(protocol, held_out, assistant.fuser)
-        shown = [assistant.shown(one.parts, Among(exclude_patient=one.patient)) for one in posed]
+        shown = assistant.shown([(one.parts, Among(exclude_patient=one.patient)) for one in posed])
         for d in assistant.diagnosers:
             rows = [(one, hits) for one, hits in zip(posed, shown, strict=True) if d.label_set in one.labels]
             if not rows:

@@ -8,7 +8,7 @@ import pytest
 
 from medclip.archive.build import Place, create_index
 from medclip.archive.entries import entry_of
-from medclip.assistant.assistant import Assistant
+from medclip.assistant.assistant import Among, Assistant
 from medclip.cases import Case
 from medclip.embedding.embedder import EmbeddedCase
 from medclip.evaluation.gain import EXACT, Holdings, chance, gain_figures
@@ -75,7 +75,7 @@ def test_the_answers_first_classes_stand_beside_what_is_shown(index: Path, unsee
     assistant = Assistant.open(index)
     (one,) = [found for found in assistant.embedder.cases([unseen], sample) if isinstance(found, EmbeddedCase)]
     (posed,) = pose_under("scan+history", [one], assistant.fuser)
-    answers = assistant.diagnose(posed.parts)
+    [answers] = assistant.diagnose([(posed.parts, Among())])
     figures = gain_figures("scan+history", assistant, Holdings.of(assistant.index), [(posed, answers)])
     found = {(f.label_set, f.method, f.metric): f.value for f in figures}
     for answer in answers:
