@@ -98,11 +98,7 @@ def _best_views(near: Sequence[Near], one_per_patient: bool) -> list[Near]:
     best: dict[str, Near] = {}
     for view in near:
         known = best.setdefault(view.case_id, view)
-        if known is not view and (view.similarity, view.kind, -view.number) > (
-            known.similarity,
-            known.kind,
-            -known.number,
-        ):
+        if known is not view and _merit(view) > _merit(known):
             best[view.case_id] = view
     order = sorted(best.values(), key=_rank)
     if not one_per_patient:
@@ -111,6 +107,10 @@ def _best_views(near: Sequence[Near], one_per_patient: bool) -> list[Near]:
     for view in order:
         first.setdefault(view.patient, view)
     return list(first.values())
+
+
+def _merit(view: Near) -> tuple[float, str, int]:
+    return view.similarity, view.kind, -view.number
 
 
 def _rank(view: Near) -> tuple[float, str]:
