@@ -332,12 +332,6 @@ def step(name: str, *arguments: Any) -> dict[str, Any]:
     return found
 
 
-def cold(folder: Path, case_id: str) -> float:
-    """`medclip similar` from the shell: everything of a cold query but its model."""
-    command = [str(Path(sys.executable).with_name("medclip")), "similar", str(folder), case_id, "--json"]
-    return float(np.median([timed(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(5)]))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=1_000_000)

@@ -460,8 +460,8 @@ class CaseIndex:
         scopes = [among if patient is None else replace(among, exclude_patient=patient) for patient in excluded]
         with self._backend.searching(scopes[0]) if len(scopes) == 1 else self.snapshot():
             rankings = [Ranking(self._backend, *one) for one in zip(queries, scopes, strict=True)]
-            want = wanted_at_first(self._backend, among, k, one_per_patient)
             if len(rankings) == 1:
-                return [rankings[0].nearest(k, one_per_patient, want)]
+                return [rankings[0].nearest(k, one_per_patient)]
+            want = wanted_at_first(self._backend, among, k, one_per_patient)
             first = self._backend.nearest_of_many(queries, want, among, excluded)
             return [one.nearest(k, one_per_patient, want, near) for one, near in zip(rankings, first, strict=True)]

@@ -15,8 +15,8 @@ from medclip.files.sealed import strict_json
 from medclip.index.records import Fact, Vectors
 
 __all__ = [
-    "GarbledError", "GarbledSegmentError", "blob", "document", "fact", "facts", "fields", "json_of", "labels", "labels_of",
-    "mapping", "number", "real", "segment", "segment_name", "text", "vector", "whole",
+    "GarbledError", "GarbledSegmentError", "InSegment", "blob", "document", "fact", "facts", "fields", "json_of", "labels",
+    "labels_of", "mapping", "number", "real", "segment", "segment_name", "text", "vector", "whole",
 ]  # fmt: skip
 
 _LARGEST = 1 << 63
@@ -32,6 +32,24 @@ class GarbledError(ValueError):
 
 class GarbledSegmentError(GarbledError):
     """The same of a segment, which can be made anew."""
+
+
+class InSegment:
+    """`with` for what is worked out of arrays that are mapped from a segment; a class, since a query enters it often."""
+
+    def __init__(self, fault: str, *errors: type[Exception]) -> None:
+        """Args:
+        fault: what is said of the segment.
+        errors: what arrays raise that are not as medclip writes them.
+        """
+        self._fault, self._errors = fault, errors
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, self._errors):
+            raise GarbledSegmentError(self._fault) from error
 
 
 def _is(kind: type[T], value: object, what: str) -> T:

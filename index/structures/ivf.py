@@ -122,9 +122,10 @@ class IvfFlatStructure(Structure):
         """Probe as many lists as hold, of what is allowed, what tuning found to be enough."""
         if k == 0:
             return Nearest(np.empty(0, np.int64), np.empty(0, np.float32))
-        if "in list" not in mask.notes(self):
-            mask.notes(self)["in list"] = np.bincount(self._lists[mask.allowed], minlength=self.index.nlist)
-        in_list = mask.notes(self)["in list"]
+        notes = mask.notes(self)
+        if "in list" not in notes:
+            notes["in list"] = np.bincount(self._lists[mask.allowed], minlength=self.index.nlist)
+        in_list = notes["in list"]
         share = mask.count / self.count
         probes = self._probes_for(share)
         enough = max(least, int(probes * mask.count / self.index.nlist / 2))

@@ -148,13 +148,14 @@ class IvfPq4Structure(IvfFlatStructure):
 
     def _among(self, query: Vectors, k: int, mask: Mask) -> Nearest:
         """Among the codes of what is allowed, which are put together once, where they are fewer than what lists hold."""
-        if "together" not in mask.notes(self):
+        notes = mask.notes(self)
+        if "together" not in notes:
             allowed = np.flatnonzero(mask.allowed)
             plain = faiss().IndexPQ(self.index.d, self.index.pq.M, 4, faiss().METRIC_INNER_PRODUCT)
             plain.pq, plain.is_trained, plain.ntotal = self.index.pq, True, len(allowed)
             faiss().copy_array_to_vector(self._codes[allowed].ravel(), plain.codes)
-            mask.notes(self)["together"] = (allowed, faiss().IndexPQFastScan(plain))
-        allowed, together = mask.notes(self)["together"]
+            notes["together"] = (allowed, faiss().IndexPQFastScan(plain))
+        allowed, together = notes["together"]
         similarities, positions = together.search(self._turned(query)[None], k)
         got = found(positions[0], similarities[0])
         return Nearest(allowed[got.positions], got.similarities)

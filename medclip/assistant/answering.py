@@ -73,8 +73,7 @@ class Answering:
             searches: in which those of the query are made already; they are made here where None.
         """
         if searches is None:
-            searches = Searches(self.index)
-            searches.ahead(self.searches_for(asked, among, words, display))
+            searches = Searches(self.index, self.searches_for(asked, among, words, display))
         labels, voters, novelty = self._answered(asked, among, by_vote_alone, searches)
         if display is None:
             shown, refined = searches.hits(self._similar(asked, among, words)), None
@@ -94,13 +93,16 @@ class Answering:
         return answer.model_copy(update=known), voters
 
     def searches_for(self, asked: QueryVectors, among: Among, words: str, display: Display | None) -> list[Search]:
-        """What `answer_to` searches for whatever it finds, for `Searches.ahead`."""
-        rests = [asked.without(part) for part in asked.rests]
-        whole = [self._similar(asked, among)] if rests or not (words or display) else []
-        return [
-            self._votes(asked, among), *whole,
-            *(search for rest in rests for search in (self._votes(rest, among), self._similar(rest, among))),
-        ]  # fmt: skip
+        """What `answer_to` searches for whatever it finds, except by a display."""
+        found = [self._votes(asked, among)]
+        if display is None:
+            found.append(self._similar(asked, among, words))
+        if asked.rests and (words or display is not None):
+            found.append(self._similar(asked, among))
+        for part in asked.rests:
+            rest = asked.without(part)
+            found += [self._votes(rest, among), self._similar(rest, among)]
+        return found
 
     def _answered(
         self, asked: QueryVectors, among: Among, by_vote_alone: bool, searches: Searches
@@ -165,16 +167,14 @@ class Answering:
         """The answers on every label set for what is known of each patient; all are searched for together."""
         asked = self._plain(patients)
         with self.index.snapshot():
-            searches = Searches(self.index)
-            searches.ahead(self._votes(*one) for one in asked)
+            searches = Searches(self.index, (self._votes(*one) for one in asked))
             return [self._diagnosed(*one, searches)[0] for one in asked]
 
     def shown(self, patients: Sequence[tuple[Parts, Among]]) -> list[list[Hit]]:
         """The cases that are shown beside the answer for each patient; all are searched for together."""
         wanted = [self._similar(*one) for one in self._plain(patients)]
         with self.index.snapshot():
-            searches = Searches(self.index)
-            searches.ahead(wanted)
+            searches = Searches(self.index, wanted)
             return [searches.hits(one) for one in wanted]
 
     def _plain(self, patients: Sequence[tuple[Parts, Among]]) -> list[tuple[QueryVectors, Among]]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,16 @@ __all__ = ["Among", "Asked", "Assistant", "Capability", "Coverage", "Question"]
 Array = NDArray[np.float32]
 
 _AS_ASKED = Refinement()
+
+
+class _Posed(NamedTuple):
+    """A question as the index is asked."""
+
+    question: Question  # less what is taken out of it
+    asked: QueryVectors
+    region: Array | None  # (1, d)
+    words: str  # a text whose words rank the cases that are shown, too
+    own: Mapping[str, Search]  # each of its scans and texts by name, searched for among those that are archived
 
 
 class Assistant(Answering):
@@ -261,42 +272,49 @@ class Assistant(Answering):
             raise RefinementError("the question was embedded by another model than this index'; ask it anew")
         self._check(label_sets, exclude_patient)
         among = Among(k, tuple(label_sets), self._filter(where), exclude_patient, promise)
-        regions = [self._region(question, refinement) for question in questions]
-        questions = [question.less(refinement.without) for question in questions]
-        asked = [query_vectors(self.fuser, question.parts) for question in questions]
-        own = [searches_of_its_own(self.fuser, one.parts, among.where, exclude_patient) for one in questions]
-        said = [_words_of(*one, words) for one in zip(questions, regions, strict=True)]
-        wanted: list[Search] = []
-        answered: list[Asked] = []
+        posed = [self._posed(question, refinement, words, among) for question in questions]
+        answered = []
         with self.index.snapshot():
-            searches = Searches(self.index)
-            displays = [
-                display_of(self.index, one, refinement, region) for one, region in zip(asked, regions, strict=True)
-            ]
-            for one, shared, display, alone in zip(asked, said, displays, own, strict=True):
-                wanted += [*self.searches_for(one, among, shared, display), *(search for _, search in alone)]
-            searches.ahead(wanted)
             left = self.index.cases_of_patient(exclude_patient) if record and exclude_patient is not None else []
-            for question, one, shared, display, alone in zip(questions, asked, said, displays, own, strict=True):
+            displays = [display_of(self.index, one.asked, refinement, one.region) for one in posed]
+            pairs = list(zip(posed, displays, strict=True))
+            searches = Searches(self.index, (
+                search for one, display in pairs
+                for search in (*self.searches_for(one.asked, among, one.words, display), *one.own.values())
+            ))  # fmt: skip
+            for one, display in pairs:
                 answer, voters = self.answer_to(
-                    one, among, by_vote_alone=exclude_patient is not None, words=shared, display=display, searches=searches
+                    one.asked, among, by_vote_alone=exclude_patient is not None, words=one.words, display=display,
+                    searches=searches,
                 )  # fmt: skip
-                noted = []
+                question, noted, recorded = one.question, [], None
                 if voters:
                     noted = [
-                        *archived_already(alone, searches),
+                        *archived_already(one.own, searches),
                         *foreign(self.embedder, question.texts),
                         *left_out(question.unknown, self.embedder.coding.names),
                     ]
-                recorded = None
                 if record:
                     recorded = record_of(
-                        self.index, one, answer, k=k, label_sets=label_sets, where=where, promise=promise, left_out=left,
-                        sources=question.sources, noted=noted, display=display,
+                        self.index, one.asked, answer, k=k, label_sets=label_sets, where=where, promise=promise,
+                        left_out=left, sources=question.sources, noted=noted, display=display,
                     )  # fmt: skip
                 known = {"transcripts": list(question.heard), "cautions": [*noted, *answer.cautions]}
                 answered.append(Asked(answer.model_copy(update=known), list(question.scans), recorded))
         return answered
+
+    def _posed(self, question: Question, refinement: Refinement, words: bool | None, among: Among) -> "_Posed":
+        """All of a question that is worked out before the index is looked into."""
+        region = self._region(question, refinement)
+        question = question.less(refinement.without)
+        only_text = region is None and not {"scan", "measurements"}.intersection(question.parts.there)
+        return _Posed(
+            question,
+            query_vectors(self.fuser, question.parts),
+            region,
+            "\n".join(question.texts) if (only_text if words is None else words) else "",
+            searches_of_its_own(self.fuser, question.parts, among.where, among.exclude_patient),
+        )
 
     def _region(self, question: Question, refinement: Refinement) -> Array | None:
         """(1, d) of the region that was marked, which is prepared and embedded like a whole scan."""
@@ -425,12 +443,6 @@ class Assistant(Answering):
             raise NotThereError(
                 f"{self.index.folder}: has no case of the patient to be left out; check --exclude-patient"
             )
-
-
-def _words_of(question: Question, region: Array | None, words: bool | None) -> str:
-    """The text whose words rank the cases that are shown, too; none where they are not to."""
-    only_text = region is None and not {"scan", "measurements"}.intersection(question.parts.there)
-    return "\n".join(question.texts) if (only_text if words is None else words) else ""
 
 
 def _judged(diagnoser: Diagnoser, scores: Scores) -> Judged:

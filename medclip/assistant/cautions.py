@@ -1,6 +1,6 @@
 """What a reader of an answer should know first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from medclip.archive.fitted import read_fitted
 from medclip.assistant.searches import Search, Searches
@@ -87,23 +87,23 @@ def foreign(embedder: Embedder, texts: Sequence[str]) -> list[str]:
 
 def searches_of_its_own(
     fuser: Fuser, parts: Parts, where: Filter | None, exclude_patient: str | None
-) -> list[tuple[str, Search]]:
+) -> dict[str, Search]:
     """Each scan and text of a query by name, and the search for one that is archived, for `archived_already`."""
     asked = [("scan", f"scan {n + 1}", parts.scan(n)) for n in range(len(parts.scans))]
     asked += [(kind, f"the {kind}", parts.only([kind])) for kind in ("history", "report") if kind in parts.there]
     if not asked:
-        return []
+        return {}
     vectors = fuser.fuse([alone for _, _, alone in asked])
-    return [
-        (name, Search(vector[None], 1, (kind,), where, exclude_patient, one_per_patient=False))
+    return {
+        name: Search(vector[None], 1, (kind,), where, exclude_patient, one_per_patient=False)
         for (kind, name, _), vector in zip(asked, vectors, strict=True)
-    ]
+    }
 
 
-def archived_already(own: Sequence[tuple[str, Search]], searches: Searches) -> list[str]:
+def archived_already(own: Mapping[str, Search], searches: Searches) -> list[str]:
     """Which scans and texts of the query are archived already, so that the patient's own case answers."""
     found: dict[str, list[str]] = {}
-    for name, search in own:
+    for name, search in own.items():
         hits = searches.hits(search)
         if hits and hits[0].similarity >= _SAME:
             found.setdefault(hits[0].case_id, []).append(name)

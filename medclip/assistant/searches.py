@@ -1,6 +1,6 @@
 """The searches of one question, or of many: those that are alike are made together, which is quicker in a large index."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,27 +27,19 @@ class Search(NamedTuple):
 class Searches:
     """Searches of an index, within one snapshot of it."""
 
-    def __init__(self, index: CaseIndex) -> None:
+    def __init__(self, index: CaseIndex, wanted: Iterable[Search]) -> None:
+        """Make those at once that will be asked for; others are made when they are.
+
+        Raises:
+            ArchiveError: as `CaseIndex.search`.
+        """
         self._index = index
         self._made: dict[tuple[object, ...], list[Hit]] = {}
-
-    def ahead(self, wanted: Iterable[Search]) -> None:
-        """Make those now that can be made together; others are made when they are asked for."""
         groups: dict[tuple[object, ...], list[Search]] = {}
         for one in wanted:
-            if not one.words:
-                groups.setdefault((one.k, one.kinds, one.where, one.one_per_patient), []).append(one)
+            groups.setdefault((one.k, one.kinds, one.where, one.one_per_patient, bool(one.words)), []).append(one)
         for alike in groups.values():
-            first = alike[0]
-            found = self._index.search(
-                np.concatenate([one.vector for one in alike]),
-                first.k,
-                kinds=first.kinds,
-                where=first.where,
-                exclude_patients=[one.exclude_patient for one in alike],
-                one_per_patient=first.one_per_patient,
-            )
-            self._made.update((_key(one), hits) for one, hits in zip(alike, found, strict=True))
+            self._made.update((_key(one), hits) for one, hits in zip(alike, self._found(alike), strict=True))
 
     def hits(self, one: Search) -> list[Hit]:
         """What one search finds.
@@ -56,17 +48,20 @@ class Searches:
             ArchiveError: as `CaseIndex.search`.
         """
         made = self._made.get(_key(one))
-        if made is not None:
-            return made
+        return self._found([one])[0] if made is None else made
+
+    def _found(self, alike: Sequence[Search]) -> list[list[Hit]]:
+        """What searches find that differ in vector, left-out patient and words alone."""
+        first = alike[0]
         return self._index.search(
-            one.vector,
-            one.k,
-            kinds=one.kinds,
-            where=one.where,
-            exclude_patients=[one.exclude_patient],
-            one_per_patient=one.one_per_patient,
-            words=[one.words] if one.words else [],
-        )[0]
+            np.concatenate([one.vector for one in alike]),
+            first.k,
+            kinds=first.kinds,
+            where=first.where,
+            exclude_patients=[one.exclude_patient for one in alike],
+            one_per_patient=first.one_per_patient,
+            words=[one.words for one in alike],
+        )
 
 
 def _key(one: Search) -> tuple[object, ...]:

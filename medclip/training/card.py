@@ -20,6 +20,7 @@ from medclip.training.orientation import Told
 from medclip.training.projection import Shape
 from medclip.training.settings import Settings, TuneSettings
 from medclip.training.towers import Towers
+from medclip.training.towers.halves import Origin
 from medclip.training.towers.licence import restriction
 from medclip.training.trainer import Epoch
 
@@ -40,6 +41,11 @@ class Provenance:
     choice: Choice  # what chose `best`
     figures: dict[str, float]
     told: Told | None  # how well it is told how a scan lies, where there is a head and a dev scan
+
+    @property
+    def teacher(self) -> Origin | None:
+        """Of whom the image tower learnt something."""
+        return self.distilled.teacher if self.distilled is not None and self.distilled.learnt else None
 
 
 def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Shape, fused: TrainedFuser) -> None:
@@ -83,9 +89,12 @@ def write_card(layout: Layout, towers: Towers, provenance: Provenance, shape: Sh
 
 def weights_of(towers: Towers, provenance: Provenance) -> tuple[Weights, ...]:
     """Whose weights a model has, and of whom it learnt."""
-    taught = [provenance.distilled.teacher] if provenance.distilled and provenance.distilled.learnt else []
-    origins = dict.fromkeys([towers.image, towers.text, *taught])
-    return tuple(Weights(whose=one.whose, licence=one.licence, mind=restriction(one.licence)) for one in origins)
+    origins = dict.fromkeys([towers.image, towers.text, provenance.teacher])
+    return tuple(
+        Weights(whose=one.whose, licence=one.licence, mind=restriction(one.licence))
+        for one in origins
+        if one is not None
+    )
 
 
 def _counts(cases: Sequence[Case]) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def save_bundle(
         joint_share=fused.settings.share if fused.network is not None else 0,
         adds_texts=False,
         gauge=shape.gauge,
-        tuned=provenance.tune is not None or (provenance.distilled is not None and provenance.distilled.learnt),
+        tuned=provenance.tune is not None or provenance.teacher is not None,
         orientations=orientation.names if orientation is not None else (),
         synthetic=all(case.synthetic for case in provenance.fold.train),
         weights=weights_of(towers, provenance),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medclip.index import stored
 from medclip.index.filters import Filter, Join
 from medclip.index.records import Key, Near
-from medclip.index.stored import GarbledError, GarbledSegmentError
+from medclip.index.stored import GarbledError, GarbledSegmentError, InSegment
 from medclip.index.structures.base import damaged, read_array
 
 __all__ = ["Coded", "Columns", "Strings", "in_segment"]
@@ -23,6 +23,9 @@ _KEYS, _FACTS, _VALUES = "keys.npy", "facts.npy", "facts.json"
 KIND, LABELS = "\x00kind", "\x00labels"  # no field can be called so
 _ARRAYS = ("rows", "cases", "patients", "numbers")
 _FIRST = "first.npy"
+
+in_segment = InSegment("its columns do not fit each other", IndexError, TypeError, UnicodeDecodeError)
+"""What arrays and texts are refused for that are mapped from a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -237,17 +240,3 @@ class Columns:
             a.dtype != kind or a.shape != shape for a, kind, shape in arrays
         ):
             raise GarbledSegmentError("its columns do not fit each other")
-
-
-class _InSegment:
-    """Says what arrays and texts are refused for that are mapped from a damaged file; a class, since it is entered often."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if isinstance(error, (IndexError, TypeError, UnicodeDecodeError)):
-            raise GarbledSegmentError("its columns do not fit each other") from error
-
-
-in_segment = _InSegment()

@@ -109,10 +109,11 @@ class State:
 
     def _compared(self, part: Part, query: Vectors, want: int, mask: Mask) -> Nearest:
         """Exactly, among the few that are allowed: they are put together once, and found quicker than in any structure."""
-        if "together" not in mask.notes(part):
+        notes = mask.notes(part)
+        if "together" not in notes:
             allowed = np.flatnonzero(mask.allowed)
-            mask.notes(part)["together"] = (allowed, FlatStructure.of(self.stored(part, allowed)))
-        allowed, together = mask.notes(part)["together"]
+            notes["together"] = (allowed, FlatStructure.of(self.stored(part, allowed)))
+        allowed, together = notes["together"]
         got = together.nearest(query, max(1, want))
         return Nearest(allowed[got.positions], got.similarities)
 

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +14,14 @@ from medclip.index.backends.local.postings import Postings, write_postings
 from medclip.index.catalogue.read import CatalogueReader, asked_words
 from medclip.index.catalogue.words import Tokenizer, cases_with_text, counted, id_ranks, numbers_of_patient, occurrences
 from medclip.index.filters import Filter
-from medclip.index.stored import GarbledSegmentError
+from medclip.index.stored import InSegment
 
 __all__ = ["Facts", "Words", "write_words"]
 
 Numbers = NDArray[np.int64]
 _MASKS = 16  # filters whose answers are remembered
+
+_in_segment = InSegment("its words do not fit each other", IndexError, OverflowError)
 
 
 def write_words(folder: Path, catalogue: CatalogueReader) -> None:
@@ -79,7 +80,7 @@ class Words:
         words = asked_words(text)
         if not words:
             return {}
-        with _in_segment():
+        with _in_segment:
             self._follow(catalogue, generation, facts)
             phrases = self._phrases(catalogue, words)
             none = np.empty(0, np.int64)
@@ -283,12 +284,3 @@ def _places(cases: Numbers, numbers: Numbers) -> Texts:
     inside = at < len(cases)
     inside[inside] = cases[at[inside]] == numbers[inside]
     return np.unique(at[inside]).astype(np.uint32)
-
-
-@contextmanager
-def _in_segment() -> Iterator[None]:
-    """What arrays are refused for that are mapped from a damaged file."""
-    try:
-        yield
-    except (IndexError, OverflowError) as error:
-        raise GarbledSegmentError("its words do not fit each other") from error
